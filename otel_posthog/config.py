@@ -1,0 +1,328 @@
+"""The one table of settings.
+
+Each field of `Config` is a row: name, environment variables, default, unit and help stand
+together, and validation, documentation and ``otel-posthog config show`` are made from them.
+Precedence: argument, environment, default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from typing import TypeVar, cast
+from urllib.parse import urlsplit
+
+from .errors import ConfigError
+
+_T = TypeVar("_T")
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off"})
+_NEVER_SET = frozenset({"", "0", "false", "no", "off"})
+KILL_SWITCHES = ("DO_NOT_TRACK", "OTEL_POSTHOG_DISABLED")
+_MASK_KEEPS_CHARS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One row of the table, as documentation and validation see it."""
+
+    name: str
+    env: tuple[str, ...]
+    default: object
+    type: type
+    unit: str
+    help: str
+    secret: bool
+    minimum: float
+    maximum: float
+
+    def show(self, value: object) -> str:
+        """Return the value as text; a secret is masked."""
+        if value is None:
+            return "–"
+        text = str(value)
+        if not self.secret:
+            return text
+        return _masked_url(text) if "://" in text else f"{text[: min(_MASK_KEEPS_CHARS, len(text) // 3)]}…"
+
+
+def _masked_url(text: str) -> str:
+    """Return the URL without password and query; where these cannot be told apart, its scheme alone."""
+    scheme, _, rest = text.partition("://")
+    place, mark, query = rest.partition("?")
+    if "@" in query:
+        return f"{scheme}://…"
+    userinfo, at, address = place.rpartition("@")
+    user = userinfo.partition(":")[0] if ":" in userinfo else ""
+    return f"{scheme}://{f'{user}:…@' if at else ''}{address}{'?…' if mark else ''}"
+
+
+def _setting(  # noqa: PLR0913 - the columns of the table
+    default: _T,
+    help: str,  # noqa: A002 - the table's word
+    *,
+    env: tuple[str, ...] = (),
+    unit: str = "",
+    secret: bool = False,
+    minimum: float = 0,
+    maximum: float = math.inf,
+) -> _T:
+    column = {
+        "env": env,
+        "unit": unit,
+        "help": help,
+        "secret": secret,
+        "minimum": minimum,
+        "maximum": maximum,
+    }
+    made: _T = field(default=default, metadata=column, repr=not secret)
+    return made
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Effective settings of one `Telemetry`; secrets are left out of the repr."""
+
+    api_key: str | None = _setting(
+        None,
+        "Project API key of the PostHog project (`phc_…`). Without one nothing is sent.",
+        env=("OTEL_POSTHOG_API_KEY", "POSTHOG_API_KEY"),
+        secret=True,
+    )
+    host: str = _setting(
+        "https://eu.posthog.com",
+        "PostHog instance; the app addresses of the EU and US cloud lead to their ingestion hosts.",
+        env=("OTEL_POSTHOG_HOST", "POSTHOG_HOST"),
+    )
+    database: str = _setting(
+        "sqlite:///data/otel_posthog.db",
+        "SQLAlchemy URL of the database that holds the consent flags; sync and async drivers work.",
+        env=("OTEL_POSTHOG_DATABASE",),
+        secret=True,
+    )
+    environment: str = _setting(
+        "production",
+        "Name of the environment; `development` switches the test exceptions on.",
+        env=("OTEL_POSTHOG_ENVIRONMENT", "ENVIRONMENT"),
+    )
+    service_version: str | None = _setting(
+        None,
+        "Version of the product, a base property of each event.",
+        env=("OTEL_POSTHOG_SERVICE_VERSION",),
+    )
+    disabled: bool = _setting(
+        False,
+        "Send nothing, whatever the database says. `DO_NOT_TRACK=1` has the same effect.",
+        env=("OTEL_POSTHOG_DISABLED",),
+    )
+    send_host: bool = _setting(
+        False,
+        "Let the server's own host name stand in `$current_url`; a host name names the organisation.",
+        env=("OTEL_POSTHOG_SEND_HOST",),
+    )
+    marker_prefix: str = _setting(
+        "fastflow",
+        "Prefix of the markers of test exceptions: `$<prefix>_startup_test`, `$<prefix>_backend_test`.",
+        env=("OTEL_POSTHOG_MARKER_PREFIX",),
+    )
+    batch_delay_s: float = _setting(
+        1.0,
+        "How long a record waits for others before its batch is sent.",
+        env=("OTEL_POSTHOG_BATCH_DELAY_S",),
+        unit="seconds",
+        minimum=0.001,
+        maximum=3600,
+    )
+    batch_max_events: int = _setting(
+        100,
+        "Most events in one request to PostHog.",
+        env=("OTEL_POSTHOG_BATCH_MAX_EVENTS",),
+        unit="events",
+        minimum=1,
+        maximum=1000,
+    )
+    batch_max_bytes: int = _setting(
+        10_000_000,
+        "Most bytes of JSON in one request, before compression; PostHog refuses more than 20 MB.",
+        env=("OTEL_POSTHOG_BATCH_MAX_BYTES",),
+        unit="bytes",
+        minimum=1_000_000,
+        maximum=20_000_000,
+    )
+    event_max_bytes: int = _setting(
+        900_000,
+        "Largest event in bytes of JSON; a larger one is set aside and counted.",
+        env=("OTEL_POSTHOG_EVENT_MAX_BYTES",),
+        unit="bytes",
+        minimum=1_000,
+        maximum=900_000,
+    )
+    queue_max_records: int = _setting(
+        2048,
+        "Most records of one signal waiting in memory; newer ones are dropped and counted.",
+        env=("OTEL_POSTHOG_QUEUE_MAX_RECORDS",),
+        unit="records",
+        minimum=1,
+        maximum=1_000_000,
+    )
+    spool_max_bytes: int = _setting(
+        16_000_000,
+        "Most bytes held while PostHog is out of reach or consent is unknown; the oldest go first.",
+        env=("OTEL_POSTHOG_SPOOL_MAX_BYTES",),
+        unit="bytes",
+        minimum=100_000,
+    )
+    uuid_memory: int = _setting(
+        10_000,
+        "How many event uuids are remembered, so that one exception told twice is sent once.",
+        env=("OTEL_POSTHOG_UUID_MEMORY",),
+        unit="uuids",
+        minimum=1,
+        maximum=10_000_000,
+    )
+    http_timeout_s: float = _setting(
+        5.0,
+        "Longest wait for PostHog to connect, and again for each answer.",
+        env=("OTEL_POSTHOG_HTTP_TIMEOUT_S",),
+        unit="seconds",
+        minimum=0.05,
+        maximum=120,
+    )
+    retry_initial_s: float = _setting(
+        1.0,
+        "First pause after a failed delivery; each further failure doubles it.",
+        env=("OTEL_POSTHOG_RETRY_INITIAL_S",),
+        unit="seconds",
+        minimum=0.01,
+        maximum=3600,
+    )
+    retry_max_s: float = _setting(
+        60.0,
+        "Longest pause between two attempts, unless PostHog asks for a longer one.",
+        env=("OTEL_POSTHOG_RETRY_MAX_S",),
+        unit="seconds",
+        minimum=0.01,
+        maximum=86_400,
+    )
+    shutdown_timeout_s: float = _setting(
+        3.0,
+        "Longest time that process exit waits for pending events.",
+        env=("OTEL_POSTHOG_SHUTDOWN_TIMEOUT_S",),
+        unit="seconds",
+        minimum=0,
+        maximum=60,
+    )
+    database_timeout_s: float = _setting(
+        2.0,
+        "Longest wait for a locked or slow database; consent is unknown meanwhile.",
+        env=("OTEL_POSTHOG_DATABASE_TIMEOUT_S",),
+        unit="seconds",
+        minimum=0.05,
+        maximum=60,
+    )
+    consent_max_age_s: float = _setting(
+        1.0,
+        "Age at which a worker looks at the flags again.",
+        env=("OTEL_POSTHOG_CONSENT_MAX_AGE_S",),
+        unit="seconds",
+        minimum=0.01,
+        maximum=1.0,
+    )
+
+    sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """Where each value came from: `argument`, the environment variable's name, or `default`."""
+
+    @classmethod
+    def resolve(
+        cls, arguments: Mapping[str, object] | None = None, environ: Mapping[str, str] | None = None
+    ) -> Config:
+        """Build the settings from arguments and environment; raise `ConfigError` on the first bad one.
+
+        An argument that is None counts as not given. The switches in `KILL_SWITCHES` stand outside
+        the precedence: any of them switches off, none switches on (requirement R2).
+        """
+        given = {name: value for name, value in (arguments or {}).items() if value is not None}
+        variables = os.environ if environ is None else environ
+        _refuse_unknown(given)
+        values: dict[str, object] = {}
+        sources: dict[str, str] = {}
+        for row in SETTINGS:
+            values[row.name], sources[row.name] = _value_of(row, given, variables)
+        for switch in KILL_SWITCHES:
+            if variables.get(switch, "").strip().lower() not in _NEVER_SET:
+                values["disabled"], sources["disabled"] = True, switch
+        return cls(**values, sources=sources)  # type: ignore[arg-type]  # checked row by row above
+
+
+def _row(column: Field[object]) -> Setting:
+    types = {"str": str, "str | None": str, "bool": bool, "int": int, "float": float}
+    return Setting(
+        name=column.name, default=column.default, type=types[cast("str", column.type)], **column.metadata
+    )
+
+
+SETTINGS: tuple[Setting, ...] = tuple(_row(column) for column in fields(Config) if column.metadata)
+
+
+def _value_of(row: Setting, given: Mapping[str, object], environ: Mapping[str, str]) -> tuple[object, str]:
+    if row.name in given:
+        return _checked(row, given[row.name], f"argument {row.name}"), "argument"
+    if row.name == "disabled":  # read as a kill switch, where anything but "0" switches off
+        return row.default, "default"
+    for variable in row.env:
+        text = environ.get(variable, "").strip()
+        if text:
+            return _checked(row, _parsed(row, text, variable), variable), variable
+    return row.default, "default"
+
+
+def _parsed(row: Setting, text: str, where: str) -> object:
+    if row.type is bool:
+        if text.lower() in _TRUE | _FALSE:
+            return text.lower() in _TRUE
+        raise ConfigError(f"{where}={text!r} is not a boolean. Use 1 or 0.")
+    parse = cast("Callable[[str], object]", row.type)
+    try:
+        return parse(text)
+    except ValueError:
+        raise ConfigError(f"{where}={text!r} is not a number of {row.unit}.") from None
+
+
+def _checked(row: Setting, value: object, where: str) -> object:
+    if row.type is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not row.type:
+        raise ConfigError(f"{where} must be {row.type.__name__}, not {type(value).__name__}.")
+    if isinstance(value, (int, float)) and not row.minimum <= value <= row.maximum:
+        raise ConfigError(
+            f"{where} is {value}, but must lie between {row.minimum:g} and {row.maximum:g} {row.unit}."
+        )
+    if row.name == "host":
+        _check_host(str(value), where)
+    return value
+
+
+def _check_host(value: str, where: str) -> None:
+    if "@" in value:
+        raise ConfigError(f"{where} must not hold a user name or password.")
+    try:
+        parts = urlsplit(value)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets or a port that are none
+        is_address = False
+    if not is_address or "?" in value or "#" in value:
+        shown = value.partition("?")[0].partition("#")[0]
+        raise ConfigError(f"{where}={shown!r} is not an address such as https://eu.posthog.com.")
+
+
+def _refuse_unknown(given: Mapping[str, object]) -> None:
+    known = [row.name for row in SETTINGS]
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"There is no setting {name!r}.{hint}")

@@ -1,0 +1,30 @@
+"""Count what became of events, by reason."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+
+
+class Counts:
+    """Thread-safe counters; the names are what `Telemetry.delivery()` shows."""
+
+    def __init__(self) -> None:
+        self._counter: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def add(self, reason: str, number: int = 1) -> None:
+        """Count so many events under the reason."""
+        if number:
+            with self._lock:
+                self._counter[reason] += number
+
+    def as_dict(self) -> dict[str, int]:
+        """Return a copy."""
+        with self._lock:
+            return dict(self._counter)
+
+    def after_fork(self) -> None:
+        """Start at nothing in a child: what the parent counts is the parent's."""
+        self._lock = threading.Lock()
+        self._counter = Counter()
