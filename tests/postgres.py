@@ -1,0 +1,135 @@
+"""A real PostgreSQL for tests: started once on a free loopback port, a fresh database per test.
+
+Without the server's binaries its tests are skipped, and fail where the environment variable CI is set.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+
+PASSWORD = "not-in-any-message"
+_USER = "product"
+_START_TIMEOUT_S = 60
+_START_ATTEMPTS = 3  # another process may take the free port first
+_SETTINGS = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "listen_addresses": "127.0.0.1",
+    "max_connections": "200",
+    "shared_buffers": "16MB",
+    "synchronous_commit": "off",
+}
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres_url():
+    """Return the administrator's URL of a running server."""
+    binaries = postgres_binaries()
+    if binaries is None:
+        _give_up("PostgreSQL is not installed: neither on PATH nor in /usr/lib/postgresql/*/bin")
+    with _temporary_folder() as folder, _server(binaries, folder) as url:
+        yield url
+
+
+@pytest.fixture
+def postgres_database(postgres_url):
+    """Return the URL of a new, empty database."""
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+    yield postgres_url.rpartition("/")[0] + f"/{name}"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _give_up(reason: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def postgres_binaries() -> Path | None:
+    """Return the folder that holds initdb, pg_ctl and postgres."""
+    on_path = shutil.which("initdb")
+    found = [Path(on_path).resolve().parent] if on_path else []
+    found += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    return next((folder for folder in found if (folder / "pg_ctl").exists()), None)
+
+
+@contextmanager
+def _temporary_folder():
+    folder = Path(tempfile.mkdtemp(prefix="otel-posthog-pg-"))
+    if os.geteuid() == 0:
+        account = pwd.getpwnam(_account())
+        os.chown(folder, account.pw_uid, account.pw_gid)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _server(binaries: Path, folder: Path):
+    data, log, password = folder / "data", folder / "log", folder / "password"
+    password.write_text(PASSWORD)
+    options = ["--auth=scram-sha-256", f"--pwfile={password}", "--encoding=UTF8", "--no-locale", "--no-sync"]
+    _run(binaries / "initdb", "-D", data, "-U", _USER, *options)
+    with (data / "postgresql.conf").open("a") as file:
+        file.writelines(f"{name} = '{value}'\n" for name, value in _SETTINGS.items())
+        file.write(f"unix_socket_directories = '{folder}'\n")
+    port = _start(binaries, data, log)
+    try:
+        yield f"postgresql://{_USER}:{PASSWORD}@127.0.0.1:{port}/postgres"
+    finally:
+        _run(binaries / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+
+
+def _start(binaries: Path, data: Path, log: Path) -> int:
+    error = None
+    for _ in range(_START_ATTEMPTS):
+        port = _free_port()
+        try:
+            _run(binaries / "pg_ctl", "-D", data, "-l", log, "-o", f"-p {port}", "-w", "start")
+        except subprocess.CalledProcessError as failed:
+            error = failed
+        else:
+            return port
+    raise RuntimeError(f"PostgreSQL did not start: {log.read_text() if log.exists() else error}")
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def _run(*command: object) -> None:
+    """Run as a user that PostgreSQL accepts: it refuses to be root."""
+    prefix = ["runuser", "-u", _account(), "--"] if os.geteuid() == 0 else []
+    arguments = [*prefix, *map(str, command)]
+    # pg_ctl's server keeps inherited streams open, so none of ours may be given.
+    subprocess.run(
+        arguments,
+        check=True,
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        timeout=_START_TIMEOUT_S,
+    )
+
+
+def _account() -> str:
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    return "postgres" if "postgres" in names else "nobody"
