@@ -1,0 +1,28 @@
+"""Names of the log-record attributes that the two halves agree on.
+
+The standard ones come from OpenTelemetry's semantic conventions (exceptions, HTTP, URL, server);
+the `posthog.*` ones are ours.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+SCOPE: Final = "otel_posthog"
+"""Instrumentation scope of our own records; below it (`otel_posthog.…`) lie only our log lines."""
+
+EXCEPTION_TYPE: Final = "exception.type"
+EXCEPTION_MESSAGE: Final = "exception.message"
+EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
+HTTP_REQUEST_METHOD: Final = "http.request.method"
+URL_SCHEME: Final = "url.scheme"
+URL_PATH: Final = "url.path"
+SERVER_ADDRESS: Final = "server.address"
+
+EVENT_UUID: Final = "posthog.event_uuid"
+EVENT_NAME: Final = "posthog.event"
+EXCEPTION_CHAIN: Final = "posthog.exception_chain"
+"""JSON text made by `tracebacks.describe`."""
+EXCEPTION_HANDLED: Final = "posthog.exception_handled"
+PROPERTY_PREFIX: Final = "posthog.property."
+"""Before each property that a caller of `capture_exception` adds."""

@@ -1,0 +1,5 @@
+"""ASGI middleware of otel_posthog."""
+
+from .exceptions import TelemetryMiddleware
+
+__all__ = ["TelemetryMiddleware"]
