@@ -1,0 +1,39 @@
+"""What every backend event carries (requirement R18)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version
+
+LIBRARY = "otel-posthog"
+NO_ADDRESS = "0.0.0.0"  # noqa: S104 - a value, not a bind; without `$ip` PostHog adds the sender's
+HOST_WITHHELD = "host.invalid"  # RFC 2606 keeps .invalid free of real hosts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseProperties:
+    """The properties that do not depend on the record."""
+
+    environment: str
+    service_version: str | None = None
+    send_host: bool = False
+
+    def as_dict(self) -> dict[str, object]:
+        """Return them as they leave: no person profile, no address, no location."""
+        properties: dict[str, object] = {
+            "source": "backend",
+            "environment": self.environment,
+            "$process_person_profile": False,
+            "$geoip_disable": True,
+            "$ip": NO_ADDRESS,
+            "$lib": LIBRARY,
+            "$lib_version": version(LIBRARY),
+        }
+        if self.service_version:
+            properties["service_version"] = self.service_version
+        return properties
+
+    def url(self, scheme: object, host: object, path: str) -> str:
+        """Return `$current_url`: no query, no credentials, and a constant host unless `send_host` is on."""
+        shown = str(host).rpartition("@")[2] if self.send_host and host else HOST_WITHHELD
+        return f"{scheme}://{shown}{path}"

@@ -1,0 +1,141 @@
+"""Build `$exception` events as PostHog's error tracking reads them (requirements R12, R15)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from uuid import UUID, uuid4, uuid5
+
+from otel_posthog import attributes
+from otel_posthog.scrubbing import scrub_text
+
+from .base import BaseProperties
+from .frames import bare_frame, frame_of
+
+MAX_VALUE_CHARS = 10_000  # PostHog cuts longer exception values
+MAX_STACK_TEXT_FRAMES = 50  # as `tracebacks.describe` keeps at most
+UUID_NAMESPACE = UUID("6f2ae6b4-8a1f-5f0f-9f0b-2f0f6a0f9d51")
+_HASHED_MESSAGE_CHARS = 1000
+
+_STACK_LINE = re.compile(r'^  File "([^"\n]{1,500})", line (\d{1,9}), in ([^\n]{1,200})$', re.MULTILINE)
+
+
+def exception_properties(
+    recorded: Mapping[str, object], base: BaseProperties, *, trace_id: int, span_id: int
+) -> dict[str, object]:
+    """Return the properties of one `$exception` from a record's `exception.*` attributes."""
+    properties = added_by_caller(recorded) | base.as_dict()
+    properties["$exception_list"] = exception_list(recorded)
+    properties["$exception_level"] = "error"
+    path = recorded.get(attributes.URL_PATH)
+    if isinstance(path, str):
+        path = re.split(r"[?#]", path, maxsplit=1)[0]
+        properties["$request_method"] = str(recorded.get(attributes.HTTP_REQUEST_METHOD, ""))
+        properties["$request_path"] = path
+        properties["$current_url"] = base.url(
+            recorded.get(attributes.URL_SCHEME, "http"), recorded.get(attributes.SERVER_ADDRESS), path
+        )
+    if trace_id:
+        properties["$trace_id"] = f"{trace_id:032x}"
+        properties["$span_id"] = f"{span_id:016x}"
+    return properties
+
+
+def exception_list(recorded: Mapping[str, object]) -> list[dict[str, object]]:
+    """Return `$exception_list`: outermost first, each with its frames, oldest call first.
+
+    Without our own structured attribute only type, value and the frames named in the stack text
+    are known.
+    """
+    handled = bool(recorded.get(attributes.EXCEPTION_HANDLED, False))
+    chain = _chain(recorded.get(attributes.EXCEPTION_CHAIN))
+    if chain:
+        return [
+            _entry(index, item, _frames(item.get("frames")), handled=handled)
+            for index, item in enumerate(chain)
+        ]
+    module, _, name = str(recorded.get(attributes.EXCEPTION_TYPE) or "Exception").rpartition(".")
+    stack = str(recorded.get(attributes.EXCEPTION_STACKTRACE) or "")
+    # Without source lines: a message can forge these, and name any file of this machine.
+    frames = [
+        bare_frame(file, int(line), function, "") for file, line, function in _STACK_LINE.findall(stack)
+    ]
+    item = {
+        "type": name,
+        "module": module or None,
+        "value": str(recorded.get(attributes.EXCEPTION_MESSAGE) or ""),
+    }
+    return [_entry(0, item, frames[:MAX_STACK_TEXT_FRAMES], handled=handled)]
+
+
+def exception_uuid(recorded: Mapping[str, object], trace_id: int) -> UUID:
+    """Return the event's uuid, the same for all reports of one exception within a trace.
+
+    The message is scrubbed before it is hashed: the trace id leaves too, so a hash of a raw message
+    could be tried against guesses.
+    """
+    if trace_id:
+        name = str(recorded.get(attributes.EXCEPTION_TYPE) or "").rpartition(".")[2]
+        message = scrub_text(str(recorded.get(attributes.EXCEPTION_MESSAGE) or "")[:_HASHED_MESSAGE_CHARS])
+        return uuid5(UUID_NAMESPACE, f"{trace_id:032x}:{name}:{message}")
+    return carried_uuid(recorded)
+
+
+def carried_uuid(recorded: Mapping[str, object]) -> UUID:
+    """Return the uuid that the record carries, or a new one."""
+    try:
+        return UUID(str(recorded.get(attributes.EVENT_UUID)))
+    except ValueError:
+        return uuid4()
+
+
+def added_by_caller(recorded: Mapping[str, object]) -> dict[str, object]:
+    """Return the properties that stand under `attributes.PROPERTY_PREFIX`, without the prefix."""
+    prefix = attributes.PROPERTY_PREFIX
+    return {key.removeprefix(prefix): value for key, value in recorded.items() if key.startswith(prefix)}
+
+
+def _chain(text: object) -> list[Mapping[str, object]]:
+    if not isinstance(text, str):
+        return []
+    try:
+        chain = json.loads(text)
+    except (ValueError, RecursionError):  # cut by an attribute length limit, or not ours
+        return []
+    if not isinstance(chain, list):
+        return []
+    return [item for item in chain if isinstance(item, dict)]
+
+
+def _entry(
+    index: int, item: Mapping[str, object], frames: list[dict[str, object]], *, handled: bool
+) -> dict[str, object]:
+    mechanism: dict[str, object] = {"exception_id": index, "synthetic": False}
+    if index == 0:
+        mechanism |= {"type": "generic", "handled": handled}
+    else:
+        mechanism |= {"type": "chained", "source": item.get("source"), "parent_id": item.get("parent")}
+    if item.get("group"):
+        mechanism["is_exception_group"] = True
+    module = item.get("module")
+    entry: dict[str, object] = {
+        "type": str(item.get("type") or "Exception"),
+        "module": None if module == "builtins" else module,
+        "value": str(item.get("value") or "")[:MAX_VALUE_CHARS],
+        "mechanism": mechanism,
+    }
+    if frames:
+        entry["stacktrace"] = {"type": "raw", "frames": frames}
+    return entry
+
+
+def _frames(recorded: object) -> list[dict[str, object]]:
+    if not isinstance(recorded, list):
+        return []
+    kept = []
+    for frame in recorded:
+        match frame:
+            case [str(filename), int(lineno), str(function), str(module)]:
+                kept.append(frame_of(filename, lineno, function, module))
+    return kept

@@ -1,0 +1,56 @@
+"""Log records to events: exceptions and product events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from otel_posthog import attributes
+from otel_posthog.events import Event, time_from_ns
+from otel_posthog.records import LogView
+from otel_posthog.registry import EXCEPTION, Kind, Registry, kind_of
+
+from .base import BaseProperties
+from .exceptions import carried_uuid, exception_properties, exception_uuid
+
+
+def kind_of_log(
+    scope: str, event_name: str | None, recorded: Mapping[str, object], registry: Registry
+) -> Kind | None:
+    """Return the consent that the record needs, or None where it becomes nothing.
+
+    Our own log lines never come back to us, and a named event of a foreign scope counts only where
+    the product has registered that name.
+    """
+    if scope.startswith(f"{attributes.SCOPE}."):
+        return None
+    if attributes.EXCEPTION_TYPE in recorded or attributes.EXCEPTION_MESSAGE in recorded:
+        return Kind.ERRORS
+    if (
+        event_name
+        and kind_of(event_name) is Kind.TELEMETRY
+        and (scope == attributes.SCOPE or registry.knows(event_name))
+    ):
+        return Kind.TELEMETRY
+    return None
+
+
+def event_from_log(record: LogView, base: BaseProperties, registry: Registry) -> Event | None:
+    """Return the event that the record becomes, if any."""
+    recorded = record.attributes
+    kind = kind_of_log(record.scope, record.event_name, recorded, registry)
+    if kind is None:
+        return None
+    if kind is Kind.ERRORS:
+        name, uuid = EXCEPTION, exception_uuid(recorded, record.trace_id)
+        properties = exception_properties(recorded, base, trace_id=record.trace_id, span_id=record.span_id)
+    else:
+        name, uuid = record.event_name or "", carried_uuid(recorded)
+        own = {key: value for key, value in recorded.items() if key != attributes.EVENT_UUID}
+        properties = own | base.as_dict()
+    return Event(
+        name=name,
+        properties=properties,
+        timestamp=time_from_ns(record.time_ns),
+        uuid=uuid,
+        accepted_ns=record.observed_ns,
+    )
