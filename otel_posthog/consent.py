@@ -1,0 +1,217 @@
+"""What the admin has allowed, as this process knows it.
+
+Three answers: granted, denied, unknown. Denied discards, unknown holds. A withdrawal that happened
+between two looks is seen by the generation in the row, so that off and on again leaks nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+
+from .errors import OtelPosthogError
+from .notices import Notices
+from .registry import Kind
+from .settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+class Answer(Enum):
+    """Whether events of one kind may leave."""
+
+    GRANTED = "granted"
+    DENIED = "denied"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consent:
+    """One look at the settings row."""
+
+    errors: Answer
+    telemetry: Answer
+    instance_id: str | None = None
+    errors_since_ns: int = 0
+    telemetry_since_ns: int = 0
+    """What was accepted earlier than this moment was accepted before a withdrawal and never leaves."""
+    looked_at_s: float = float("-inf")
+    """Monotonic time at which the look began."""
+
+    def answer(self, kind: Kind) -> Answer:
+        """Return the answer for one kind."""
+        return self.errors if kind is Kind.ERRORS else self.telemetry
+
+    def allows(self, kind: Kind, accepted_ns: int) -> bool:
+        """Tell whether something accepted at that moment may leave now."""
+        return self.answer(kind) is Answer.GRANTED and not self.is_withdrawn(kind, accepted_ns)
+
+    def is_withdrawn(self, kind: Kind, accepted_ns: int) -> bool:
+        """Tell whether something accepted at that moment has to be discarded."""
+        since = self.errors_since_ns if kind is Kind.ERRORS else self.telemetry_since_ns
+        return self.answer(kind) is Answer.DENIED or accepted_ns < since
+
+    @property
+    def is_off(self) -> bool:
+        """Whether both kinds are known to be denied."""
+        return self.errors is Answer.DENIED and self.telemetry is Answer.DENIED
+
+    @property
+    def is_on(self) -> bool:
+        """Whether any kind is granted."""
+        return Answer.GRANTED in (self.errors, self.telemetry)
+
+
+UNKNOWN = Consent(errors=Answer.UNKNOWN, telemetry=Answer.UNKNOWN)
+DENIED = Consent(errors=Answer.DENIED, telemetry=Answer.DENIED)
+
+
+class ConsentWatch:
+    """Look at the row, remember the answer, and tell what has to stop.
+
+    `read` returns the row, None for a missing one, or raises `OtelPosthogError`; it may block. It is
+    only called under one lock together with applying what it returned, so that an older answer never
+    replaces a newer one.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], Settings | None],
+        *,
+        max_age_s: float,
+        is_disabled: bool,
+        notices: Notices,
+        on_change: Callable[[Consent], None],
+    ) -> None:
+        self._read = read
+        self._max_age_s = max_age_s
+        self._is_disabled = is_disabled
+        self._notices = notices
+        self._on_change = on_change
+        self._row: Settings | None = None
+        self._refresh: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self.current = DENIED if is_disabled else UNKNOWN
+
+    def peek(self) -> Consent:
+        """Return the last answer without waiting; one older than allowed is renewed in the background."""
+        consent = self.current
+        if not self._is_disabled and time.monotonic() - consent.looked_at_s > self._max_age_s:
+            self._renew()
+        return consent
+
+    def look(self) -> Consent:
+        """Read the row now and return the answer; may wait for the database, never raises."""
+        if self._is_disabled:
+            return self.current
+        asked_at_s = time.monotonic()
+        with self._lock:
+            if self.current.looked_at_s >= asked_at_s:  # another thread looked while this one waited
+                return self.current
+            return self._look()
+
+    def recent(self) -> Consent | None:
+        """Return the last answer if it is not older than allowed."""
+        is_recent = self._is_disabled or time.monotonic() - self.current.looked_at_s <= self._max_age_s
+        return self.current if is_recent else None
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until a renewal that `peek` began has ended."""
+        refresh = self._refresh
+        if refresh is not None:
+            refresh.join(timeout_s)
+
+    def change(self, write: Callable[[], Settings]) -> Settings:
+        """Write the row and apply it at once; no look can slip in between and undo it."""
+        with self._lock:
+            began_s = time.monotonic()
+            row = write()
+            if not self._is_disabled:
+                self._apply(row, began_s)
+            return row
+
+    def after_fork(self) -> None:
+        """Start afresh in a child: locks and threads are the parent's."""
+        self._lock = threading.Lock()
+        self._refresh = None
+
+    def _renew(self) -> None:
+        refresh = self._refresh
+        if refresh is None or not refresh.is_alive():
+            # A short thread a second, only where requests come in, rather than one that stays
+            # or a place in the host's executor.
+            refresh = threading.Thread(target=self.look, name="otel-posthog-consent", daemon=True)
+            with suppress(RuntimeError):  # no new threads while the interpreter shuts down
+                refresh.start()
+                self._refresh = refresh
+
+    def _look(self) -> Consent:
+        began_s = time.monotonic()
+        try:
+            row = self._read()
+        except OtelPosthogError as error:
+            self._notices.warn(_log, "Consent is unknown, so nothing is sent: %s", error)
+            return self._unknown(began_s)
+        except Exception as error:  # noqa: BLE001 - drivers raise what they like; unknown is safe
+            self._notices.warn(_log, "Consent is unknown, so nothing is sent (%s)", type(error).__name__)
+            return self._unknown(began_s)
+        if row is None:
+            self._notices.warn(
+                _log,
+                "Consent is unknown, so nothing is sent: system_settings has no row with id 1. "
+                "Save the telemetry settings once, or restart, to create it.",
+            )
+            return self._unknown(began_s)
+        return self._apply(row, began_s)
+
+    def _unknown(self, began_s: float) -> Consent:
+        last = self.current
+        return self._publish(
+            Consent(
+                errors=Answer.UNKNOWN,
+                telemetry=Answer.UNKNOWN,
+                instance_id=last.instance_id,
+                errors_since_ns=last.errors_since_ns,
+                telemetry_since_ns=last.telemetry_since_ns,
+                looked_at_s=began_s,
+            )
+        )
+
+    def _apply(self, row: Settings, began_s: float) -> Consent:
+        before, last = self._row, self.current
+        now_ns = time.time_ns()
+        is_other_instance = before is not None and before.instance_id != row.instance_id
+        errors = _answer(row.enable_error_reporting)
+        telemetry = _answer(row.enable_telemetry)
+        errors_withdrawn = errors is Answer.DENIED or (
+            before is not None and (is_other_instance or before.errors_generation != row.errors_generation)
+        )
+        telemetry_withdrawn = telemetry is Answer.DENIED or (
+            before is not None
+            and (is_other_instance or before.telemetry_generation != row.telemetry_generation)
+        )
+        self._row = row
+        return self._publish(
+            Consent(
+                errors=errors,
+                telemetry=telemetry,
+                instance_id=str(row.instance_id) if row.instance_id else None,
+                errors_since_ns=now_ns if errors_withdrawn else last.errors_since_ns,
+                telemetry_since_ns=now_ns if telemetry_withdrawn else last.telemetry_since_ns,
+                looked_at_s=began_s,
+            )
+        )
+
+    def _publish(self, consent: Consent) -> Consent:
+        self.current = consent
+        self._on_change(consent)
+        return consent
+
+
+def _answer(flag: bool) -> Answer:  # noqa: FBT001 - a flag of the row
+    return Answer.GRANTED if flag else Answer.DENIED

@@ -1,0 +1,187 @@
+"""Hold what could not be sent yet, and try it again.
+
+The spool is bounded and holds scrubbed events only. One drainer retries; it also keeps this worker
+within a second of the settings row while anything may be sent.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from .events import Event
+from .registry import Kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Batch:
+    """Events of one kind that are sent together."""
+
+    kind: Kind
+    events: tuple[Event, ...]
+    size_bytes: int
+
+
+class Spool(Protocol):
+    """Where batches wait, oldest first."""
+
+    def put(self, batch: Batch) -> int:
+        """Keep the batch and return how many events had to go to make room."""
+
+    def first(self) -> Batch | None:
+        """Return the oldest batch, which stays until it is removed."""
+
+    def remove(self, batch: Batch) -> None:
+        """Forget a batch that has been dealt with; one that is gone already is no error."""
+
+    def purge(self, kind: Kind, before_ns: int) -> int:
+        """Delete events of the kind accepted before that moment and return how many that were."""
+
+
+class MemorySpool:
+    """A spool that ends with the process. `on_put` is called after each batch that was kept."""
+
+    def __init__(self, *, max_bytes: int, on_put: Callable[[], None]) -> None:
+        self._max_bytes = max_bytes
+        self._on_put = on_put
+        self._batches: deque[Batch] = deque()
+        self._size_bytes = 0
+        self._lock = threading.Lock()
+
+    def put(self, batch: Batch) -> int:
+        """Keep the batch; the oldest ones go where the bound would be passed."""
+        if batch.size_bytes > self._max_bytes:
+            return len(batch.events)
+        lost = 0
+        with self._lock:
+            while self._size_bytes + batch.size_bytes > self._max_bytes:
+                oldest = self._batches.popleft()
+                self._size_bytes -= oldest.size_bytes
+                lost += len(oldest.events)
+            self._batches.append(batch)
+            self._size_bytes += batch.size_bytes
+        self._on_put()
+        return lost
+
+    def first(self) -> Batch | None:
+        """Return the oldest batch, or None."""
+        with self._lock:
+            return self._batches[0] if self._batches else None
+
+    def remove(self, batch: Batch) -> None:
+        """Forget the batch."""
+        with self._lock:
+            if batch in self._batches:
+                self._batches.remove(batch)
+                self._size_bytes -= batch.size_bytes
+
+    def purge(self, kind: Kind, before_ns: int) -> int:
+        """Delete the batches of the kind whose oldest event was accepted before that moment."""
+        with self._lock:
+            stale = [
+                b
+                for b in self._batches
+                if b.kind is kind and any(e.accepted_ns < before_ns for e in b.events)
+            ]
+            for batch in stale:
+                self._batches.remove(batch)
+                self._size_bytes -= batch.size_bytes
+        return sum(len(batch.events) for batch in stale)
+
+    def after_fork(self) -> None:
+        """Start empty in a child: what waits here is the parent's to send."""
+        self._lock = threading.Lock()
+        self._batches = deque()
+        self._size_bytes = 0
+
+
+class Drainer:
+    """Try spooled batches again, on a thread that exists only while there is a reason.
+
+    `attempt` deals with one batch and tells whether it is done with; `pause` returns how many seconds
+    the next attempt has to wait; `watch` looks at consent and tells whether anything may be sent.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        *,
+        attempt: Callable[[Batch], bool],
+        pause: Callable[[], float],
+        watch: Callable[[], bool],
+        interval_s: float,
+    ) -> None:
+        self._spool = spool
+        self._attempt = attempt
+        self._pause = pause
+        self._watch = watch
+        self._interval_s = interval_s
+        self._thread: threading.Thread | None = None
+        self._nudge = threading.Event()
+        self._lock = threading.Lock()
+        self._draining = threading.Lock()
+        self._is_open = False
+
+    def ensure_running(self) -> None:
+        """Start the thread if there is none; does nothing before `open`."""
+        with self._lock:
+            if self._thread is None and self._is_open:
+                thread = threading.Thread(target=self._run, name="otel-posthog-drainer", daemon=True)
+                with suppress(RuntimeError):  # no new threads while the interpreter shuts down
+                    thread.start()
+                    self._thread = thread
+
+    def wake(self) -> None:
+        """Have the spool looked at soon."""
+        self.ensure_running()
+        self._nudge.set()
+
+    def settle(self) -> None:
+        """Have the thread, if there is one, find out soon whether it is still needed."""
+        if self._thread is not threading.current_thread():
+            self._nudge.set()
+
+    def drain(self) -> None:
+        """Try the waiting batches on this thread, until one has to wait."""
+        with self._draining:
+            while self._pause() <= 0 and (batch := self._spool.first()) is not None:
+                if not self._attempt(batch):
+                    return
+                self._spool.remove(batch)
+
+    def stop(self, timeout_s: float) -> None:
+        """Make one last attempt where none is parked, and wait so long for the thread to end."""
+        with self._lock:
+            thread, self._is_open = self._thread, False
+        self._nudge.set()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout_s)
+
+    def open(self) -> None:
+        """Allow a thread, until `stop`."""
+        self.after_fork()
+        self._is_open = True
+
+    def after_fork(self) -> None:
+        """Start afresh in a child: the thread and the locks are the parent's."""
+        self._lock = threading.Lock()
+        self._draining = threading.Lock()
+        self._nudge = threading.Event()
+        self._thread = None
+
+    def _run(self) -> None:
+        while True:
+            may_send = self._watch()
+            self.drain()
+            with self._lock:
+                is_needed = may_send or self._spool.first() is not None
+                if not (self._is_open and is_needed):
+                    self._thread = None
+                    return
+            pause_s = self._pause()
+            self._nudge.wait(min(self._interval_s, pause_s) if pause_s > 0 else self._interval_s)
+            self._nudge.clear()

@@ -1,0 +1,179 @@
+"""Deliver one batch to PostHog, over the function that posthog's own client uses.
+
+`posthog.request.batch_post` and not the client: that would add properties behind the gate and put
+a second queue and thread behind OpenTelemetry's. `tests/test_transport.py` fails when it moves.
+Nothing of posthog is imported before the first batch.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from http.cookiejar import DefaultCookiePolicy
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ._otel import suppressed_instrumentation
+
+if TYPE_CHECKING:
+    import requests
+
+FINAL_STATUSES = frozenset({401, 403})
+SPLIT_STATUSES = frozenset({400, 413})
+MAX_RETRY_AFTER_S = 86_400.0
+
+_is_sending: contextvars.ContextVar[bool] = contextvars.ContextVar("otel_posthog_is_sending", default=False)
+
+
+class Result(Enum):
+    """What became of a batch."""
+
+    ACCEPTED = "accepted"
+    """PostHog answered 200: taken in, not yet stored."""
+    RETRY = "retry"
+    """Try again later: no connection, 408, 429 or 5xx."""
+    SPLIT = "split"
+    """400 or 413: one bad event makes PostHog refuse all, so smaller batches find it."""
+    REFUSED = "refused"
+    """Never try again: wrong key, redirect, wrong address."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """Result of one attempt, with the reason for people and the pause PostHog asked for."""
+
+    result: Result
+    reason: str = ""
+    retry_after_s: float = 0.0
+
+
+class Transport(Protocol):
+    """Where batches go; one method makes real, printing and in-memory ones exchangeable."""
+
+    def send(self, batch: Sequence[dict[str, object]]) -> Delivery:
+        """Try once to deliver the events, given as PostHog's wire objects. Never raises."""
+
+    def close(self) -> None:
+        """Give up sockets; the next `send` opens them again."""
+
+
+class PostHogTransport:
+    """One POST a batch to PostHog's `/batch/` endpoint, without redirects, retries or `.netrc`."""
+
+    def __init__(self, *, api_key: str, host: str, timeout_s: float, user_agent: str) -> None:
+        self._api_key = api_key
+        self._host = host
+        self._timeout_s = timeout_s
+        self._user_agent = user_agent
+        self._session: requests.Session | None = None
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"PostHogTransport(host={self._host!r})"
+
+    def send(self, batch: Sequence[dict[str, object]]) -> Delivery:
+        """Try once; see `Transport`."""
+        from posthog import request  # noqa: PLC0415 - 130 ms, and nothing of it while consent is off
+
+        _silence_bodies()
+        token = _is_sending.set(True)
+        post = _Post(self._open_session())
+        try:
+            with suppressed_instrumentation():
+                request.batch_post(
+                    self._api_key,
+                    host=request.determine_server_host(self._host),
+                    gzip=True,
+                    timeout=self._timeout_s,
+                    session=post,
+                    batch=list(batch),
+                    _user_agent=self._user_agent,
+                )
+        except request.APIError as error:
+            return _from_status(error.status, error.retry_after)
+        except Exception as error:  # noqa: BLE001 - batch_post raises what requests raises, and more
+            if post.answer is not None:  # and TypeError for an answer whose JSON is no object
+                return _from_status(post.answer.status_code, None)
+            return Delivery(result=Result.RETRY, reason=f"no answer ({type(error).__name__})")
+        finally:
+            _is_sending.reset(token)
+        return Delivery(result=Result.ACCEPTED)
+
+    def close(self) -> None:
+        """Close the connection, if one is open."""
+        with self._lock:
+            session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+    def after_fork(self) -> None:
+        """Forget the parent's connection without closing it."""
+        self._lock = threading.Lock()
+        self._session = None
+
+    def _open_session(self) -> requests.Session:
+        with self._lock:
+            if self._session is None:
+                self._session = _session()
+            return self._session
+
+
+def _session() -> requests.Session:
+    import requests  # noqa: PLC0415 - comes with posthog, so as late
+
+    session = requests.Session()
+    session.auth = _no_auth  # with any auth set, requests does not look into .netrc
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # a cookie could tell us apart
+    return session
+
+
+class _Post:
+    """What `batch_post` sees of the session.
+
+    It follows no redirect, since requests would turn a 302 into GET and lose the batch, and it keeps
+    the answer.
+    """
+
+    def __init__(self, session: requests.Session) -> None:
+        self._session = session
+        self.answer: requests.Response | None = None
+
+    def post(self, url: str, **options: Any) -> requests.Response:
+        self.answer = self._session.post(url, **(options | {"allow_redirects": False}))
+        return self.answer
+
+
+def _no_auth(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
+    return prepared
+
+
+def _from_status(status: object, retry_after: float | None) -> Delivery:
+    code = status if isinstance(status, int) else 0
+    reason = f"status {status}"
+    if code in SPLIT_STATUSES:
+        return Delivery(result=Result.SPLIT, reason=reason)
+    if code in FINAL_STATUSES:
+        return Delivery(result=Result.REFUSED, reason=f"{reason}: check the project API key")
+    if 300 <= code < 400:  # noqa: PLR2004 - the redirect class of statuses
+        return Delivery(result=Result.REFUSED, reason=f"{reason}: a redirect, so check the host setting")
+    if code in (408, 429) or code >= 500:  # noqa: PLR2004 - the server's fault or its wish to wait
+        pause = min(max(0.0, retry_after or 0.0), MAX_RETRY_AFTER_S)
+        return Delivery(result=Result.RETRY, reason=reason, retry_after_s=pause)
+    return Delivery(result=Result.REFUSED, reason=f"{reason}: check the host setting")
+
+
+class _NoBodies(logging.Filter):
+    """Keep posthog's DEBUG lines of our own requests away: they print whole bodies."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (_is_sending.get() and record.levelno <= logging.DEBUG)
+
+
+_no_bodies = _NoBodies()
+
+
+def _silence_bodies() -> None:
+    logging.getLogger("posthog").addFilter(_no_bodies)  # adding the same filter again does nothing

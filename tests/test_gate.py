@@ -1,0 +1,316 @@
+"""The one door: order of its checks, batches, pauses and counts, with fakes through its seams."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import pytest
+
+from otel_posthog.config import Config
+from otel_posthog.consent import ConsentWatch
+from otel_posthog.counts import Counts
+from otel_posthog.errors import StoreError
+from otel_posthog.events import Event
+from otel_posthog.gate import Gate, Outcome, Parts
+from otel_posthog.notices import Notices
+from otel_posthog.registry import Registry
+from otel_posthog.scrubbing import Scrubber
+from otel_posthog.settings import Settings
+from otel_posthog.spool import MemorySpool
+from otel_posthog.transport import Delivery, Result
+
+ACCEPTED = Delivery(result=Result.ACCEPTED)
+INSTANCE = UUID("11111111-2222-4333-8444-555555555555")
+
+
+class Scripted:
+    """A transport that answers from a list, then accepts, and remembers what it was given."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.batches = []
+
+    def send(self, batch):
+        self.batches.append(batch)
+        return self.answers.pop(0) if self.answers else ACCEPTED
+
+    def close(self):
+        """Do nothing."""
+
+
+class World:
+    """A gate and all that it works with."""
+
+    def __init__(self, *answers, row=None, registry=(), **settings):
+        self.row = row or settings_row(enable_error_reporting=True, enable_telemetry=True)
+        self.transport = Scripted(*answers)
+        self.counts = Counts()
+        self.now_s = 1000.0
+        notices = Notices()
+        watch = ConsentWatch(
+            self.read, max_age_s=1, is_disabled=False, notices=notices, on_change=lambda _consent: None
+        )
+        self.spool = MemorySpool(max_bytes=1_000_000, on_put=lambda: None)
+        parts = Parts(
+            watch=watch,
+            registry=Registry(registry),
+            scrubber=Scrubber(),
+            transport=self.transport,
+            spool=self.spool,
+            counts=self.counts,
+            notices=notices,
+        )
+        self.gate = Gate(parts, Config.resolve(settings, {}), clock=lambda: self.now_s)
+
+    def read(self):
+        if isinstance(self.row, Exception):
+            raise self.row
+        return self.row
+
+    @property
+    def sent(self):
+        return [[event["event"] for event in batch] for batch in self.transport.batches]
+
+
+def settings_row(**changes):
+    values = {
+        "is_setup_completed": True,
+        "enable_error_reporting": False,
+        "enable_telemetry": False,
+        "instance_id": INSTANCE,
+        "errors_generation": 0,
+        "telemetry_generation": 0,
+    }
+    return Settings(**{**values, **changes})
+
+
+def some_event(name="happened", *, uuid=None, **properties):
+    return Event(
+        name=name,
+        properties=properties,
+        timestamp=datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC),
+        uuid=uuid or uuid4(),
+        accepted_ns=time.time_ns(),
+    )
+
+
+def test_granted_event_is_sent_as_posthogs_wire_object():
+    """A granted event leaves with its frozen uuid and time and the instance's identity."""
+    world = World()
+    event = some_event(count=3)
+
+    outcome = world.gate.send([event])
+
+    assert outcome is Outcome.SENT
+    assert world.transport.batches == [
+        [
+            {
+                "uuid": str(event.uuid),
+                "event": "happened",
+                "distinct_id": str(INSTANCE),
+                "timestamp": "2026-01-02T03:04:05.678+00:00",
+                "properties": {"count": 3},
+            }
+        ]
+    ]
+
+
+def test_each_kind_is_sent_by_itself():
+    """Errors and product events never share a POST, so that either can be withdrawn."""
+    world = World()
+
+    world.gate.send([some_event(), some_event("$exception"), some_event()])
+
+    assert world.sent == [["$exception"], ["happened", "happened"]]
+
+
+def test_denied_kind_is_discarded():
+    """What the row denies is neither sent nor kept (R2)."""
+    world = World(row=settings_row(enable_telemetry=True))
+
+    world.gate.send([some_event("$exception"), some_event()])
+
+    assert world.sent == [["happened"]]
+    assert world.spool.first() is None
+    assert world.counts.as_dict() == {"withdrawn": 1, "sent": 1}
+
+
+@pytest.mark.parametrize("row", [StoreError("cannot read"), ValueError("a driver's own"), KeyError()])
+def test_unknown_consent_holds(row):
+    """While the row cannot be read events are kept scrubbed and nothing is sent (R2)."""
+    world = World(row=row)
+
+    outcome = world.gate.send([some_event(api_key="planted")])
+
+    assert outcome is Outcome.HELD
+    assert world.sent == []
+    assert world.spool.first().events[0].properties == {"api_key": "[scrubbed:key]"}
+
+
+def test_held_batch_leaves_once_consent_is_known():
+    """A held batch is sent with the identity that is known by then."""
+    world = World(row=StoreError("cannot read"))
+    world.gate.send([some_event()])
+    world.row = settings_row(enable_telemetry=True)
+
+    is_done = world.gate.resend(world.spool.first())
+
+    assert is_done
+    assert world.transport.batches[0][0]["distinct_id"] == str(INSTANCE)
+
+
+def test_held_batch_is_dropped_when_the_answer_is_no():
+    """A held batch is done with, unsent, once the row denies its kind."""
+    world = World(row=StoreError("cannot read"))
+    world.gate.send([some_event()])
+    world.row = settings_row()
+
+    assert world.gate.resend(world.spool.first())
+    assert world.sent == []
+
+
+def test_granted_without_identity_is_held():
+    """A flag that is on without an instance UUID sends nothing, since nobody could be meant by it."""
+    world = World(row=settings_row(enable_telemetry=True, instance_id=None))
+
+    assert world.gate.send([some_event()]) is Outcome.HELD
+    assert world.sent == []
+
+
+def test_same_uuid_is_sent_once():
+    """An event told twice is sent once."""
+    world = World()
+    event = some_event()
+
+    world.gate.send([event, event])
+    world.gate.send([event])
+
+    assert world.sent == [["happened"]]
+
+
+def test_memory_of_uuids_is_bounded():
+    """Only the newest uuids are remembered."""
+    world = World(uuid_memory=2)
+    event = some_event()
+
+    world.gate.send([event, some_event(), some_event()])
+    world.gate.send([event])
+
+    assert world.sent == [["happened"] * 3, ["happened"]]
+
+
+def test_batches_are_bounded_in_number_and_bytes():
+    """A batch holds no more events and bytes than the settings say."""
+    by_number, by_bytes = World(batch_max_events=2), World(batch_max_bytes=1_000_000, event_max_bytes=900_000)
+    large = {f"text_{number}": "x" * 200 for number in range(1000)}
+
+    by_number.gate.send([some_event() for _ in range(5)])
+    by_bytes.gate.send([some_event(**large) for _ in range(6)])
+
+    assert [len(batch) for batch in by_number.transport.batches] == [2, 2, 1]
+    assert [len(batch) for batch in by_bytes.transport.batches] == [4, 2]
+
+
+def test_too_large_event_is_set_aside():
+    """An event over the limit is dropped with a count, the others go."""
+    world = World(event_max_bytes=1000)
+
+    world.gate.send([some_event(**{f"text_{number}": "x" * 100 for number in range(20)}), some_event()])
+
+    assert world.sent == [["happened"]]
+    assert world.counts.as_dict() == {"too_large": 1, "sent": 1}
+
+
+def test_what_cannot_be_scrubbed_never_leaves():
+    """An event on which scrubbing fails is dropped with a count, never sent raw."""
+
+    class Hostile(dict):
+        def items(self):
+            raise RuntimeError("planted")
+
+    world = World()
+    hostile = some_event("$exception")
+    object.__setattr__(hostile, "properties", {"$exception_list": [Hostile()]})
+
+    outcome = world.gate.send([hostile])
+
+    assert outcome is Outcome.NOTHING
+    assert world.sent == []
+    assert world.counts.as_dict() == {"unscrubbable": 1}
+
+
+def test_outage_parks_deliveries():
+    """After a failure what follows is spooled at once, until the pause is over."""
+    world = World(Delivery(result=Result.RETRY, retry_after_s=30))
+
+    first, second = world.gate.send([some_event()]), world.gate.send([some_event()])
+
+    assert (first, second) == (Outcome.HELD, Outcome.HELD)
+    assert len(world.transport.batches) == 1
+    assert world.gate.pause_s() == pytest.approx(30)
+
+
+def test_pause_doubles_and_ends_with_success():
+    """Pauses grow with each failure up to the setting, and a success forgets them."""
+    failed = Delivery(result=Result.RETRY)
+    world = World(failed, failed, failed, failed, retry_initial_s=1, retry_max_s=4)
+    world.gate.send([some_event()])
+    batch = world.spool.first()
+    pauses = [world.gate.pause_s()]
+    for _ in range(3):
+        assert not world.gate.resend(batch)
+        pauses.append(world.gate.pause_s())
+
+    is_done = world.gate.resend(batch)
+
+    for pause, expected in zip(pauses, [1, 2, 4, 4], strict=True):
+        assert pause == pytest.approx(expected, rel=0.21)  # the jitter, both ways
+    assert is_done
+    assert world.gate.pause_s() < 0
+
+
+def test_refused_batch_is_halved_until_the_bad_event_is_found():
+    """A batch that PostHog refuses is halved, so that one bad event costs only itself."""
+    refused = Delivery(result=Result.SPLIT, reason="status 400")
+    world = World(refused, refused, refused, ACCEPTED, ACCEPTED)
+
+    outcome = world.gate.send([some_event(number=number) for number in range(4)])
+
+    numbers = [[event["properties"]["number"] for event in batch] for batch in world.transport.batches]
+    assert numbers == [[0, 1, 2, 3], [0, 1], [0], [1], [2, 3]]
+    assert outcome is Outcome.LOST
+    assert world.counts.as_dict() == {"refused": 1, "sent": 3}
+
+
+def test_outage_in_the_middle_of_halving_loses_nothing():
+    """When PostHog goes away while a batch is halved, what was not sent waits in the spool."""
+    refused = Delivery(result=Result.SPLIT, reason="status 400")
+    world = World(refused, ACCEPTED, Delivery(result=Result.RETRY))
+
+    world.gate.send([some_event(number=number) for number in range(4)])
+
+    waiting = [event.properties["number"] for event in world.spool.first().events]
+    assert waiting == [2, 3]
+    assert world.counts.as_dict() == {"sent": 2}
+
+
+def test_unregistered_event_is_counted():
+    """What the registry does not admit stays behind and is counted."""
+    world = World()
+
+    outcome = world.gate.send([some_event("$set")])
+
+    assert outcome is Outcome.NOTHING
+    assert world.counts.as_dict() == {"unregistered": 1}
+
+
+def test_startup_test_is_for_development_only():
+    """The door for the test at the start is shut everywhere but in development (R19)."""
+    production, development = World(environment="production"), World(environment="development")
+
+    outcomes = [world.gate.send_startup_test(some_event("$exception")) for world in (production, development)]
+
+    assert outcomes == [Outcome.NOTHING, Outcome.SENT]
+    assert production.sent == []
