@@ -1,0 +1,232 @@
+"""Consent on the SDK's pipeline: filter before the queue, start and stop the inner batch processor.
+
+Processors cannot be taken off a provider, and flags flip at run time, so ours switch themselves:
+while consent is denied they hold no queue and no thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Generic, TypeVar
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from ._otel import SeverityNumber
+from ._otel_sdk import (
+    BatchLogRecordProcessor,
+    LogRecordExporter,
+    LogRecordProcessor,
+    ReadWriteLogRecord,
+    shut_down_within,
+)
+from .config import Config
+from .consent import Answer, Consent
+from .counts import Counts
+from .exporters import SdkLog, SdkSpan
+from .mapping import kind_of_log, kinds_of_span
+from .registry import Kind, Registry, kind_of
+
+_P = TypeVar("_P", bound=BatchLogRecordProcessor | BatchSpanProcessor)
+OnTaken = Callable[[int], None]
+"""Called with the number of records that an exporter has taken out of the queue."""
+
+
+class Waiting:
+    """How many records wait in one inner processor; a bound of our own, because the stock one is silent."""
+
+    def __init__(self, max_records: int) -> None:
+        self._max_records = max_records
+        self._number = 0
+        self._lock = threading.Lock()
+
+    def enter(self) -> bool:
+        """Take a place; tell whether there was one."""
+        with self._lock:
+            if self._number >= self._max_records:
+                return False
+            self._number += 1
+            return True
+
+    def after_fork(self) -> None:
+        """Count from nothing in a child."""
+        self._lock = threading.Lock()
+        self._number = 0
+
+    def leave(self, number: int) -> None:
+        """Give places back."""
+        with self._lock:
+            self._number = max(0, self._number - number)
+
+
+class Switch(Generic[_P]):
+    """An inner batch processor that exists only while something is accepted."""
+
+    def __init__(self, make: Callable[[Waiting], _P], *, max_records: int, counts: Counts) -> None:
+        self._make = make
+        self._max_records = max_records
+        self._counts = counts
+        self._running: tuple[_P, Waiting] | None = None
+        self._is_closed = True
+        self._lock = threading.Lock()
+
+    def enter(self) -> _P | None:
+        """Take a place in the queue, starting the processor if need be; None when there is none."""
+        running = self._running or self._start()
+        if running is None:
+            return None
+        processor, waiting = running
+        if waiting.enter():
+            return processor
+        self._counts.add("queue_full")
+        return None
+
+    def stop(self) -> None:
+        """Let the processor go without waiting; what it holds was withdrawn and is dropped with it."""
+        with self._lock:
+            running, self._running = self._running, None
+        if running is not None:
+            # Its own thread may be the one that finds consent gone; it cannot join itself, and ends anyway.
+            with suppress(RuntimeError):
+                shut_down_within(running[0], 0)
+
+    def close(self, timeout_s: float) -> None:
+        """Export what waits, within the timeout, and accept nothing more until `open`."""
+        with self._lock:
+            running, self._running = self._running, None
+            self._is_closed = True
+        if running is not None:
+            shut_down_within(running[0], timeout_s)
+
+    def open(self) -> None:
+        """Accept records, until `close`."""
+        self._is_closed = False
+
+    def after_fork(self) -> None:
+        """Start afresh in a child; the inner processor has emptied its queue and got a new thread itself."""
+        self._lock = threading.Lock()
+        if self._running is not None:
+            self._running[1].after_fork()
+
+    def flush(self) -> bool:
+        """Export what waits, on this thread."""
+        running = self._running
+        return running is None or running[0].force_flush()
+
+    def _start(self) -> tuple[_P, Waiting] | None:
+        with self._lock:
+            if self._running is None and not self._is_closed:
+                waiting = Waiting(self._max_records)
+                self._running = (self._make(waiting), waiting)
+            return self._running
+
+
+class ConsentLogRecordProcessor(LogRecordProcessor):
+    """Queue the log records that may become events, and nothing while consent is denied."""
+
+    def __init__(
+        self,
+        make_exporter: Callable[[OnTaken], LogRecordExporter],
+        *,
+        consent: Callable[[], Consent],
+        registry: Registry,
+        config: Config,
+        counts: Counts,
+    ) -> None:
+        self._consent = consent
+        self._shutdown_timeout_s = config.shutdown_timeout_s
+        self._registry = registry
+        self.switch: Switch[BatchLogRecordProcessor] = Switch(
+            lambda waiting: BatchLogRecordProcessor(
+                make_exporter(waiting.leave),
+                schedule_delay_millis=config.batch_delay_s * 1000,
+                max_export_batch_size=min(config.batch_max_events, config.queue_max_records),
+                max_queue_size=config.queue_max_records,
+            ),
+            max_records=config.queue_max_records,
+            counts=counts,
+        )
+
+    def enabled(
+        self,
+        *,
+        context: Context | None = None,  # noqa: ARG002 - the interface's
+        instrumentation_scope: InstrumentationScope | None = None,  # noqa: ARG002
+        severity_number: SeverityNumber | None = None,  # noqa: ARG002
+        event_name: str | None = None,
+    ) -> bool:
+        """Tell emitters whether building a record is worth it."""
+        kind = kind_of(event_name) if event_name else Kind.ERRORS
+        return self._consent().answer(kind) is not Answer.DENIED
+
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        """Queue the record if it becomes an event and its kind is not denied."""
+        consent = self._consent()
+        if consent.is_off:
+            return
+        record = SdkLog(log_record)
+        kind = kind_of_log(record.scope, record.event_name, record.attributes, self._registry)
+        if kind is None or consent.answer(kind) is Answer.DENIED:
+            return
+        processor = self.switch.enter()
+        if processor is not None:
+            processor.on_emit(log_record)
+
+    def shutdown(self) -> None:
+        """Export what waits and stop; called by the provider."""
+        self.switch.close(self._shutdown_timeout_s)
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002 - each attempt has its own timeout
+        """Export what waits."""
+        return self.switch.flush()
+
+
+class ConsentSpanProcessor(SpanProcessor):
+    """Queue the ended spans that become events, and nothing while consent is denied."""
+
+    def __init__(
+        self,
+        make_exporter: Callable[[OnTaken], SpanExporter],
+        *,
+        consent: Callable[[], Consent],
+        config: Config,
+        counts: Counts,
+    ) -> None:
+        self._consent = consent
+        self._shutdown_timeout_s = config.shutdown_timeout_s
+        self.switch: Switch[BatchSpanProcessor] = Switch(
+            lambda waiting: BatchSpanProcessor(
+                make_exporter(waiting.leave),
+                schedule_delay_millis=config.batch_delay_s * 1000,
+                max_export_batch_size=min(config.batch_max_events, config.queue_max_records),
+                max_queue_size=config.queue_max_records,
+            ),
+            max_records=config.queue_max_records,
+            counts=counts,
+        )
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Do nothing."""
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Queue the span if any of its events is not denied."""
+        consent = self._consent()
+        if consent.is_off or span.context is None or not span.context.trace_flags.sampled:
+            return
+        if all(consent.answer(kind) is Answer.DENIED for kind in kinds_of_span(SdkSpan(span))):
+            return
+        processor = self.switch.enter()
+        if processor is not None:
+            processor.on_end(span)
+
+    def shutdown(self) -> None:
+        """Export what waits and stop; called by the provider."""
+        self.switch.close(self._shutdown_timeout_s)
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002 - each attempt has its own timeout
+        """Export what waits."""
+        return self.switch.flush()
