@@ -1,0 +1,86 @@
+"""Trouble on request: what the sink should do wrong, and for how many requests."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from starlette.types import Receive, Send
+
+REDIRECT_STATUS = 302  # what a captive portal or a moved host usually sends
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One kind of trouble, met by the next `times` ingestion requests; `times=None` never ends.
+
+    With `status` or `redirect` the sink answers so and stores nothing. With `cut="before"` it closes the
+    connection before it stores, with `cut="after"` it stores and then closes without an answer. With
+    `delay_s` alone it takes its time and then behaves. Every request is recorded either way.
+    """
+
+    status: int | None = None
+    times: int | None = 1
+    retry_after: str | None = None
+    delay_s: float = 0.0
+    cut: Literal["before", "after"] | None = None
+    redirect: str | None = None
+
+    @property
+    def answer_status(self) -> int | None:
+        """The status that replaces the sink's own, or None where the sink answers itself."""
+        if self.redirect is not None:
+            return self.status or REDIRECT_STATUS
+        return self.status
+
+    @property
+    def answer_headers(self) -> dict[str, str]:
+        """The headers that go with `answer_status`."""
+        headers = {"location": self.redirect, "retry-after": self.retry_after}
+        return {name: value for name, value in headers.items() if value is not None}
+
+
+class FaultScript:
+    """Hand out faults in order, from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._left: list[tuple[Fault, int | None]] = []
+
+    def replace(self, faults: Iterable[Fault]) -> None:
+        """Forget the present script and start this one."""
+        with self._lock:
+            self._left = [(fault, fault.times) for fault in faults if fault.times != 0]
+
+    def next(self) -> Fault | None:
+        """Return the fault for one request and count it as met."""
+        with self._lock:
+            if not self._left:
+                return None
+            fault, times = self._left[0]
+            if times == 1:
+                del self._left[0]
+            elif times is not None:
+                self._left[0] = (fault, times - 1)
+            return fault
+
+
+class _Transport(Protocol):
+    def abort(self) -> None: ...
+
+
+async def cut_connection(receive: Receive, send: Send) -> None:
+    """Close the client's connection without a single byte of an answer.
+
+    Under uvicorn the socket is aborted; elsewhere ConnectionAbortedError ends the request.
+    """
+    # `send` is a bound method of uvicorn's request cycle, which holds the transport under this name.
+    transport: _Transport | None = getattr(getattr(send, "__self__", None), "transport", None)
+    if transport is None:
+        raise ConnectionAbortedError("The script of the sink cuts this connection.")
+    transport.abort()
+    # uvicorn would try to answer 500 if the application returned before it noticed the end.
+    while (await receive())["type"] != "http.disconnect":
+        pass
