@@ -1,0 +1,60 @@
+"""The command line: `otel-posthog demo` and `otel-posthog config show`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from .config import SETTINGS, Config
+from .errors import OtelPosthogError
+
+USAGE_ERROR = 2
+
+
+def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
+    """Run one command and return the exit code; a bad setting is one line on stderr and code 2."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.command == "demo":
+            return _demo(options)
+        return _config_show(os.environ if environ is None else environ)
+    except OtelPosthogError as error:
+        print(f"otel-posthog: {error}", file=sys.stderr)
+        return USAGE_ERROR
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="otel-posthog", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    demo = commands.add_parser("demo", help="start an example app and a local PostHog, offline")
+    demo.add_argument("--folder", type=Path, help="keep the database here (default: a temporary folder)")
+    demo.add_argument("--port", type=int, default=0, help="port of the example app (default: a free one)")
+    demo.add_argument(
+        "--sink-port", type=int, default=0, help="port of the local PostHog (default: a free one)"
+    )
+    demo.add_argument("--open", action="store_true", help="open the page in the browser")
+    config = commands.add_parser("config", help="look at the settings")
+    config.add_subparsers(dest="action", required=True).add_parser(
+        "show", help="print each setting with its value, unit, source and meaning; secrets are masked"
+    )
+    return parser
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from .demo import run  # noqa: PLC0415 - needs the extra `demo`
+
+    return run(
+        folder=options.folder, port=options.port, sink_port=options.sink_port, open_browser=options.open
+    )
+
+
+def _config_show(environ: Mapping[str, str]) -> int:
+    config = Config.resolve(environ=environ)
+    for row in SETTINGS:
+        value = f"{row.show(getattr(config, row.name))} {row.unit}".rstrip()
+        print(f"{row.name} = {value}  [{config.sources[row.name]}]\n    {row.help}")
+        print(f"    {', '.join(row.env)}\n")
+    return 0

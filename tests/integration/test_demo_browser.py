@@ -1,0 +1,208 @@
+"""The demonstration's page in a real browser."""
+
+import os
+import shutil
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from demo_process import running
+from playwright.sync_api import expect, sync_playwright
+
+ARTIFACTS = Path(__file__).parents[2] / "artifacts" / "demo"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+# Fails on purpose; the browser logs such answers as errors.
+PROVOKED = ("/api/fail", "/api/missing")
+NOTE_VIOLATIONS = """
+window.violations = [];
+document.addEventListener(
+    "securitypolicyviolation", (event) => window.violations.push(event.violatedDirective));
+"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        give_up = pytest.fail if os.environ.get("CI") else pytest.skip
+        give_up(f"Chromium is not installed: none of {', '.join(BROWSERS)} is on the path.")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def demo(tmp_path):
+    with running(tmp_path) as found:
+        yield found
+
+
+class Visit:
+    """One page with all it complained about and asked for."""
+
+    def __init__(self, browser, demo, **options):
+        self._context = browser.new_context(reduced_motion="reduce", **options)
+        self._context.add_init_script(NOTE_VIOLATIONS)
+        self.page = self._context.new_page()
+        self.page.set_default_timeout(10_000)
+        self.complaints: list[str] = []
+        self.hosts: set[str | None] = set()
+        self.page.on("console", self._note)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self._context.on("request", lambda request: self.hosts.add(urlsplit(request.url).hostname))
+        self.page.goto(demo.url)
+        expect(self.page.locator("#state-detail")).not_to_be_empty()
+
+    def _note(self, message):
+        is_provoked = urlsplit(message.location.get("url", "")).path in PROVOKED
+        if message.type in {"error", "warning"} and not is_provoked:
+            self.complaints.append(message.text)
+
+    @property
+    def violations(self):
+        return self.page.evaluate("window.violations")
+
+    @property
+    def is_wider_than_the_window(self):
+        return self.page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
+
+    def act(self, name):
+        with self.page.expect_response(f"**/api/{name}?*"):
+            self.page.locator(f"[data-act={name}]").click()
+
+    def close(self):
+        self._context.close()
+
+
+@pytest.fixture
+def visit(browser, demo):
+    opened = []
+
+    def open_page(**options):
+        opened.append(Visit(browser, demo, **options))
+        return opened[-1]
+
+    yield open_page
+    for one in opened:
+        one.close()
+
+
+def _tab_to(page, element_id, presses=20):
+    for _ in range(presses):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.id") == element_id:
+            return
+    pytest.fail(f"#{element_id} cannot be reached with {presses} presses of Tab")
+
+
+def test_page_shows_that_nothing_leaves_before_consent(visit):
+    """Three actions without consent are shown beside no request and no event."""
+    one = visit()
+
+    for name in ("fail", "missing", "track"):
+        one.act(name)
+
+    expect(one.page.locator("#actions")).to_have_text("3")
+    expect(one.page.locator("#requests")).to_have_text("0")
+    expect(one.page.locator("#empty-count")).to_have_text("0 requests")
+    expect(one.page.locator("#empty-hint")).to_contain_text("3 actions")
+    expect(one.page.locator("#state-title")).to_have_text("Undecided")
+    expect(one.page.locator("article")).to_have_count(0)
+
+
+def test_keyboard_alone_leads_to_an_error_report(visit):
+    """Tab and Space give consent, Enter breaks something, and its report stands there with its JSON."""
+    page = visit().page
+
+    _tab_to(page, "errors")
+    page.keyboard.press("Space")
+    expect(page.get_by_role("switch", name="Error reports")).to_have_attribute("aria-checked", "true")
+    page.get_by_role("button", name="Break something").focus()
+    page.keyboard.press("Enter")
+    event = page.locator("article").first
+    expect(event.get_by_role("heading")).to_have_text("$exception")
+    event.get_by_text("JSON, exactly as").focus()
+    page.keyboard.press("Enter")
+
+    expect(page.locator("#state-title")).to_have_text("Decided: error reports on")
+    expect(event.locator("pre")).to_contain_text('"$exception_list"')
+    expect(event.locator(".thrown")).to_contain_text("[scrubbed:email]")
+    expect(page.locator("article")).to_have_count(1)
+
+
+def test_reset_shows_the_undecided_state_again(visit):
+    """Reset switches both off and forgets that anybody has decided."""
+    page = visit().page
+    for name in ("Error reports", "Usage events"):
+        page.get_by_role("switch", name=name).click()
+        expect(page.get_by_role("switch", name=name)).to_have_attribute("aria-checked", "true")
+
+    page.get_by_role("button", name="Reset to undecided").click()
+
+    expect(page.locator("#state-title")).to_have_text("Undecided")
+    for name in ("Error reports", "Usage events"):
+        expect(page.get_by_role("switch", name=name)).to_have_attribute("aria-checked", "false")
+
+
+def test_page_stays_on_this_computer_without_complaint(visit):
+    """A whole visit asks no other host, breaks no policy and logs no error."""
+    one = visit()
+    for name in ("Error reports", "Usage events"):
+        one.page.get_by_role("switch", name=name).click()
+        expect(one.page.get_by_role("switch", name=name)).to_have_attribute("aria-checked", "true")
+
+    for name in ("fail", "missing", "track", "track-secret"):
+        one.act(name)
+    expect(one.page.locator("article")).to_have_count(3)
+
+    assert one.hosts == {"127.0.0.1"}
+    assert one.violations == []
+    assert one.complaints == []
+
+
+def test_hostile_event_is_shown_as_text(visit, demo):
+    """Markup in an event's name and properties is text on the page."""
+    hostile = "<img src=x onerror=alert(1)>"
+    event = {"event": hostile, "distinct_id": "1", "properties": {hostile: hostile}}
+    demo.http.post(f"{demo.sink_url}/batch/", json={"api_key": "phc_x", "batch": [event]}, timeout=10)
+
+    one = visit()
+
+    expect(one.page.locator("article h3")).to_have_text(hostile)
+    expect(one.page.locator("article td .value").first).to_have_text(hostile)
+    expect(one.page.locator("article img")).to_have_count(0)
+    assert one.violations == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(360, 740), (390, 844), (1000, 800), (1280, 900)])
+def test_page_fits_its_window(visit, size, scheme):
+    """From phone to desktop nothing scrolls sideways; pictures of both states are kept."""
+    ARTIFACTS.mkdir(parents=True, exist_ok=True)
+    width, height = size
+    one = visit(viewport={"width": width, "height": height}, color_scheme=scheme)
+    one.page.screenshot(path=ARTIFACTS / f"empty-{width}-{scheme}.png", full_page=True)
+    is_empty_page_too_wide = one.is_wider_than_the_window
+
+    for name in ("Error reports", "Usage events"):
+        one.page.get_by_role("switch", name=name).click()
+        expect(one.page.get_by_role("switch", name=name)).to_have_attribute("aria-checked", "true")
+    for count, name in enumerate(("track", "track-secret", "fail"), start=1):
+        one.act(name)
+        expect(one.page.locator("article")).to_have_count(count)
+    for disclosure in one.page.locator("summary").all():
+        disclosure.click()
+    expect(one.page.locator("pre")).to_have_count(3)
+    one.page.screenshot(path=ARTIFACTS / f"full-{width}-{scheme}.png", full_page=True)
+
+    assert not is_empty_page_too_wide
+    assert not one.is_wider_than_the_window
