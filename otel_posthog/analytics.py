@@ -10,6 +10,7 @@ import logging
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from uuid import uuid4
 
 from . import attributes, tracebacks
@@ -19,6 +20,7 @@ from .notices import Notices
 from .registry import spec_of, values_of
 
 _log = logging.getLogger(__name__)
+MAX_PROPERTIES = 100  # of an event; room below OpenTelemetry's default limit of 128 attributes
 _REPORTED_MARK = "__otel_posthog_reported__"
 
 
@@ -49,8 +51,8 @@ def stop_using(emitter: Emitter) -> None:
 def track(event: object, properties: Mapping[str, object] | None = None) -> None:
     """Record a product event: its name with properties, or an instance of an `@event` class.
 
-    Never raises and never waits. What the registry does not admit stays behind, and nothing
-    leaves unless the admin has switched telemetry on.
+    Never raises and never waits. What the registry does not admit stays behind, as do properties
+    beyond `MAX_PROPERTIES`, and nothing leaves unless the admin has switched telemetry on.
     """
     emitter = _current
     try:
@@ -59,7 +61,7 @@ def track(event: object, properties: Mapping[str, object] | None = None) -> None
             emitter.logger.emit(
                 event_name=name,
                 severity_number=SeverityNumber.INFO,
-                attributes={**values, attributes.EVENT_UUID: str(uuid4())},  # type: ignore[dict-item]  # the SDK cleans values
+                attributes={**_bounded(values), attributes.EVENT_UUID: str(uuid4())},  # type: ignore[dict-item]  # the SDK cleans values
             )
     except RegistryError as error:
         emitter.notices.warn(_log, "track() was called wrongly, the event is dropped: %s", error)
@@ -113,7 +115,11 @@ def _named(event: object, properties: Mapping[str, object] | None) -> tuple[str,
 
 
 def _prefixed(properties: Mapping[str, object]) -> dict[str, object]:
-    return {f"{attributes.PROPERTY_PREFIX}{key}": value for key, value in properties.items()}
+    return {f"{attributes.PROPERTY_PREFIX}{key}": value for key, value in _bounded(properties).items()}
+
+
+def _bounded(properties: Mapping[str, object]) -> dict[str, object]:
+    return dict(islice(properties.items(), MAX_PROPERTIES))
 
 
 def _was_reported(error: BaseException) -> bool:

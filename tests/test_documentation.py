@@ -35,7 +35,8 @@ def test_code_blocks_run(block, tmp_path):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     """Each relative link and picture of a page is a file of the repository."""
-    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text())
+    text = page.read_text()
+    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", text) + re.findall(r'src(?:set)?="([^"]+)"', text)
 
     assert [target for target in targets if not (page.parent / target).exists()] == []
 

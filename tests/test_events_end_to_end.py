@@ -112,6 +112,15 @@ def test_properties_cannot_steer_posthog(granted, sink):
     assert "$set" not in properties
 
 
+def test_many_properties_do_not_crowd_out_the_base_ones(granted, sink):
+    """However many properties an event has, what protects people stays in it (R18)."""
+    track("sync_completed", {f"number_{number}": number for number in range(2000)})
+
+    assert granted.flush()
+    assert sink.events[0].properties["$process_person_profile"] is False
+    assert sink.events[0].properties["$ip"] == "0.0.0.0"  # the constant in place of an address
+
+
 def test_product_events_need_their_own_flag(telemetry, sink):
     """With error reporting granted and telemetry denied no product event leaves (R2)."""
     telemetry.update_settings(enable_error_reporting=True)

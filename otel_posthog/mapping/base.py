@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -32,6 +33,11 @@ class BaseProperties:
         if self.service_version:
             properties["service_version"] = self.service_version
         return properties
+
+    def over(self, own: Mapping[str, object]) -> dict[str, object]:
+        """Return the event's own properties with these, which come first and win over equal names."""
+        base = self.as_dict()
+        return {**base, **own, **base}
 
     def url(self, scheme: object, host: object, path: str) -> str:
         """Return `$current_url`: no query, no credentials, and a constant host unless `send_host` is on."""

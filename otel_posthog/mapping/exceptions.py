@@ -13,7 +13,8 @@ from otel_posthog.scrubbing import scrub_text
 from .base import BaseProperties
 from .frames import bare_frame, frame_of
 
-MAX_VALUE_CHARS = 10_000  # PostHog cuts longer exception values
+MAX_VALUE_BYTES = 8_000  # PostHog cuts at 10,000; scrubbing may lengthen a text
+MAX_TYPE_BYTES = 255  # PostHog cuts longer ones
 MAX_STACK_TEXT_FRAMES = 50  # as `tracebacks.describe` keeps at most
 UUID_NAMESPACE = UUID("6f2ae6b4-8a1f-5f0f-9f0b-2f0f6a0f9d51")
 _HASHED_MESSAGE_CHARS = 1000
@@ -25,7 +26,7 @@ def exception_properties(
     recorded: Mapping[str, object], base: BaseProperties, *, trace_id: int, span_id: int
 ) -> dict[str, object]:
     """Return the properties of one `$exception` from a record's `exception.*` attributes."""
-    properties = added_by_caller(recorded) | base.as_dict()
+    properties = base.over(added_by_caller(recorded))
     properties["$exception_list"] = exception_list(recorded)
     properties["$exception_level"] = "error"
     path = recorded.get(attributes.URL_PATH)
@@ -120,14 +121,18 @@ def _entry(
         mechanism["is_exception_group"] = True
     module = item.get("module")
     entry: dict[str, object] = {
-        "type": str(item.get("type") or "Exception"),
+        "type": _cut(item.get("type") or "Exception", MAX_TYPE_BYTES),
         "module": None if module == "builtins" else module,
-        "value": str(item.get("value") or "")[:MAX_VALUE_CHARS],
+        "value": _cut(item.get("value") or "", MAX_VALUE_BYTES),
         "mechanism": mechanism,
     }
     if frames:
         entry["stacktrace"] = {"type": "raw", "frames": frames}
     return entry
+
+
+def _cut(text: object, max_bytes: int) -> str:
+    return str(text).encode("utf-8", "replace")[:max_bytes].decode("utf-8", "ignore")
 
 
 def _frames(recorded: object) -> list[dict[str, object]]:

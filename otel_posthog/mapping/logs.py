@@ -46,7 +46,7 @@ def event_from_log(record: LogView, base: BaseProperties, registry: Registry) ->
     else:
         name, uuid = record.event_name or "", carried_uuid(recorded)
         own = {key: value for key, value in recorded.items() if key != attributes.EVENT_UUID}
-        properties = own | base.as_dict()
+        properties = base.over(own)
     return Event(
         name=name,
         properties=properties,

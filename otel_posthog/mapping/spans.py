@@ -68,7 +68,7 @@ def _named(span: SpanView, name: str, base: BaseProperties, registry: Registry) 
     duration = {"duration_ms": max(0, span.end_ns - span.start_ns) // 1_000_000}
     return Event(
         name=name,
-        properties=own | duration | base.as_dict(),
+        properties=base.over(own | duration),
         timestamp=time_from_ns(span.end_ns),
         uuid=uuid5(UUID_NAMESPACE, f"{span.trace_id:032x}:{span.span_id:016x}:{name}"),
         accepted_ns=span.end_ns,

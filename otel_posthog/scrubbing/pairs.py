@@ -41,7 +41,7 @@ _PLAIN = re.compile(
 )
 _BLOCK = re.compile(r"(?:[|>][+-]?[0-9]?)?[ \t]*\r?\n(?:[ \t]+[^\n]*+(?:\n|\Z)|-[ ][^\n]*+(?:\n|\Z))+")
 _NEXT_LINE = re.compile(r"\r?\n[ \t]{0,20}")
-_HEADER_REST = re.compile(r"(?:[^\n\"']|=\"[^\"\n]*+\")*+")
+_HEADER_REST = re.compile(r"(?:=\"[^\"\n]*+\"|[^\n\"'])*+")
 _HEADERS = ("cookie", "authorization")
 
 

@@ -9,6 +9,8 @@ import pytest
 from demo_process import running
 from playwright.sync_api import expect, sync_playwright
 
+pytestmark = pytest.mark.browser
+
 ARTIFACTS = Path(__file__).parents[2] / "artifacts" / "demo"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = [

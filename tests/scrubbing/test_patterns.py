@@ -1,0 +1,314 @@
+"""Secrets and personal data in running text (R21)."""
+
+from __future__ import annotations
+
+import pytest
+
+from otel_posthog.scrubbing import scrub_text
+from otel_posthog.scrubbing.scrubber import MAX_TEXT_CHARS
+
+SECRET = "S3cr3tV4lue"  # planted; no rule knows its look
+
+INNOCENT_TEXTS = [
+    "'NoneType' object has no attribute 'name'",
+    "division by zero",
+    "list index out of range",
+    "invalid literal for int() with base 10: 'abc'",
+    "could not convert string to float: '12,5'",
+    "KeyError: 'pipeline'",
+    "'token'",
+    "missing 1 required positional argument: 'password'",
+    "[Errno 2] No such file or directory: 'data/app.db'",
+    "[Errno 98] Address already in use",
+    "[Errno 111] Connect call failed ('0.0.0.0', 5432)",
+    "Expecting value: line 1 column 1 (char 0)",
+    "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte",
+    "unsupported operand type(s) for +: 'int' and 'str'",
+    "f() got an unexpected keyword argument 'retries'",
+    "maximum recursion depth exceeded while calling a Python object",
+    "dictionary changed size during iteration",
+    "cannot import name 'Pipeline' from 'fastflow.models' (fastflow/models.py)",
+    "No module named 'fastflow.plugins'",
+    "(sqlite3.OperationalError) no such table: system_settings",
+    "(sqlite3.IntegrityError) UNIQUE constraint failed: pipelines.name",
+    'duplicate key value violates unique constraint "pk_pipeline_run_steps"',
+    'relation "pipeline_runs" does not exist\nLINE 1: SELECT * FROM pipeline_runs WHERE id = $1',
+    "SELECT id FROM runs WHERE state=? AND owner_id IN (?,?)",
+    "canceling statement due to statement timeout",
+    "Task <Task pending name='Task-12'> attached to a different loop",
+    "Timeout context manager should be used inside a task",
+    "Cannot connect to host git.example.org:443 ssl:default [Name or service not known]",
+    "Server disconnected without sending a response.",
+    "404 Client Error: Not Found for url: https://git.example.org/team/flow.git",
+    "https://registry.npmjs.org/@scope/package not found",
+    "https://host.example:8080/@scope/package not found",
+    "time data '2026-01-02 03:04:05' does not match format '%Y-%m-%d'",
+    "run started at 03:04:05, took 12.5 s, 3.11.7 is the version",
+    "max_tokens=512 exceeds the limit; tokenizer: bert-base; secretary = Ms Miller",
+    "author=miller shipping=dhl monkey=2 keyboard: de",
+    "Basic authentication is not supported here",
+    "a basic end-to-end-test of bearer-independent things",
+    "the decorator @app.route was used twice",
+    "image python:3.12-slim@sha256:0a1b2c3d4e5f was not found",
+    "Are you sure? yes/no",
+    "unterminated subpattern in 'colou?r' at position 3",
+    "std::vector<int> in a::b at dead::beef, slice [::2]",
+    "pipeline 'nightly' step 3/7 failed with exit code 137",
+    "1 validation error for Run\nsteps.0.name\n  Field required [type=missing, input_value={}]",
+    "hf_load_model_from_hub is deprecated, use sk_model_loader_new",
+    "größer als erlaubt: 42 €",
+    "C:\\Program Files\\fastflow\\flow.py is not readable",
+    "/opt/fastflow/flow.py:12: in <module>",
+    "email the author",
+]
+
+
+@pytest.mark.parametrize("text", INNOCENT_TEXTS)
+def test_ordinary_message_is_unchanged(text):
+    """What exceptions usually say stays as it is."""
+    assert scrub_text(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("GET https://h.example/p?x=S", "GET https://h.example/p[scrubbed:query]"),
+        ("https://h.example/p#S.", "https://h.example/p[scrubbed:query]"),
+        ("'https://h.example/p?x=S' failed", "'https://h.example/p[scrubbed:query]' failed"),
+        ("https://h.example/p?q=it's", "https://h.example/p[scrubbed:query]"),
+        ("https://h.example?S", "https://h.example[scrubbed:query]"),
+        ("GET /p?S HTTP/1.1", "GET /p[scrubbed:query] HTTP/1.1"),
+        ("/p?a&b=S", "/p[scrubbed:query]"),
+        ("p?a=S", "p[scrubbed:query]"),
+        ("postgresql://u:S@db.example/app", "postgresql://[scrubbed:userinfo]@db.example/app"),
+        ("redis://:S@h:6379/0", "redis://[scrubbed:userinfo]@h:6379/0"),
+        ("https://u:S@h:80/p?x", "https://[scrubbed:userinfo]@h:80/p[scrubbed:query]"),
+        ("https://S@git.example/r.git", "https://[scrubbed:userinfo]@git.example/r.git"),
+        ("x://u:p@S@h/p", "x://[scrubbed:userinfo]@h/p"),
+        ("x://u:p/S@h/p", "x://[scrubbed:userinfo]@h/p"),
+        ("x://u:p/S@h.example/p", "x://[scrubbed:userinfo]@h.example/p"),
+        ("x://u:p?S@h/p", "x://[scrubbed:userinfo]@h/p"),
+        ("x://u:p#S@h/p", "x://[scrubbed:userinfo]@h/p"),
+        ("x://u:(S]@h/p", "x://[scrubbed:userinfo]@h/p"),
+        ("x://u:'S@h/p", "x://[scrubbed:userinfo]@h/p"),
+        ("x://u:12/S@h/p", "x://[scrubbed:userinfo]@h/p"),
+        ("x://aa/S@h/p", "x://[scrubbed:userinfo]@h/p"),
+        ("//u:S@h/p", "//[scrubbed:userinfo]@h/p"),
+        ("login as u:S@h failed", "login as [scrubbed:userinfo]@h failed"),
+        ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc refused", "[scrubbed:jwt] refused"),
+        ("a_eyJhbGciOiJkaXIifQ..iv.cipher.tag", "[scrubbed:jwt]"),
+        ("Bearer 0123456789abcdef expired", "Bearer [scrubbed:authorization] expired"),
+        ("basic dXNlcjpwYXNz expired", "basic [scrubbed:authorization] expired"),
+        ("Mail <max.muster@sub.example.co.uk> failed", "Mail <[scrubbed:email]> failed"),
+        ("max+tag@müller.de.", "[scrubbed:email]."),
+        ("to=max@example.com", "to=[scrubbed:email]"),
+        ("max%40example.com", "[scrubbed:email]"),
+        ("('203.0.113.7', 5432)", "('[scrubbed:ip]', 5432)"),
+        ("::ffff:203.0.113.7:80", "::ffff:[scrubbed:ip]:80"),
+        ("connect to [2001:db8::1]:80", "connect to [[scrubbed:ip]]:80"),
+        ("/home/max/app/x.py", "/home/[scrubbed:user]/app/x.py"),
+        ("C:\\Users\\max\\app", "C:\\Users\\[scrubbed:user]\\app"),
+        ("'C:\\\\Users\\\\max\\\\app'", "'C:\\\\Users\\\\[scrubbed:user]\\\\app'"),
+        ("c:\\users\\max muster\\app", "c:\\users\\[scrubbed:user]\\app"),
+        ("file:///Users/max/x", "file:///Users/[scrubbed:user]/x"),
+    ],
+)
+def test_rule_names_itself_and_keeps_the_rest(text, expected):
+    """What is taken out is replaced by the name of the rule, and what stands around it can be read."""
+    assert scrub_text(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "password=S",
+        "password = 'S'",
+        "PASSWORD: S",
+        "dbPassword=S",
+        "_password=S",
+        "__token__=S",
+        "x.client_secret:S",
+        "X-Api-Key: S",
+        "api key: S",
+        "pass phrase = S",
+        "password     = S",
+        "password\n= S",
+        "password:=S",
+        "password -> S",
+        "password==S",
+        "args: password=S",
+        "INFO:token=S",
+        "error=token=S",
+        "token%3DS",
+        '{"password": "S"}',
+        '{"password": "a\\"S"}',
+        '{"password": ["a", "S"], "kept": 1}',
+        '{"password": {"value": "S"}}',
+        '{\\"password\\": \\"S\\"}',
+        "{'password': b'S'}",
+        "{'tokens': ['a', 'S']}",
+        "{'env': {'DB_PASSWORD': 'S'}}",
+        "Login(password=SecretStr('S'))",
+        "password='it\\'s S'",
+        "password: 'it''s S'",
+        "password=<Token S>",
+        "password=a,S",
+        "password=a;S",
+        "password=a&S",
+        "password=a'S",
+        "password=a)S",
+        "password:\n  S",
+        "password: |\n  a\n  S",
+        "tokens:\n- a\n- S",
+        "tokens:\n  - a\n  - S",
+        "Cookie: a=b; other=S",
+        "Set-Cookie: sid=S; Path=/",
+        "Authorization: Bearer S",
+        'Authorization: Digest username="u", response="S"',
+        "authorization=Token S",
+        "[(b'authorization', b'S'), (b'accept', b'x')]",
+        "('password', 'S')",
+        "mysql --password S -u root",
+        "Command '['mysql', '--password', 'S']' returned",
+        "<password>S</password>",
+        "Server=x;User Id=z;Password=S",
+        "password=eyJhbGciOiJIUzI1NiJ9.eyJ9.a!S",
+        "a" * 100 + "_password=S",
+    ],
+)
+def test_value_beside_a_telling_name_is_taken_out(text):
+    """A value that stands beside a sensitive name does not leave, however the pair is written."""
+    scrubbed = scrub_text(SECRET.join(text.rsplit("S", 1)))
+
+    assert SECRET not in scrubbed
+    assert "[scrubbed:value]" in scrubbed
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("password=abc, user=max", "password=[scrubbed:value], user=max"),
+        ("password=abc&user=max", "password=[scrubbed:value]&user=max"),
+        ("f(password=abc, retries=3) failed", "f(password=[scrubbed:value], retries=3) failed"),
+        ('{"password": "abc", "user": "max"}', '{"password": "[scrubbed:value]", "user": "max"}'),
+        ("{'tokens': ['a', 'b'], 'kept': 1}", "{'tokens': [scrubbed:value], 'kept': 1}"),
+        ("token: abc\nuser: max", "token: [scrubbed:value]\nuser: max"),
+        ("'password=abc' is wrong", "'password=[scrubbed:value]' is wrong"),
+        ("max_tokens=5, token=abc", "max_tokens=5, token=[scrubbed:value]"),
+    ],
+)
+def test_neighbours_of_a_value_are_kept(text, expected):
+    """Only the value goes; the name and what follows stay readable."""
+    assert scrub_text(text) == expected
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "ghp_16C7e42F292c6912E7710c838347Ae178B4a",
+        "github_pat_11ABCDEFG0123456789abc",
+        "glpat-abcdefghij0123456789",
+        "sk-proj-0123456789abcdef",
+        "sk_live_4eC39HqLyjWDarjtT1zdp7dc",
+        "AKIAIOSFODNN7EXAMPLE",
+        "ASIAIOSFODNN7EXAMPLE",
+        "AIzaSyD-abcdefghijklmnopqrstuvwxyz012345",
+        "xoxb-123456789012-abcdefghijkl",
+        "xapp-1-A111-123-abcdef",
+        "phc_abcdefghijklmnopqrstuvwxyz",
+        "phx_abcdefghijklmnopqrstuvwxyz",
+        "hf_abcdefghijklmnopqrstuv0",
+        "SG.abcdefghijklmnopqrstuv.abcdefghijklmnopqrstuv",
+        "whsec_abcdefghijklmnop",
+        "npm_abcdefghijklmnopqrstuvwxyz0123456789",
+        "pypi-AgEIcHlwaS5vcmcCJDU",
+        "dop_v1_abcdef0123456789abcdef",
+        "ya29.a0AfH6SMBxxxxxxxxxxxxxxxx",
+    ],
+)
+@pytest.mark.parametrize("frame", ["{}", "key_{} is invalid", "({})", "x:{}"])
+def test_vendor_token_is_taken_out(token, frame):
+    """Tokens of well-known vendors are known by their look, also behind an underscore."""
+    assert scrub_text(frame.format(token)) == frame.format("[scrubbed:vendor-token]")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "MIIEpAIBAAKC+/==\nQEA",
+        "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nMIIEpAIBAAKC",
+        "Version: GnuPG v1-x\n\nMIIEpAIBAAKC",
+        "\\nMIIEpAIBAAKC\\n",
+    ],
+)
+@pytest.mark.parametrize("end", ["-----END RSA PRIVATE KEY-----", ""])
+def test_pem_block_is_taken_out(body, end):
+    """A PEM block goes as a whole, with headers or without, also where its end is cut off."""
+    text = f"bad key -----BEGIN RSA PRIVATE KEY-----\n{body}\n{end}"
+
+    assert scrub_text(text) == "bad key [scrubbed:pem]"
+
+
+@pytest.mark.parametrize("text", ["0.0.0.0", "bound to 0.0.0.0:8000", "('0.0.0.0', 5432)"])
+def test_address_of_nobody_is_kept(text):
+    """The constant that stands for no address is no address."""
+    assert scrub_text(text) == text
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\udfffb", "\ud800 password=x"])
+def test_lone_surrogates_can_be_encoded(text):
+    """Lone surrogates become question marks, so that the text can be sent."""
+    assert scrub_text(text).encode() == text.encode("utf-8", "replace").replace(b"=x", b"=[scrubbed:value]")
+
+
+def test_long_text_is_cut():
+    """A text is cut at its limit, and what was put in does not lengthen it."""
+    assert len(scrub_text("password=a " * 10_000)) == MAX_TEXT_CHARS
+
+
+HOSTILE_ATOMS = [
+    "a",
+    "a=",
+    "=",
+    "password=",
+    "password=[",
+    "password='",
+    'password="\\"',
+    '\\"',
+    '"',
+    "(",
+    "a@",
+    "@",
+    "1.",
+    "::1",
+    "eyJ",
+    "eyJabcdefgh.",
+    "a?",
+    "/a?",
+    "a://",
+    "a://b:",
+    "a://b:c@",
+    "a://b/@",
+    "-----BEGIN A-----",
+    "sk_",
+    "AKIA",
+    "basic a",
+    "/home/",
+    "\\Users\\a ",
+    "token:\n  a",
+    "--token ",
+    "<token>",
+    'token:\\"',
+    "token=<",
+    "(b'token', ",
+    "a:b@",
+    "\ud800",
+]
+
+
+@pytest.mark.parametrize("atom", HOSTILE_ATOMS)
+def test_hostile_text_is_finished(atom):
+    """A text made to keep a pattern busy is finished, and what follows it is still scrubbed."""
+    filling = (atom * MAX_TEXT_CHARS)[: MAX_TEXT_CHARS - 100]
+
+    assert SECRET not in scrub_text(f"{filling}\n\n password={SECRET} ")

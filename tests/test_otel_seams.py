@@ -1,0 +1,141 @@
+"""Underscored interfaces of OpenTelemetry: these fail when one moves."""
+
+from __future__ import annotations
+
+import inspect
+
+import opentelemetry.context as otel_context
+import pytest
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+from otel_posthog._otel import LogRecord, SeverityNumber, suppressed_instrumentation
+from otel_posthog._otel_sdk import (
+    BatchLogRecordProcessor,
+    LoggerProvider,
+    LogRecordExporter,
+    LogRecordExportResult,
+    LogRecordLimits,
+    LogRecordProcessor,
+    shut_down_within,
+)
+
+
+class KeptLogs(LogRecordExporter):
+    """An exporter that keeps what it gets."""
+
+    def __init__(self):
+        self.records = []
+
+    def export(self, batch):
+        self.records += batch
+        return LogRecordExportResult.SUCCESS
+
+    def force_flush(self, timeout_millis=30_000):
+        return True
+
+    def shutdown(self):
+        pass
+
+
+class KeptSpans(SpanExporter):
+    """An exporter of spans that keeps nothing."""
+
+    def export(self, spans):
+        return SpanExportResult.SUCCESS
+
+
+class Picky(LogRecordProcessor):
+    """A processor that says whether it wants a record."""
+
+    def __init__(self, *, is_wanted):
+        self._is_wanted = is_wanted
+
+    def on_emit(self, log_record):
+        pass
+
+    def enabled(self, **_):
+        return self._is_wanted
+
+    def force_flush(self, timeout_millis=30_000):
+        return True
+
+    def shutdown(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("processor_type", "exporter_type"),
+    [(BatchLogRecordProcessor, KeptLogs), (BatchSpanProcessor, KeptSpans)],
+)
+def test_batch_processors_take_a_shutdown_timeout_inside(processor_type, exporter_type):
+    """`_batch_processor.shutdown(timeout_millis=)` exists on both and ends the thread."""
+    processor = processor_type(exporter_type())
+
+    shut_down_within(processor, 5)
+
+    assert "timeout_millis" in inspect.signature(processor._batch_processor.shutdown).parameters
+    assert not processor._batch_processor._worker_thread.is_alive()
+
+
+def test_shutdown_exports_what_is_queued():
+    """What was queued reaches the exporter before the thread ends."""
+    exporter = KeptLogs()
+    provider = LoggerProvider(shutdown_on_exit=False)
+    processor = BatchLogRecordProcessor(exporter, schedule_delay_millis=60_000)
+    provider.add_log_record_processor(processor)
+    provider.get_logger("x").emit(LogRecord(body="b", severity_number=SeverityNumber.INFO))
+
+    shut_down_within(processor, 5)
+
+    assert [record.log_record.body for record in exporter.records] == ["b"]
+
+
+@pytest.mark.parametrize("key", ["_SUPPRESS_INSTRUMENTATION_KEY", "_SUPPRESS_HTTP_INSTRUMENTATION_KEY"])
+def test_suppression_keys_are_set_and_taken_back(key):
+    """Within the block instrumentation is told to look away, afterwards no more."""
+    name = getattr(otel_context, key)
+
+    with suppressed_instrumentation():
+        within = otel_context.get_value(name)
+
+    assert (within, otel_context.get_value(name)) == (True, None)
+
+
+def test_suppression_is_taken_back_after_an_error():
+    """An error within the block leaves nothing behind."""
+    before = otel_context.get_current()
+
+    with pytest.raises(ValueError, match="x"), suppressed_instrumentation():
+        raise ValueError("x")
+
+    assert otel_context.get_current() == before
+
+
+@pytest.mark.parametrize("is_wanted", [True, False])
+def test_processors_decide_whether_a_logger_is_enabled(is_wanted):
+    """`Logger.enabled` asks the processors, so that a caller need not build a record nobody wants."""
+    processor = Picky(is_wanted=is_wanted)
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(processor)
+    logger = provider.get_logger("x")
+
+    assert logger.enabled(severity_number=SeverityNumber.INFO, event_name="e") is is_wanted
+
+
+def test_record_has_the_fields_that_mapping_reads():
+    """Event name, times and ids are attributes of the record."""
+    record = LogRecord(event_name="e", attributes={"a": 1}, timestamp=1, observed_timestamp=2)
+
+    assert (record.event_name, record.timestamp, record.observed_timestamp, dict(record.attributes)) == (
+        "e",
+        1,
+        2,
+        {"a": 1},
+    )
+    assert hasattr(record, "trace_id")
+    assert hasattr(record, "span_id")
+
+
+def test_limits_can_be_set_by_hand():
+    """The limits take a length, so that the environment does not decide over our own attribute."""
+    assert "max_attribute_length" in inspect.signature(LogRecordLimits).parameters

@@ -1,0 +1,285 @@
+"""One batch to PostHog over a real socket."""
+
+from __future__ import annotations
+
+import gzip
+import inspect
+import json
+import logging
+import socket
+import threading
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from posthog import request
+
+from otel_posthog.transport import MAX_RETRY_AFTER_S, PostHogTransport, Result
+
+KEY = "phc_test_key_of_no_project"
+BATCH = [{"uuid": "u", "event": "something", "properties": {"text": "planted-in-body"}}]
+
+
+class FakePostHog(ThreadingHTTPServer):
+    """A server that keeps requests and answers as it is told."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.requests = []
+        self.status = 200
+        self.headers = {}
+        self.body = b'{"status": 1}'
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+        self.url = f"http://localhost:{self.server_address[1]}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Keep the request, then answer."""
+
+    protocol_version = "HTTP/1.1"
+
+    def _answer(self):
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.server.requests.append(
+            (self.command, self.path, {name.lower(): value for name, value in self.headers.items()}, body)
+        )
+        self.server.may_answer.wait(5)
+        self.send_response(self.server.status)
+        for name, value in self.server.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(self.server.body)))
+        self.end_headers()
+        self.wfile.write(self.server.body)
+
+    do_GET = do_POST = _answer  # noqa: N815 - names that http.server looks for
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+@pytest.fixture
+def posthog():
+    with FakePostHog() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        yield server
+        server.may_answer.set()
+        server.shutdown()
+        thread.join(5)
+
+
+@pytest.fixture
+def make_transport():
+    made = []
+
+    def make(host, timeout_s=5.0):
+        made.append(
+            PostHogTransport(api_key=KEY, host=host, timeout_s=timeout_s, user_agent="otel-posthog/1")
+        )
+        return made[-1]
+
+    yield make
+    for transport in made:
+        transport.close()
+
+
+@pytest.fixture
+def transport(posthog, make_transport):
+    return make_transport(posthog.url)
+
+
+def test_200_is_accepted(transport):
+    """A 200 means that PostHog has taken the batch in."""
+    assert transport.send(BATCH).result is Result.ACCEPTED
+
+
+def test_body_is_compressed_json(transport, posthog):
+    """The body holds key, batch and the moment of sending, and nothing else."""
+    transport.send(BATCH)
+
+    [(method, path, headers, body)] = posthog.requests
+    sent = json.loads(gzip.decompress(body))
+    assert (method, path, headers["content-encoding"]) == ("POST", "/batch/", "gzip")
+    assert sent.keys() == {"api_key", "batch", "sent_at"}
+    assert (sent["api_key"], sent["batch"]) == (KEY, BATCH)
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(sent["sent_at"])) < timedelta(minutes=1)
+
+
+def test_user_agent_is_ours(transport, posthog):
+    """The request says who sends it, and not which Python or requests does."""
+    transport.send(BATCH)
+
+    assert posthog.requests[0][2]["user-agent"] == "otel-posthog/1"
+
+
+@pytest.mark.parametrize(
+    ("status", "result"),
+    [
+        (400, Result.SPLIT),
+        (413, Result.SPLIT),
+        (401, Result.REFUSED),
+        (403, Result.REFUSED),
+        (404, Result.REFUSED),
+        (204, Result.REFUSED),
+        (408, Result.RETRY),
+        (429, Result.RETRY),
+        (500, Result.RETRY),
+        (502, Result.RETRY),
+        (503, Result.RETRY),
+    ],
+)
+@pytest.mark.parametrize("body", [b"", b"no", b'{"detail": "no"}', b'["no"]', b'"no"', b"null"], ids=repr)
+def test_status_decides(transport, posthog, status, result, body):
+    """The status alone decides what becomes of the batch, whatever the answer's body is."""
+    posthog.status, posthog.body = status, b"" if status == 204 else body
+
+    delivery = transport.send(BATCH)
+
+    assert delivery.result is result
+    assert f"status {status}" in delivery.reason
+
+
+@pytest.mark.parametrize(
+    ("header", "low_s", "high_s"),
+    [
+        ("7", 7, 7),
+        ("0", 0, 0),
+        ("-5", 0, 0),
+        ("nan", 0, 0),
+        ("soon", 0, 0),
+        ("inf", MAX_RETRY_AFTER_S, MAX_RETRY_AFTER_S),
+        ("99999999", MAX_RETRY_AFTER_S, MAX_RETRY_AFTER_S),
+        (format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True), 3000, 3600),
+        (format_datetime(datetime.now(UTC) - timedelta(hours=1), usegmt=True), 0, 0),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_pause_asked_for_is_passed_on(transport, posthog, header, low_s, high_s, status):  # noqa: PLR0913, PLR0917
+    """`Retry-After` counts as seconds and as a date, within bounds."""
+    posthog.status, posthog.headers = status, {"Retry-After": header}
+
+    assert low_s <= transport.send(BATCH).retry_after_s <= high_s
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirect_is_refused(transport, posthog, status):
+    """A redirect is not followed: the batch would be lost or go elsewhere."""
+    posthog.status, posthog.headers = status, {"Location": f"{posthog.url}/elsewhere"}
+
+    delivery = transport.send(BATCH)
+
+    assert delivery.result is Result.REFUSED
+    assert "redirect" in delivery.reason
+    assert [path for _, path, _, _ in posthog.requests] == ["/batch/"]
+
+
+def test_refused_connection_is_tried_again(make_transport):
+    """Where nobody listens, the batch is kept for later."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+
+    delivery = make_transport(f"http://127.0.0.1:{port}").send(BATCH)
+
+    assert (delivery.result, delivery.reason) == (Result.RETRY, "no answer (ConnectionError)")
+
+
+def test_silence_is_tried_again(posthog, make_transport):
+    """A server that does not answer in time keeps nobody waiting."""
+    posthog.may_answer.clear()
+
+    delivery = make_transport(posthog.url, timeout_s=0.1).send(BATCH)
+
+    assert (delivery.result, delivery.reason) == (Result.RETRY, "no answer (ReadTimeout)")
+
+
+def test_connection_opens_again_after_closing(transport):
+    """`close` gives up the socket, the next batch opens another one."""
+    transport.send(BATCH)
+    transport.close()
+
+    assert transport.send(BATCH).result is Result.ACCEPTED
+
+
+def test_child_process_opens_its_own_connection(transport):
+    """After a fork the parent's connection is not used."""
+    transport.send(BATCH)
+    transport.after_fork()
+
+    assert transport.send(BATCH).result is Result.ACCEPTED
+
+
+def test_netrc_stays_at_home(transport, posthog, tmp_path, monkeypatch):
+    """Credentials that the operator keeps for that host are not sent."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine localhost login planted password planted\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+
+    transport.send(BATCH)
+
+    assert "authorization" not in posthog.requests[0][2]
+
+
+def test_cookies_are_not_sent_back(transport, posthog):
+    """A cookie that the server sets cannot tell installations apart."""
+    posthog.headers = {"Set-Cookie": "id=planted; Path=/"}
+    transport.send(BATCH)
+
+    transport.send(BATCH)
+
+    assert "cookie" not in posthog.requests[1][2]
+
+
+def test_posthogs_debug_log_shows_no_body(transport, caplog):
+    """Posthog's DEBUG lines print whole bodies, so ours are kept away from them."""
+    with caplog.at_level(logging.DEBUG, logger="posthog"):
+        transport.send(BATCH)
+
+    assert "planted-in-body" not in caplog.text
+
+
+def test_posthogs_debug_log_speaks_for_others(transport, posthog, caplog):
+    """A host application that uses posthog itself keeps its DEBUG lines."""
+    transport.send(BATCH)
+
+    with caplog.at_level(logging.DEBUG, logger="posthog"), request._build_session() as session:
+        request.batch_post(KEY, host=posthog.url, session=session, batch=[{"event": "of-the-host"}])
+
+    assert "of-the-host" in caplog.text
+
+
+def test_repr_shows_no_key(transport):
+    """The API key is not in the repr."""
+    assert KEY not in repr(transport)
+
+
+@pytest.mark.parametrize(
+    ("host", "ingestion"),
+    [
+        ("https://eu.posthog.com", "https://eu.i.posthog.com"),
+        ("https://us.posthog.com", "https://us.i.posthog.com"),
+        ("https://posthog.example.org", "https://posthog.example.org"),
+    ],
+)
+def test_app_address_leads_to_the_ingestion_host(host, ingestion):
+    """Posthog's own function knows which host takes events in."""
+    assert request.determine_server_host(host) == ingestion
+
+
+def test_batch_post_takes_what_we_hand_it():
+    """`posthog.request.batch_post` and what it calls have the parameters that we use."""
+    assert list(inspect.signature(request.batch_post).parameters) == [
+        "api_key",
+        "host",
+        "gzip",
+        "timeout",
+        "path",
+        "kwargs",
+    ]
+    assert {"session", "kwargs"} <= inspect.signature(request.post).parameters.keys()
+    assert list(inspect.signature(request.APIError).parameters) == ["status", "message", "retry_after"]
