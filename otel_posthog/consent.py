@@ -95,13 +95,17 @@ class ConsentWatch:
         self._on_change = on_change
         self._row: Settings | None = None
         self._refresh: threading.Thread | None = None
+        self._is_closed = False
         self._lock = threading.Lock()
         self.current = DENIED if is_disabled else UNKNOWN
 
     def peek(self) -> Consent:
         """Return the last answer without waiting; one older than allowed is renewed in the background."""
         consent = self.current
-        if not self._is_disabled and time.monotonic() - consent.looked_at_s > self._max_age_s:
+        if (
+            not (self._is_disabled or self._is_closed)
+            and time.monotonic() - consent.looked_at_s > self._max_age_s
+        ):
             self._renew()
         return consent
 
@@ -119,6 +123,15 @@ class ConsentWatch:
         """Return the last answer if it is not older than allowed."""
         is_recent = self._is_disabled or time.monotonic() - self.current.looked_at_s <= self._max_age_s
         return self.current if is_recent else None
+
+    def open(self) -> None:
+        """Let `peek` renew answers."""
+        self._is_closed = False
+
+    def close(self, timeout_s: float) -> None:
+        """Let `peek` renew nothing any more, and wait so long for a renewal under way."""
+        self._is_closed = True
+        self.wait(timeout_s)
 
     def wait(self, timeout_s: float) -> None:
         """Wait until a renewal that `peek` began has ended."""

@@ -165,19 +165,19 @@ class Telemetry:
 
     def shutdown(self, timeout_s: float | None = None) -> None:
         """Send what waits, within the timeout (default: `shutdown_timeout_s`), and stop every thread."""
+        deadline = time.monotonic() + (self.config.shutdown_timeout_s if timeout_s is None else timeout_s)
         with self._lock:
             emitter, self._emitter = self._emitter, None
-        if emitter is None:
-            return
-        deadline = time.monotonic() + (self.config.shutdown_timeout_s if timeout_s is None else timeout_s)
-        analytics.stop_using(emitter)
-        self._logs.switch.close(_left(deadline))
-        self._spans.switch.close(_left(deadline))
-        self._drainer.stop(_left(deadline))
+        if emitter is not None:
+            analytics.stop_using(emitter)
+            self._logs.switch.close(_left(deadline))
+            self._spans.switch.close(_left(deadline))
+            self._drainer.stop(_left(deadline))
+            atexit.unregister(self.shutdown)
+        self._watch.close(_left(deadline))
         if self._transport is not None:
             self._transport.close()
         self._store.close()
-        atexit.unregister(self.shutdown)
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Send what waits now; tell whether all of it went out within the timeout."""
@@ -277,6 +277,7 @@ class Telemetry:
             self._logs.switch.open()
             self._spans.switch.open()
             self._drainer.open()
+            self._watch.open()
             self._emitter = analytics.Emitter(self._make_logger(), self.notices)
             analytics.use(self._emitter)
             self._extend_tracer()
