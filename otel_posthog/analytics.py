@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import islice
 from uuid import uuid4
@@ -32,6 +34,7 @@ class Emitter:
     notices: Notices
 
 
+_request: ContextVar[RequestUnderWay | None] = ContextVar("otel_posthog_request", default=None)
 _default = Emitter(get_logger(attributes.SCOPE), Notices())
 _current = _default
 
@@ -103,6 +106,41 @@ def emit_exception(error: BaseException, extra: Callable[[], Mapping[str, object
         emitter.notices.warn(_log, "an exception could not be reported (%s)", type(fault).__name__)
 
 
+def mark_as_reported(error: BaseException | None) -> None:
+    """Let this exception object be reported by nobody else."""
+    if error is not None:
+        with suppress(AttributeError, TypeError):  # some take no attribute
+            setattr(error, _REPORTED_MARK, True)
+
+
+class RequestUnderWay:
+    """A request that the middleware watches, so that spans inside of it do not speak for it.
+
+    Whether an exception on such a span was handled shows only at the middleware.
+    """
+
+    __slots__ = ("_is_active", "_token")
+
+    def __enter__(self) -> None:
+        self._is_active = True
+        self._token = _request.set(self)
+
+    def __exit__(self, *_error: object) -> None:
+        self._is_active = False  # tasks that outlive the request have a copy of its context
+        _request.reset(self._token)
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the request has not ended."""
+        return self._is_active
+
+
+def is_inside_request() -> bool:
+    """Tell whether this code runs within a request that the middleware watches."""
+    request = _request.get()
+    return request is not None and request.is_active
+
+
 def _named(event: object, properties: Mapping[str, object] | None) -> tuple[str, Mapping[str, object]]:
     if isinstance(event, str):
         return event, properties or {}
@@ -126,8 +164,5 @@ def _was_reported(error: BaseException) -> bool:
     """Tell whether this object came by before, and mark it; one that takes no mark counts as new."""
     if getattr(error, _REPORTED_MARK, False):
         return True
-    try:
-        setattr(error, _REPORTED_MARK, True)
-    except (AttributeError, TypeError):
-        return False
+    mark_as_reported(error)
     return False

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import TypeVar, cast
@@ -301,6 +302,8 @@ def _checked(row: Setting, value: object, where: str) -> object:
         raise ConfigError(
             f"{where} is {value}, but must lie between {row.minimum:g} and {row.maximum:g} {row.unit}."
         )
+    if row.name == "marker_prefix" and not re.fullmatch(r"[a-z0-9_]{1,40}", str(value)):
+        raise ConfigError(f"{where}={value!r} is not a prefix. Use 1 to 40 of a to z, 0 to 9 and _.")
     if row.name == "host":
         _check_host(str(value), where)
     return value

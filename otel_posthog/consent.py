@@ -115,8 +115,8 @@ class ConsentWatch:
             return self.current
         asked_at_s = time.monotonic()
         with self._lock:
-            if self.current.looked_at_s >= asked_at_s:  # another thread looked while this one waited
-                return self.current
+            if self.current.looked_at_s >= asked_at_s or self._has_just_failed():
+                return self.current  # another thread looked while this one waited, or waited in vain
             return self._look()
 
     def recent(self) -> Consent | None:
@@ -153,6 +153,11 @@ class ConsentWatch:
         self._lock = threading.Lock()
         self._refresh = None
 
+    def _has_just_failed(self) -> bool:
+        """Whether the database has just kept a look waiting; then the next one would wait as long."""
+        is_unknown = self.current.errors is Answer.UNKNOWN
+        return is_unknown and time.monotonic() - self.current.looked_at_s < self._max_age_s / 2
+
     def _renew(self) -> None:
         refresh = self._refresh
         if refresh is None or not refresh.is_alive():
@@ -169,20 +174,20 @@ class ConsentWatch:
             row = self._read()
         except OtelPosthogError as error:
             self._notices.warn(_log, "Consent is unknown, so nothing is sent: %s", error)
-            return self._unknown(began_s)
+            return self._unknown()
         except Exception as error:  # noqa: BLE001 - drivers raise what they like; unknown is safe
             self._notices.warn(_log, "Consent is unknown, so nothing is sent (%s)", type(error).__name__)
-            return self._unknown(began_s)
+            return self._unknown()
         if row is None:
             self._notices.warn(
                 _log,
                 "Consent is unknown, so nothing is sent: system_settings has no row with id 1. "
                 "Save the telemetry settings once, or restart, to create it.",
             )
-            return self._unknown(began_s)
+            return self._unknown()
         return self._apply(row, began_s)
 
-    def _unknown(self, began_s: float) -> Consent:
+    def _unknown(self) -> Consent:
         last = self.current
         return self._publish(
             Consent(
@@ -191,31 +196,36 @@ class ConsentWatch:
                 instance_id=last.instance_id,
                 errors_since_ns=last.errors_since_ns,
                 telemetry_since_ns=last.telemetry_since_ns,
-                looked_at_s=began_s,
+                looked_at_s=time.monotonic(),
             )
         )
 
     def _apply(self, row: Settings, began_s: float) -> Consent:
         before, last = self._row, self.current
-        now_ns = time.time_ns()
-        is_other_instance = before is not None and before.instance_id != row.instance_id
-        errors = _answer(row.enable_error_reporting)
-        telemetry = _answer(row.enable_telemetry)
-        errors_withdrawn = errors is Answer.DENIED or (
-            before is not None and (is_other_instance or before.errors_generation != row.errors_generation)
-        )
-        telemetry_withdrawn = telemetry is Answer.DENIED or (
-            before is not None
-            and (is_other_instance or before.telemetry_generation != row.telemetry_generation)
+        boundary = _Boundary(
+            now_ns=time.time_ns(),
+            grace_ns=int(self._max_age_s * 1e9),
+            is_first=before is None,
+            is_other_instance=before is not None and before.instance_id != row.instance_id,
         )
         self._row = row
         return self._publish(
             Consent(
-                errors=errors,
-                telemetry=telemetry,
+                errors=_answer(row.enable_error_reporting),
+                telemetry=_answer(row.enable_telemetry),
                 instance_id=str(row.instance_id) if row.instance_id else None,
-                errors_since_ns=now_ns if errors_withdrawn else last.errors_since_ns,
-                telemetry_since_ns=now_ns if telemetry_withdrawn else last.telemetry_since_ns,
+                errors_since_ns=boundary.since_ns(
+                    row.enable_error_reporting,
+                    (before or row).errors_generation,
+                    row.errors_generation,
+                    last.errors_since_ns,
+                ),
+                telemetry_since_ns=boundary.since_ns(
+                    row.enable_telemetry,
+                    (before or row).telemetry_generation,
+                    row.telemetry_generation,
+                    last.telemetry_since_ns,
+                ),
                 looked_at_s=began_s,
             )
         )
@@ -224,6 +234,28 @@ class ConsentWatch:
         self.current = consent
         self._on_change(consent)
         return consent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Boundary:
+    """What one look says of the moment before which nothing accepted may leave."""
+
+    now_ns: int
+    grace_ns: int
+    is_first: bool
+    is_other_instance: bool
+
+    def since_ns(self, is_granted: bool, before: int, generation: int, last_ns: int) -> int:  # noqa: FBT001 - a flag of the row
+        """Return that moment for one kind, given its generation at the look before and at this one.
+
+        At the first look a withdrawal cannot be dated. Where there ever was one, only what was accepted
+        within the time that a look may be old is kept: the start, but not an hour without a database.
+        """
+        if not is_granted or self.is_other_instance or before != generation:
+            return self.now_ns
+        if self.is_first and generation > 0:
+            return max(last_ns, self.now_ns - self.grace_ns)
+        return last_ns
 
 
 def _answer(flag: bool) -> Answer:  # noqa: FBT001 - a flag of the row

@@ -7,11 +7,11 @@ from collections import Counter
 
 
 class Counts:
-    """Thread-safe counters; the names are what `Telemetry.delivery()` shows."""
+    """Counters safe in threads and signal handlers; the names are what `Telemetry.delivery()` shows."""
 
     def __init__(self) -> None:
         self._counter: Counter[str] = Counter()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def add(self, reason: str, number: int = 1) -> None:
         """Count so many events under the reason."""
@@ -26,5 +26,5 @@ class Counts:
 
     def after_fork(self) -> None:
         """Start at nothing in a child: what the parent counts is the parent's."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._counter = Counter()

@@ -101,7 +101,7 @@ class Gate:
         prepared = self._prepared(event)
         if prepared is None:
             return Outcome.NOTHING
-        delivery = self._parts.transport.send([prepared.to_wire()])
+        delivery = self._parts.transport.send([prepared.to_wire()], lambda: True)
         return Outcome.SENT if delivery.result is Result.ACCEPTED else Outcome.LOST
 
     def pause_s(self) -> float:
@@ -180,6 +180,7 @@ class Gate:
         with self._lock:
             if event.uuid in self._told:
                 self._told.move_to_end(event.uuid)
+                self._parts.counts.add("told_before")
                 return False
             self._told[event.uuid] = None
             if len(self._told) > self._config.uuid_memory:
@@ -205,6 +206,8 @@ class Gate:
             with self._door:
                 self._in_flight[batch.kind] -= 1
                 self._door.notify_all()
+            if self._parts.watch.current.is_off and self._parts.transport is not None:
+                self._parts.transport.close()  # it may have been opened after the withdrawal closed it
         return self._settle(opened, delivery)
 
     def _pass_door(self, batch: Batch) -> tuple[Batch | None, Outcome]:
@@ -233,7 +236,11 @@ class Gate:
     def _post(self, batch: Batch) -> Delivery:
         if self._parts.transport is None:
             return Delivery(result=Result.REFUSED, reason="no project API key is set (POSTHOG_API_KEY)")
-        return self._parts.transport.send([event.to_wire() for event in batch.events])
+        oldest_ns = min(event.accepted_ns for event in batch.events)
+        return self._parts.transport.send(
+            [event.to_wire() for event in batch.events],
+            lambda: self._parts.watch.current.allows(batch.kind, oldest_ns),
+        )
 
     def _settle(self, batch: Batch, delivery: Delivery) -> tuple[Outcome, list[Batch]]:
         match delivery.result:
@@ -241,6 +248,8 @@ class Gate:
                 self._failures, self._not_before = 0, 0.0
                 self._parts.counts.add("sent", len(batch.events))
                 return Outcome.SENT, []
+            case Result.WITHDRAWN:  # denied or unknown by now: the next attempt finds out which
+                return Outcome.HELD, [batch]
             case Result.RETRY:
                 self._park(delivery)
                 return Outcome.HELD, [batch]

@@ -6,6 +6,8 @@ while consent is denied they hold no queue and no thread.
 
 from __future__ import annotations
 
+import logging
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,13 +26,16 @@ from ._otel_sdk import (
     ReadWriteLogRecord,
     shut_down_within,
 )
+from .analytics import is_inside_request, mark_as_reported
 from .config import Config
 from .consent import Answer, Consent
 from .counts import Counts
 from .exporters import SdkLog, SdkSpan
 from .mapping import kind_of_log, kinds_of_span
+from .notices import Notices
 from .registry import Kind, Registry, kind_of
 
+_log = logging.getLogger(__name__)
 _P = TypeVar("_P", bound=BatchLogRecordProcessor | BatchSpanProcessor)
 OnTaken = Callable[[int], None]
 """Called with the number of records that an exporter has taken out of the queue."""
@@ -42,7 +47,7 @@ class Waiting:
     def __init__(self, max_records: int) -> None:
         self._max_records = max_records
         self._number = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def enter(self) -> bool:
         """Take a place; tell whether there was one."""
@@ -54,7 +59,7 @@ class Waiting:
 
     def after_fork(self) -> None:
         """Count from nothing in a child."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._number = 0
 
     def leave(self, number: int) -> None:
@@ -72,7 +77,7 @@ class Switch(Generic[_P]):
         self._counts = counts
         self._running: tuple[_P, Waiting] | None = None
         self._is_closed = True
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def enter(self) -> _P | None:
         """Take a place in the queue, starting the processor if need be; None when there is none."""
@@ -108,7 +113,7 @@ class Switch(Generic[_P]):
 
     def after_fork(self) -> None:
         """Start afresh in a child; the inner processor has emptied its queue and got a new thread itself."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         if self._running is not None:
             self._running[1].after_fork()
 
@@ -121,8 +126,15 @@ class Switch(Generic[_P]):
         with self._lock:
             if self._running is None and not self._is_closed:
                 waiting = Waiting(self._max_records)
-                self._running = (self._make(waiting), waiting)
+                self._adopt(self._make(waiting), waiting)
             return self._running
+
+    def _adopt(self, processor: _P, waiting: Waiting) -> None:
+        """Take the new processor, unless a signal handler made one while this thread was at it."""
+        if self._running is None:
+            self._running = (processor, waiting)
+        else:
+            shut_down_within(processor, 0)
 
 
 class ConsentLogRecordProcessor(LogRecordProcessor):
@@ -136,7 +148,9 @@ class ConsentLogRecordProcessor(LogRecordProcessor):
         registry: Registry,
         config: Config,
         counts: Counts,
+        notices: Notices,
     ) -> None:
+        self._notices = notices
         self._consent = consent
         self._shutdown_timeout_s = config.shutdown_timeout_s
         self._registry = registry
@@ -165,6 +179,20 @@ class ConsentLogRecordProcessor(LogRecordProcessor):
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Queue the record if it becomes an event and its kind is not denied."""
+        try:
+            self._queue(log_record)
+        except Exception as error:  # noqa: BLE001 - a fault of ours never reaches the host's logging
+            self._notices.warn(_log, "A log record could not be queued (%s)", type(error).__name__)
+
+    def shutdown(self) -> None:
+        """Export what waits and stop; called by the provider."""
+        self.switch.close(self._shutdown_timeout_s)
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002 - each attempt has its own timeout
+        """Export what waits."""
+        return self.switch.flush()
+
+    def _queue(self, log_record: ReadWriteLogRecord) -> None:
         consent = self._consent()
         if consent.is_off:
             return
@@ -175,14 +203,6 @@ class ConsentLogRecordProcessor(LogRecordProcessor):
         processor = self.switch.enter()
         if processor is not None:
             processor.on_emit(log_record)
-
-    def shutdown(self) -> None:
-        """Export what waits and stop; called by the provider."""
-        self.switch.close(self._shutdown_timeout_s)
-
-    def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002 - each attempt has its own timeout
-        """Export what waits."""
-        return self.switch.flush()
 
 
 class ConsentSpanProcessor(SpanProcessor):
@@ -195,7 +215,9 @@ class ConsentSpanProcessor(SpanProcessor):
         consent: Callable[[], Consent],
         config: Config,
         counts: Counts,
+        notices: Notices,
     ) -> None:
+        self._notices = notices
         self._consent = consent
         self._shutdown_timeout_s = config.shutdown_timeout_s
         self.switch: Switch[BatchSpanProcessor] = Switch(
@@ -214,14 +236,10 @@ class ConsentSpanProcessor(SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue the span if any of its events is not denied."""
-        consent = self._consent()
-        if consent.is_off or span.context is None or not span.context.trace_flags.sampled:
-            return
-        if all(consent.answer(kind) is Answer.DENIED for kind in kinds_of_span(SdkSpan(span))):
-            return
-        processor = self.switch.enter()
-        if processor is not None:
-            processor.on_end(span)
+        try:
+            self._queue(span)
+        except Exception as error:  # noqa: BLE001 - a fault of ours never reaches the host's code
+            self._notices.warn(_log, "A span could not be queued (%s)", type(error).__name__)
 
     def shutdown(self) -> None:
         """Export what waits and stop; called by the provider."""
@@ -230,3 +248,18 @@ class ConsentSpanProcessor(SpanProcessor):
     def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002 - each attempt has its own timeout
         """Export what waits."""
         return self.switch.flush()
+
+    def _queue(self, span: ReadableSpan) -> None:
+        consent = self._consent()
+        if consent.is_off or span.context is None or not span.context.trace_flags.sampled:
+            return
+        kinds = kinds_of_span(SdkSpan(span))
+        if all(consent.answer(kind) is Answer.DENIED for kind in kinds):
+            return
+        if Kind.ERRORS in kinds:
+            if is_inside_request():
+                return  # the middleware sees whether the application handles it
+            mark_as_reported(sys.exc_info()[1])
+        processor = self.switch.enter()
+        if processor is not None:
+            processor.on_end(span)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Literal, cast
 
 from ._off_loop import off_loop
-from .consent import Answer
+from .consent import UNKNOWN, Answer, Consent
 from .errors import MissingExtraError, StoreError
 from .gate import DEVELOPMENT
 from .openapi import document
@@ -21,6 +22,7 @@ from .settings import Settings
 from .telemetry import Telemetry
 
 try:
+    import anyio
     from starlette.applications import Starlette
     from starlette.concurrency import run_in_threadpool
     from starlette.exceptions import HTTPException
@@ -42,6 +44,7 @@ Authorize = Callable[[HTTPConnection, Need], Verdict] | Callable[[HTTPConnection
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
+_POLL_S = 0.005
 _NOT_STORED = {"Cache-Control": "no-store"}
 
 
@@ -124,7 +127,7 @@ class _Endpoints:
 
     async def get_status(self, _request: Request) -> Response:
         """Tell a front end whether it may report errors; whatever goes wrong, the answer is no."""
-        consent = await self._telemetry.consent()
+        consent = await self._consent()
         is_on = consent.errors is Answer.GRANTED and self._telemetry.config.api_key is not None
         return _json(
             {
@@ -147,9 +150,18 @@ class _Endpoints:
         if self._telemetry.config.environment != DEVELOPMENT:
             raise HTTPException(404, "Test exceptions exist in development only.")
         await self._guard.demand(request, "user")
-        consent = await self._telemetry.consent()
+        consent = await self._consent()
         self._telemetry.send_test_exception()
         return _json({"is_reported": consent.errors is Answer.GRANTED})
+
+    async def _consent(self) -> Consent:
+        """Wait for an answer without a thread for each caller: anybody may ask."""
+        deadline = time.monotonic() + self._telemetry.config.consent_max_age_s
+        while (recent := self._telemetry.recent_consent()) is None:
+            if time.monotonic() > deadline:
+                return UNKNOWN
+            await anyio.sleep(_POLL_S)
+        return recent
 
     async def get_openapi(self, request: Request) -> Response:
         """Describe these endpoints."""

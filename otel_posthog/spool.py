@@ -6,6 +6,7 @@ within a second of the settings row while anything may be sent.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -14,7 +15,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from .events import Event
+from .notices import Notices
 from .registry import Kind
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -114,7 +118,9 @@ class Drainer:
         pause: Callable[[], float],
         watch: Callable[[], bool],
         interval_s: float,
+        notices: Notices,
     ) -> None:
+        self._notices = notices
         self._spool = spool
         self._attempt = attempt
         self._pause = pause
@@ -125,12 +131,15 @@ class Drainer:
         self._lock = threading.Lock()
         self._draining = threading.Lock()
         self._is_open = False
+        self._life = 0
 
     def ensure_running(self) -> None:
         """Start the thread if there is none; does nothing before `open`."""
         with self._lock:
             if self._thread is None and self._is_open:
-                thread = threading.Thread(target=self._run, name="otel-posthog-drainer", daemon=True)
+                thread = threading.Thread(
+                    target=self._run, args=(self._life,), name="otel-posthog-drainer", daemon=True
+                )
                 with suppress(RuntimeError):  # no new threads while the interpreter shuts down
                     thread.start()
                     self._thread = thread
@@ -162,7 +171,8 @@ class Drainer:
             thread.join(timeout_s)
 
     def open(self) -> None:
-        """Allow a thread, until `stop`."""
+        """Allow a thread, until `stop`; one of an earlier life that is still busy ends by itself."""
+        self._life += 1
         self.after_fork()
         self._is_open = True
 
@@ -173,15 +183,25 @@ class Drainer:
         self._nudge = threading.Event()
         self._thread = None
 
-    def _run(self) -> None:
+    def _run(self, life: int) -> None:
         while True:
-            may_send = self._watch()
-            self.drain()
+            is_needed = self._round()
             with self._lock:
-                is_needed = may_send or self._spool.first() is not None
-                if not (self._is_open and is_needed):
+                if life != self._life:
+                    return
+                if not (self._is_open and (is_needed or self._spool.first() is not None)):
                     self._thread = None
                     return
             pause_s = self._pause()
             self._nudge.wait(min(self._interval_s, pause_s) if pause_s > 0 else self._interval_s)
             self._nudge.clear()
+
+    def _round(self) -> bool:
+        """Look and drain once; a fault costs this round, not the thread."""
+        try:
+            may_send = self._watch()
+            self.drain()
+        except Exception as error:  # noqa: BLE001 - whatever waits is tried again in the next round
+            self._notices.warn(_log, "Waiting events could not be tried again (%s)", type(error).__name__)
+            return True
+        return may_send

@@ -115,6 +115,7 @@ class Telemetry:
             pause=self._gate.pause_s,
             watch=lambda: self._watch.look().is_on,
             interval_s=self.config.consent_max_age_s,
+            notices=self.notices,
         )
         self._logs = ConsentLogRecordProcessor(
             lambda on_taken: PostHogLogExporter(
@@ -124,6 +125,7 @@ class Telemetry:
             registry=self.registry,
             config=self.config,
             counts=self._counts,
+            notices=self.notices,
         )
         self._spans = ConsentSpanProcessor(
             lambda on_taken: PostHogSpanExporter(
@@ -132,10 +134,12 @@ class Telemetry:
             consent=self._watch.peek,
             config=self.config,
             counts=self._counts,
+            notices=self.notices,
         )
         self._tracer_provider = tracer_provider
         self._logger_provider = logger_provider
         self._emitter: analytics.Emitter | None = None
+        self._was_shut_down = False
         self._has_created_row = False
         self._is_extending_logger = False
         self._is_extending_tracer = False
@@ -157,7 +161,7 @@ class Telemetry:
     def touch(self) -> None:
         """Start without waiting if need be, and keep the view of consent fresh; never raises."""
         try:
-            if self._emitter is None:
+            if self._emitter is None and not self._was_shut_down:
                 self._begin()
             self._watch.peek()
         except Exception as error:  # noqa: BLE001 - a fault of ours never reaches the app
@@ -168,6 +172,7 @@ class Telemetry:
         deadline = time.monotonic() + (self.config.shutdown_timeout_s if timeout_s is None else timeout_s)
         with self._lock:
             emitter, self._emitter = self._emitter, None
+            self._was_shut_down = True
         if emitter is not None:
             analytics.stop_using(emitter)
             self._logs.switch.close(_left(deadline))
@@ -219,10 +224,13 @@ class Telemetry:
                 self._gate.wait_until_idle(kind, self.config.consent_max_age_s)
         return row
 
-    async def consent(self) -> Consent:
-        """Return what this process may send, from a look that is at most `consent_max_age_s` old."""
-        recent = self._watch.recent()
-        return recent if recent is not None else await off_loop(self._watch.look)
+    def recent_consent(self) -> Consent | None:
+        """Return what this process may send, if it is known from a look at most `consent_max_age_s` old.
+
+        Never waits: where it is older, a look begins in the background, and one does at a time.
+        """
+        self._watch.peek()
+        return self._watch.recent()
 
     def delivery(self) -> dict[str, int]:
         """Return how many events were sent, and how many dropped for which reason, since the start."""

@@ -8,9 +8,10 @@ Nothing of posthog is imported before the first batch.
 from __future__ import annotations
 
 import contextvars
+import io
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from http.cookiejar import DefaultCookiePolicy
@@ -37,6 +38,8 @@ class Result(Enum):
     """Try again later: no connection, 408, 429 or 5xx."""
     SPLIT = "split"
     """400 or 413: one bad event makes PostHog refuse all, so smaller batches find it."""
+    WITHDRAWN = "withdrawn"
+    """Consent went while the connection was made, so that no byte of the events left."""
     REFUSED = "refused"
     """Never try again: wrong key, redirect, wrong address."""
 
@@ -53,8 +56,11 @@ class Delivery:
 class Transport(Protocol):
     """Where batches go; one method makes real, printing and in-memory ones exchangeable."""
 
-    def send(self, batch: Sequence[dict[str, object]]) -> Delivery:
-        """Try once to deliver the events, given as PostHog's wire objects. Never raises."""
+    def send(self, batch: Sequence[dict[str, object]], may_leave: Callable[[], bool]) -> Delivery:
+        """Try once to deliver the events, given as PostHog's wire objects. Never raises.
+
+        `may_leave` is asked right before the first byte of the events goes out; on no, none does.
+        """
 
     def close(self) -> None:
         """Give up sockets; the next `send` opens them again."""
@@ -74,13 +80,13 @@ class PostHogTransport:
     def __repr__(self) -> str:
         return f"PostHogTransport(host={self._host!r})"
 
-    def send(self, batch: Sequence[dict[str, object]]) -> Delivery:
+    def send(self, batch: Sequence[dict[str, object]], may_leave: Callable[[], bool]) -> Delivery:
         """Try once; see `Transport`."""
         from posthog import request  # noqa: PLC0415 - 130 ms, and nothing of it while consent is off
 
         _silence_bodies()
         token = _is_sending.set(True)
-        post = _Post(self._open_session())
+        post = _Post(self._open_session(), may_leave)
         try:
             with suppressed_instrumentation():
                 request.batch_post(
@@ -94,6 +100,8 @@ class PostHogTransport:
                 )
         except request.APIError as error:
             return _from_status(error.status, error.retry_after)
+        except _WithdrawnError:
+            return Delivery(result=Result.WITHDRAWN)
         except Exception as error:  # noqa: BLE001 - batch_post raises what requests raises, and more
             if post.answer is not None:  # and TypeError for an answer whose JSON is no object
                 return _from_status(post.answer.status_code, None)
@@ -130,19 +138,39 @@ def _session() -> requests.Session:
     return session
 
 
+class _WithdrawnError(Exception):
+    """Consent went while the connection was made."""
+
+
+class _Body(io.BytesIO):
+    """A request body that is asked for only when the connection stands, which can take seconds."""
+
+    def __init__(self, content: bytes, may_leave: Callable[[], bool]) -> None:
+        super().__init__(content)
+        self._may_leave = may_leave
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if not self._may_leave():
+            raise _WithdrawnError
+        return super().read(size)
+
+
 class _Post:
     """What `batch_post` sees of the session.
 
-    It follows no redirect, since requests would turn a 302 into GET and lose the batch, and it keeps
-    the answer.
+    It follows no redirect, since requests would turn a 302 into GET and lose the batch, asks for leave
+    once the connection stands, and keeps the answer.
     """
 
-    def __init__(self, session: requests.Session) -> None:
+    def __init__(self, session: requests.Session, may_leave: Callable[[], bool]) -> None:
         self._session = session
+        self._may_leave = may_leave
         self.answer: requests.Response | None = None
 
-    def post(self, url: str, **options: Any) -> requests.Response:
-        self.answer = self._session.post(url, **(options | {"allow_redirects": False}))
+    def post(self, url: str, *, data: bytes | str, **options: Any) -> requests.Response:
+        content = data.encode() if isinstance(data, str) else data
+        body = _Body(content, self._may_leave)
+        self.answer = self._session.post(url, data=body, allow_redirects=False, **options)
         return self.answer
 
 
@@ -153,6 +181,8 @@ def _no_auth(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
 def _from_status(status: object, retry_after: float | None) -> Delivery:
     code = status if isinstance(status, int) else 0
     reason = f"status {status}"
+    if code == 200:  # noqa: PLR2004 - taken in, whatever the body says
+        return Delivery(result=Result.ACCEPTED)
     if code in SPLIT_STATUSES:
         return Delivery(result=Result.SPLIT, reason=reason)
     if code in FINAL_STATUSES:

@@ -69,7 +69,7 @@ def test_defaults_are_valid():
 def test_each_setting_has_an_argument_and_a_variable(row):
     """Each setting can be given either way, with the same result."""
     wanted = {str: "https://example.org", bool: True, int: row.minimum + 1, float: row.maximum / 2}[row.type]
-    wanted = row.type(wanted)
+    wanted = "acme" if row.name == "marker_prefix" else row.type(wanted)
 
     by_argument = Config.resolve({row.name: wanted}, {})
     by_variable = Config.resolve({}, {row.env[0]: str(wanted)})
@@ -320,3 +320,10 @@ def test_each_variable_belongs_to_one_setting():
 
     assert len(set(variables)) == len(variables)
     assert all(re.fullmatch(r"[A-Z0-9_]+", variable) for variable in variables)
+
+
+@pytest.mark.parametrize("prefix", ["FastFlow", "", "a-b", "x" * 41, "$acme"])
+def test_marker_prefix_has_to_make_a_marker(prefix):
+    """A prefix from which no marker can be made is refused, since test events would leave unmarked."""
+    with pytest.raises(ConfigError, match="marker_prefix"):
+        Config.resolve({"marker_prefix": prefix}, {})

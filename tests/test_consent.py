@@ -168,6 +168,40 @@ def test_first_look_cuts_nothing(watch):
     assert watch.look().allows(Kind.ERRORS, 1)
 
 
+def test_first_look_after_a_withdrawal_cuts_what_is_old(make_watch, row):
+    """A withdrawal before the first look cannot be dated, so what waited long for that look goes (R4)."""
+    watch = make_watch(max_age_s=1.0)
+    row.answer = replace(GRANTED_ROW, errors_generation=1)
+    now_ns = time.time_ns()
+
+    consent = watch.look()
+
+    assert consent.allows(Kind.ERRORS, now_ns)
+    assert not consent.allows(Kind.ERRORS, now_ns - 60 * 10**9)
+    assert consent.allows(Kind.TELEMETRY, now_ns - 60 * 10**9)
+
+
+def test_failed_look_is_not_repeated_at_once(make_watch, row):
+    """Who asks right after a look that failed gets its answer, and does not wait as long again."""
+    watch = make_watch(max_age_s=60)
+    row.answer = StoreError("locked")
+
+    answers = [watch.look().errors for _ in range(3)]
+
+    assert answers == [Answer.UNKNOWN] * 3
+    assert row.reads == 1
+
+
+def test_closed_watch_reads_nothing_by_itself(watch, row):
+    """After closing, `peek` reads nothing."""
+    watch.close(WAIT_S)
+
+    watch.peek()
+    watch.wait(WAIT_S)
+
+    assert row.reads == 0
+
+
 def test_each_look_is_announced(watch, changes):
     """Whoever has to stop or start is told of each answer."""
     seen = [watch.look(), watch.look()]

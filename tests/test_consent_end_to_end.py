@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
+from waiting import wait_until
 
 from otel_posthog import track
 from otel_posthog.testing import Fault
@@ -20,14 +20,6 @@ def _our_threads():
     names = [thread.name for thread in threading.enumerate()]
     ours = [name for name in names if name.startswith(("otel-posthog", "OtelBatch"))]
     return [name for name in ours if name != "otel-posthog-serve"]  # the local PostHog's
-
-
-def _wait_until(condition, *, timeout_s=10.0):
-    deadline = time.monotonic() + timeout_s
-    settled = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, "the awaited condition did not come true"
-        settled.wait(0.005)
 
 
 def test_nothing_leaves_before_consent(telemetry, sink):
@@ -107,7 +99,7 @@ def test_idle_worker_follows_a_withdrawal(make_telemetry):
 
     other_worker.update_settings(enable_telemetry=False)
 
-    _wait_until(lambda: not _our_threads())
+    wait_until(lambda: not _our_threads())
 
 
 def test_exporters_own_thread_may_find_the_withdrawal(make_telemetry, sink, caplog):
@@ -119,7 +111,7 @@ def test_exporters_own_thread_may_find_the_withdrawal(make_telemetry, sink, capl
 
     track("accepted_before_the_look")
 
-    _wait_until(lambda: not _our_threads())
+    wait_until(lambda: not _our_threads())
     assert sink.requests == []
     assert caplog.messages == []
 
@@ -134,7 +126,7 @@ def test_grant_by_another_worker_is_followed(make_telemetry, sink):
         track("probe")
         return telemetry.flush() and "probe" in _names(sink)
 
-    _wait_until(is_granted)
+    wait_until(is_granted)
 
 
 def test_all_off_leaves_no_thread(granted):
@@ -144,7 +136,7 @@ def test_all_off_leaves_no_thread(granted):
 
     granted.update_settings(enable_error_reporting=False, enable_telemetry=False)
 
-    _wait_until(lambda: not _our_threads())
+    wait_until(lambda: not _our_threads())
 
 
 def test_one_withdrawn_kind_leaves_the_other(make_telemetry, sink):
@@ -186,7 +178,7 @@ class _SlowTransport:
         self.has_begun = threading.Event()
         self.has_ended = threading.Event()
 
-    def send(self, _batch):
+    def send(self, _batch, _may_leave):
         self.has_begun.set()
         self.has_ended.wait(0.3)
         self.has_ended.set()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
+
 import pytest
 from asgi import call, client_of, http_scope, some_app
+from starlette.applications import Starlette
 
 from otel_posthog import capture_exception
 
@@ -182,8 +185,8 @@ def test_every_exception_passes_posthogs_rules(granted, sink):
     assert sink.refused == []
 
 
-def test_request_that_cannot_be_described_does_not_hide_its_exception(granted, sink):
-    """A path that is no text costs the report, never the exception on its way to the server."""
+def test_odd_path_neither_hides_nor_loses_the_exception(granted, sink):
+    """A path with half a character in it is told as well as it can be."""
 
     async def app(_scope, _receive, _send):
         raise ValueError("the application's own")
@@ -192,4 +195,52 @@ def test_request_that_cannot_be_described_does_not_hide_its_exception(granted, s
         call(granted.wrap(app), http_scope(path="/\udc80"))
 
     assert granted.flush()
-    assert sink.requests == []
+    assert _exceptions(sink)[0].properties["$request_path"] == "/%3F"
+
+
+def test_failing_end_of_the_application_is_reported(make_telemetry, sink):
+    """An exception at the end of the application's lifespan is reported before the telemetry stops (R12)."""
+    telemetry = make_telemetry()
+    telemetry.update_settings(enable_error_reporting=True)
+
+    @asynccontextmanager
+    async def lifespan(_app):
+        yield
+        raise OSError("failure at the end")
+
+    with (
+        pytest.raises(OSError, match="failure at the end"),
+        client_of(telemetry.wrap(Starlette(lifespan=lifespan))),
+    ):
+        pass
+
+    assert _exceptions(sink)[0].properties["$exception_list"][0]["value"] == "failure at the end"
+
+
+def test_secrets_over_several_source_lines_stay(granted, sink, tmp_path):
+    """A key or value that reaches over several lines of source does not leave with the context."""
+    body = "\n".join(f"planted{number:02}" + "A" * 50 for number in range(30))
+    source = f'''
+PEM = """-----BEGIN PRIVATE KEY-----
+{body}
+-----END PRIVATE KEY-----"""
+def fail():
+    password = (
+        "planted-horse-battery"
+    )
+    raise RuntimeError("boom")
+'''
+    module = tmp_path / "module.py"
+    module.write_text(source)
+    names = {}
+    exec(compile(source, str(module), "exec"), names)
+
+    try:
+        names["fail"]()
+    except RuntimeError as error:
+        capture_exception(error)
+
+    assert granted.flush()
+    frame = _exceptions(sink)[0].properties["$exception_list"][0]["stacktrace"]["frames"][-1]
+    assert frame["context_line"] == '    raise RuntimeError("boom")'
+    assert not sink.contains("planted")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -141,3 +142,27 @@ def test_wrong_use_never_raises(granted, sink, caplog):
     assert sink.requests == []
     assert "track() was called wrongly" in caplog.text
     assert "planted" not in caplog.text
+
+
+def test_product_event_is_never_an_error(telemetry, sink):
+    """Whatever properties `track` is given, what it records needs the flag of product events (R2)."""
+    telemetry.update_settings(enable_error_reporting=True)
+
+    track("sync_failed", {"exception.type": "ValueError", "exception.message": "m"})
+
+    assert telemetry.flush()
+    assert sink.requests == []
+
+
+def test_event_of_a_signal_handler_does_not_hang(granted, sink):
+    """A signal handler may track while the interrupted code tracks, too."""
+    before = signal.signal(signal.SIGALRM, lambda *_: track("from_the_handler"))
+    try:
+        for _ in range(200):
+            signal.raise_signal(signal.SIGALRM)
+            track("from_the_code")
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+    assert granted.flush()
+    assert len(sink.events) == 400

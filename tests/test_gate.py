@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
@@ -32,7 +33,7 @@ class Scripted:
         self.answers = list(answers)
         self.batches = []
 
-    def send(self, batch):
+    def send(self, batch, _may_leave):
         self.batches.append(batch)
         return self.answers.pop(0) if self.answers else ACCEPTED
 
@@ -49,12 +50,12 @@ class World:
         self.counts = Counts()
         self.now_s = 1000.0
         notices = Notices()
-        watch = ConsentWatch(
-            self.read, max_age_s=1, is_disabled=False, notices=notices, on_change=lambda _consent: None
+        self.watch = ConsentWatch(
+            self.read, max_age_s=0, is_disabled=False, notices=notices, on_change=lambda _consent: None
         )
         self.spool = MemorySpool(max_bytes=1_000_000, on_put=lambda: None)
-        parts = Parts(
-            watch=watch,
+        self.parts = Parts(
+            watch=self.watch,
             registry=Registry(registry),
             scrubber=Scrubber(),
             transport=self.transport,
@@ -62,7 +63,12 @@ class World:
             counts=self.counts,
             notices=notices,
         )
-        self.gate = Gate(parts, Config.resolve(settings, {}), clock=lambda: self.now_s)
+        self.config = Config.resolve(settings, {})
+        self.use(self.transport)
+
+    def use(self, transport):
+        parts = replace(self.parts, transport=transport)
+        self.gate = Gate(parts, self.config, clock=lambda: self.now_s)
 
     def read(self):
         if isinstance(self.row, Exception):
@@ -294,6 +300,30 @@ def test_outage_in_the_middle_of_halving_loses_nothing():
     waiting = [event.properties["number"] for event in world.spool.first().events]
     assert waiting == [2, 3]
     assert world.counts.as_dict() == {"sent": 2}
+
+
+def test_withdrawal_while_the_connection_is_made():
+    """A transport that asks for leave after a withdrawal gets a no, and the events are discarded."""
+    world = World()
+
+    class Slow:
+        """A transport whose connection stands only after the withdrawal."""
+
+        def send(self, _batch, may_leave):
+            world.row = settings_row()
+            world.watch.look()
+            return Delivery(result=Result.ACCEPTED if may_leave() else Result.WITHDRAWN)
+
+        def close(self):
+            """Do nothing."""
+
+    world.use(Slow())
+
+    outcome = world.gate.send([some_event()])
+
+    assert outcome is Outcome.HELD
+    assert world.gate.resend(world.spool.first())
+    assert world.counts.as_dict() == {"withdrawn": 1}
 
 
 def test_unregistered_event_is_counted():

@@ -86,3 +86,27 @@ def test_child_process_may_speak(notices, caplog):
     notices.warn(LOGGER, "refused")
 
     assert caplog.messages == ["lost", "refused"]
+
+
+def test_failing_log_handler_is_none_of_our_business(notices):
+    """A handler of the host that raises costs the line, never the caller."""
+
+    class Full(logging.Handler):
+        """A handler whose disk is full."""
+
+        def __init__(self):
+            super().__init__()
+            self.records = []
+
+        def emit(self, record):
+            self.records.append(record.getMessage())
+            raise OSError("no room for the log")
+
+    tried = Full()
+    LOGGER.addHandler(tried)
+    try:
+        notices.warn(LOGGER, "lost %d", 3)
+    finally:
+        LOGGER.removeHandler(tried)
+
+    assert tried.records == ["lost 3"]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import subprocess
 import sys
+import threading
+from contextlib import closing
 
+import httpx2
 import pytest
 from asgi import client_of
 from fastapi import FastAPI
@@ -152,6 +156,26 @@ def test_status_is_off_when_the_database_fails(host, make_telemetry, tmp_path):
 
     assert answer.status_code == 200
     assert answer.json()["enable_error_reporting"] is False
+
+
+def test_status_needs_no_thread_for_each_caller(make_telemetry, tmp_path):
+    """While the database hangs, many callers are answered without a thread for each (R7)."""
+    telemetry = make_telemetry(database_timeout_s=0.3, consent_max_age_s=0.1)
+    telemetry.settings()
+    app = settings_api.app(telemetry)
+
+    async def ask_often():
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://host") as client:
+            answers = await asyncio.gather(*[client.get("/telemetry-status") for _ in range(50)])
+        return {answer.json()["enable_error_reporting"] for answer in answers}, threading.active_count()
+
+    before = threading.active_count()
+    with closing(sqlite3.connect(tmp_path / "data" / "app.db")) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        answers, threads = asyncio.run(ask_often())
+
+    assert answers == {False}
+    assert threads <= before + 1
 
 
 def test_system_says_what_to_do_when_the_database_fails(host, make_telemetry, tmp_path):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
-from asgi import client_of, http_scope, some_app
+from asgi import call, client_of, http_scope, some_app
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Status, StatusCode
@@ -83,6 +85,37 @@ def test_log_record_and_span_tell_one_exception(granted, tracer, sink):
     assert granted.flush()
     assert len(sink.events) == 1
     assert sink.events[0].properties["$trace_id"]
+
+
+def test_span_and_later_report_by_hand_are_one(granted, tracer, sink):
+    """An exception that ended a root span and is then captured by hand is one event (R16)."""
+    try:
+        with tracer.start_as_current_span("root"):
+            int("told twice")
+    except ValueError as error:
+        capture_exception(error)
+
+    assert granted.flush()
+    assert len(sink.events) == 1
+
+
+@pytest.mark.parametrize(("is_handled", "expected"), [(True, 0), (False, 1)])
+def test_root_span_inside_a_request_leaves_it_to_the_middleware(granted, tracer, sink, is_handled, expected):
+    """Within a request only the middleware knows whether the application handled an exception (R12)."""
+
+    async def app(_scope, _receive, _send):
+        try:
+            with tracer.start_as_current_span("made by hand"):
+                int("in a span")
+        except ValueError:
+            if not is_handled:
+                raise
+
+    with suppress(ValueError):
+        call(granted.wrap(app), http_scope())
+
+    assert granted.flush()
+    assert len(sink.events) == expected
 
 
 def test_instrumented_application_reports_once(granted, tracer_provider, sink):

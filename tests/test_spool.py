@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from otel_posthog.events import Event
+from otel_posthog.notices import Notices
 from otel_posthog.registry import Kind
 from otel_posthog.spool import Batch, Drainer, MemorySpool
 
@@ -147,7 +148,12 @@ class World:
         self.may_send = False
         self.changed = threading.Condition()
         self.drainer = Drainer(
-            self.spool, attempt=self.attempt, pause=lambda: self.pause_s, watch=self.watch, interval_s=0.01
+            self.spool,
+            attempt=self.attempt,
+            pause=lambda: self.pause_s,
+            watch=self.watch,
+            interval_s=0.01,
+            notices=Notices(),
         )
         self.looks = 0
 
@@ -155,7 +161,10 @@ class World:
         with self.changed:
             self.attempts.append(batch)
             self.changed.notify_all()
-        return self.answers.pop(0) if self.answers else True
+        answer = self.answers.pop(0) if self.answers else True
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def watch(self):
         with self.changed:
@@ -292,3 +301,29 @@ def test_stopping_ends_the_thread(world):
     world.drainer.wake()
 
     assert _threads() == []
+
+
+def test_thread_outlives_a_fault(world):
+    """A round that fails costs that round, and what waits is tried in the next one."""
+    world.answers = [RuntimeError("planted"), True]
+    world.spool.put(some_batch())
+    world.drainer.open()
+
+    world.drainer.wake()
+
+    world.until(lambda: len(world.attempts) == 2)
+
+
+def test_old_thread_ends_where_a_new_life_began(world):
+    """A thread that was busy when the drainer stopped ends, though the drainer runs again by then."""
+    world.may_send = True
+    world.drainer.open()
+    world.drainer.ensure_running()
+    world.until(lambda: world.looks > 0)
+    before = _threads()
+    world.drainer.open()
+
+    world.drainer.ensure_running()
+
+    assert _ended(before)
+    assert len(_threads()) == 1

@@ -36,6 +36,9 @@ class FakePostHog(ThreadingHTTPServer):
         self.may_answer.set()
         self.url = f"http://localhost:{self.server_address[1]}"
 
+    def handle_error(self, *_):
+        """Say nothing of clients that went away: some tests are about them."""
+
 
 class Handler(BaseHTTPRequestHandler):
     """Keep the request, then answer."""
@@ -59,6 +62,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         """Say nothing."""
+
+
+def _always():
+    return True
 
 
 @pytest.fixture
@@ -94,12 +101,12 @@ def transport(posthog, make_transport):
 
 def test_200_is_accepted(transport):
     """A 200 means that PostHog has taken the batch in."""
-    assert transport.send(BATCH).result is Result.ACCEPTED
+    assert transport.send(BATCH, _always).result is Result.ACCEPTED
 
 
 def test_body_is_compressed_json(transport, posthog):
     """The body holds key, batch and the moment of sending, and nothing else."""
-    transport.send(BATCH)
+    transport.send(BATCH, _always)
 
     [(method, path, headers, body)] = posthog.requests
     sent = json.loads(gzip.decompress(body))
@@ -111,7 +118,7 @@ def test_body_is_compressed_json(transport, posthog):
 
 def test_user_agent_is_ours(transport, posthog):
     """The request says who sends it, and not which Python or requests does."""
-    transport.send(BATCH)
+    transport.send(BATCH, _always)
 
     assert posthog.requests[0][2]["user-agent"] == "otel-posthog/1"
 
@@ -137,7 +144,7 @@ def test_status_decides(transport, posthog, status, result, body):
     """The status alone decides what becomes of the batch, whatever the answer's body is."""
     posthog.status, posthog.body = status, b"" if status == 204 else body
 
-    delivery = transport.send(BATCH)
+    delivery = transport.send(BATCH, _always)
 
     assert delivery.result is result
     assert f"status {status}" in delivery.reason
@@ -158,11 +165,11 @@ def test_status_decides(transport, posthog, status, result, body):
     ],
 )
 @pytest.mark.parametrize("status", [429, 503])
-def test_pause_asked_for_is_passed_on(transport, posthog, header, low_s, high_s, status):  # noqa: PLR0913, PLR0917
+def test_pause_asked_for_is_passed_on(transport, posthog, header, low_s, high_s, status):
     """`Retry-After` counts as seconds and as a date, within bounds."""
     posthog.status, posthog.headers = status, {"Retry-After": header}
 
-    assert low_s <= transport.send(BATCH).retry_after_s <= high_s
+    assert low_s <= transport.send(BATCH, _always).retry_after_s <= high_s
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -170,7 +177,7 @@ def test_redirect_is_refused(transport, posthog, status):
     """A redirect is not followed: the batch would be lost or go elsewhere."""
     posthog.status, posthog.headers = status, {"Location": f"{posthog.url}/elsewhere"}
 
-    delivery = transport.send(BATCH)
+    delivery = transport.send(BATCH, _always)
 
     assert delivery.result is Result.REFUSED
     assert "redirect" in delivery.reason
@@ -183,7 +190,7 @@ def test_refused_connection_is_tried_again(make_transport):
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
 
-    delivery = make_transport(f"http://127.0.0.1:{port}").send(BATCH)
+    delivery = make_transport(f"http://127.0.0.1:{port}").send(BATCH, _always)
 
     assert (delivery.result, delivery.reason) == (Result.RETRY, "no answer (ConnectionError)")
 
@@ -192,25 +199,25 @@ def test_silence_is_tried_again(posthog, make_transport):
     """A server that does not answer in time keeps nobody waiting."""
     posthog.may_answer.clear()
 
-    delivery = make_transport(posthog.url, timeout_s=0.1).send(BATCH)
+    delivery = make_transport(posthog.url, timeout_s=0.1).send(BATCH, _always)
 
     assert (delivery.result, delivery.reason) == (Result.RETRY, "no answer (ReadTimeout)")
 
 
 def test_connection_opens_again_after_closing(transport):
     """`close` gives up the socket, the next batch opens another one."""
-    transport.send(BATCH)
+    transport.send(BATCH, _always)
     transport.close()
 
-    assert transport.send(BATCH).result is Result.ACCEPTED
+    assert transport.send(BATCH, _always).result is Result.ACCEPTED
 
 
 def test_child_process_opens_its_own_connection(transport):
     """After a fork the parent's connection is not used."""
-    transport.send(BATCH)
+    transport.send(BATCH, _always)
     transport.after_fork()
 
-    assert transport.send(BATCH).result is Result.ACCEPTED
+    assert transport.send(BATCH, _always).result is Result.ACCEPTED
 
 
 def test_netrc_stays_at_home(transport, posthog, tmp_path, monkeypatch):
@@ -220,7 +227,7 @@ def test_netrc_stays_at_home(transport, posthog, tmp_path, monkeypatch):
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
 
-    transport.send(BATCH)
+    transport.send(BATCH, _always)
 
     assert "authorization" not in posthog.requests[0][2]
 
@@ -228,9 +235,9 @@ def test_netrc_stays_at_home(transport, posthog, tmp_path, monkeypatch):
 def test_cookies_are_not_sent_back(transport, posthog):
     """A cookie that the server sets cannot tell installations apart."""
     posthog.headers = {"Set-Cookie": "id=planted; Path=/"}
-    transport.send(BATCH)
+    transport.send(BATCH, _always)
 
-    transport.send(BATCH)
+    transport.send(BATCH, _always)
 
     assert "cookie" not in posthog.requests[1][2]
 
@@ -238,14 +245,14 @@ def test_cookies_are_not_sent_back(transport, posthog):
 def test_posthogs_debug_log_shows_no_body(transport, caplog):
     """Posthog's DEBUG lines print whole bodies, so ours are kept away from them."""
     with caplog.at_level(logging.DEBUG, logger="posthog"):
-        transport.send(BATCH)
+        transport.send(BATCH, _always)
 
     assert "planted-in-body" not in caplog.text
 
 
 def test_posthogs_debug_log_speaks_for_others(transport, posthog, caplog):
     """A host application that uses posthog itself keeps its DEBUG lines."""
-    transport.send(BATCH)
+    transport.send(BATCH, _always)
 
     with caplog.at_level(logging.DEBUG, logger="posthog"), request._build_session() as session:
         request.batch_post(KEY, host=posthog.url, session=session, batch=[{"event": "of-the-host"}])
@@ -283,3 +290,12 @@ def test_batch_post_takes_what_we_hand_it():
     ]
     assert {"session", "kwargs"} <= inspect.signature(request.post).parameters.keys()
     assert list(inspect.signature(request.APIError).parameters) == ["status", "message", "retry_after"]
+
+
+def test_no_byte_of_the_events_leaves_once_consent_is_gone(transport, posthog):
+    """Where consent goes while the connection is made, the connection ends without a body (R4)."""
+    delivery = transport.send(BATCH, lambda: False)
+
+    assert delivery.result is Result.WITHDRAWN
+    assert transport.send(BATCH, _always).result is Result.ACCEPTED
+    assert len([body for *_request, body in posthog.requests if body]) == 1

@@ -10,6 +10,7 @@ from contextlib import closing
 
 import pytest
 from asgi import client_of, some_app
+from waiting import wait_until
 
 from otel_posthog import track
 from otel_posthog.testing import Fault
@@ -86,7 +87,7 @@ def test_what_is_held_is_discarded_if_the_answer_is_no(make_telemetry, sink, loc
 
     unlock()
 
-    assert telemetry.flush()
+    wait_until(telemetry.flush)
     assert sink.requests == []
 
 
@@ -226,10 +227,10 @@ def test_poisoned_event_costs_only_itself(make_telemetry, sink, sink_url):
         def __init__(self, inner):
             self.inner = inner
 
-        def send(self, batch):
+        def send(self, batch, may_leave):
             if any(event["properties"].get("number") == 7 for event in batch):
                 return Delivery(result=Result.SPLIT, reason="status 400")
-            return self.inner.send(batch)
+            return self.inner.send(batch, may_leave)
 
         def close(self):
             self.inner.close()
@@ -254,7 +255,7 @@ class Busy:
         self.has_begun = threading.Event()
         self.released = threading.Event()
 
-    def send(self, _batch):
+    def send(self, _batch, _may_leave):
         self.has_begun.set()
         self.released.wait(10)
         return Delivery(result=Result.ACCEPTED)

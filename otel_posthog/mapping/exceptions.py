@@ -123,7 +123,9 @@ def _entry(
     entry: dict[str, object] = {
         "type": _cut(item.get("type") or "Exception", MAX_TYPE_BYTES),
         "module": None if module == "builtins" else module,
-        "value": _cut(item.get("value") or "", MAX_VALUE_BYTES),
+        "value": _cut(
+            scrub_text(str(item.get("value") or "")), MAX_VALUE_BYTES
+        ),  # cut last, or half a secret stays
         "mechanism": mechanism,
     }
     if frames:

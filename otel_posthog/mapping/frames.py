@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import linecache
 from collections.abc import Sequence
+from functools import lru_cache
+
+from otel_posthog.scrubbing import scrub_text
 
 CONTEXT_LINES = 5  # before and after, as posthog-python
 MAX_SOURCE_LINE_CHARS = 200
+REGION_LINES = 60  # a 4096-bit key in PEM has 54
+SOURCE_WITHHELD = "[scrubbed:source]"
 
 _OUTSIDE = ("/site-packages/", "/dist-packages/")
 
@@ -22,11 +27,9 @@ def frame_of(filename: str, lineno: int, function: str, module: str) -> dict[str
     this program: whoever names the file decides what is read.
     """
     frame = bare_frame(filename, lineno, function, module)
-    lines = linecache.getlines(filename)
-    if 0 < lineno <= len(lines):
-        frame["pre_context"] = _shown(lines[max(0, lineno - 1 - CONTEXT_LINES) : lineno - 1])
-        frame["context_line"] = _shown(lines[lineno - 1 : lineno])[0]
-        frame["post_context"] = _shown(lines[lineno : lineno + CONTEXT_LINES])
+    before, line, after = _source_around(filename, lineno)
+    if line is not None:
+        frame["pre_context"], frame["context_line"], frame["post_context"] = list(before), line, list(after)
     return frame
 
 
@@ -69,5 +72,29 @@ def _stdlib_folder() -> str:
 _STDLIB = _stdlib_folder()
 
 
-def _shown(lines: Sequence[str]) -> list[str]:
-    return [line.rstrip("\r\n")[:MAX_SOURCE_LINE_CHARS] for line in lines]
+@lru_cache(maxsize=1024)
+def _source_around(filename: str, lineno: int) -> tuple[tuple[str, ...], str | None, tuple[str, ...]]:
+    """Return the scrubbed lines before, at and after the place; no line where the source is not at hand."""
+    lines = linecache.getlines(filename)
+    if not 0 < lineno <= len(lines):
+        return (), None, ()
+    at = lineno - 1
+    begin, end = max(0, at - CONTEXT_LINES), at + 1 + CONTEXT_LINES
+    region = lines[max(0, at - REGION_LINES) : at + 1 + REGION_LINES]
+    shown = _shown(lines[begin:end], region)
+    return tuple(shown[: at - begin]), shown[at - begin], tuple(shown[at - begin + 1 :])
+
+
+def _shown(lines: Sequence[str], region: Sequence[str]) -> list[str]:
+    """Scrub each line, and take out those that scrubbing the whole region removes.
+
+    A secret may reach over several lines, as a PEM block or a value on the line after its name does,
+    and begin outside of the lines that are shown.
+    """
+    kept = set(scrub_text("\n".join(_plain(line) for line in region)).split("\n"))
+    scrubbed = [scrub_text(_plain(line)) for line in lines]
+    return [line[:MAX_SOURCE_LINE_CHARS] if line in kept else SOURCE_WITHHELD for line in scrubbed]
+
+
+def _plain(line: str) -> str:
+    return line.rstrip("\r\n")

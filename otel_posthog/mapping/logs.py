@@ -23,13 +23,12 @@ def kind_of_log(
     """
     if scope.startswith(f"{attributes.SCOPE}."):
         return None
+    is_named = event_name is not None and kind_of(event_name) is Kind.TELEMETRY
+    if is_named and scope == attributes.SCOPE:
+        return Kind.TELEMETRY
     if attributes.EXCEPTION_TYPE in recorded or attributes.EXCEPTION_MESSAGE in recorded:
         return Kind.ERRORS
-    if (
-        event_name
-        and kind_of(event_name) is Kind.TELEMETRY
-        and (scope == attributes.SCOPE or registry.knows(event_name))
-    ):
+    if is_named and registry.knows(event_name or ""):
         return Kind.TELEMETRY
     return None
 

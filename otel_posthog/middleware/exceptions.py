@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 from otel_posthog import attributes
-from otel_posthog.analytics import emit_exception
+from otel_posthog.analytics import RequestUnderWay, emit_exception
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -55,7 +55,8 @@ class TelemetryMiddleware:
             return
         self._telemetry.touch()
         try:
-            await self.app(scope, receive, send)
+            with RequestUnderWay():
+                await self.app(scope, receive, send)
         except Exception as error:
             if not _client_left(error):
                 emit_exception(error, lambda: _request_attributes(scope), handled=False)
@@ -64,26 +65,27 @@ class TelemetryMiddleware:
     async def _run_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Start before the application starts, stop once it has ended, whichever way it ends."""
         await self._telemetry.astart()
+        received: set[str] = set()
 
-        async def send_after_shutdown(message: Message) -> None:
-            if message["type"].startswith("lifespan.shutdown."):
+        async def note_and_receive() -> Message:
+            message = await receive()
+            received.add(message["type"])
+            return message
+
+        async def stop_and_send(message: Message) -> None:
+            if message["type"] == "lifespan.shutdown.complete":  # the server may end the process after it
                 await self._telemetry.ashutdown()
             await send(message)
 
-        has_started = False
-
-        async def receive_noting_start() -> Message:
-            nonlocal has_started
-            message = await receive()
-            has_started = True
-            return message
-
         try:
-            await self.app(scope, receive_noting_start, send_after_shutdown)
+            await self.app(scope, note_and_receive, stop_and_send)
         except Exception as error:
-            if has_started:  # an app without lifespan support raises before it receives anything
+            if received:  # an app without lifespan support raises before it receives anything
                 emit_exception(error, dict, handled=False)
             raise
+        finally:
+            if "lifespan.shutdown" in received:
+                await self._telemetry.ashutdown()
 
 
 def _client_left(error: BaseException) -> bool:
@@ -94,7 +96,7 @@ def _request_attributes(scope: Scope) -> dict[str, object]:
     """Describe the request by OpenTelemetry's semantic conventions, without its query string."""
     found: dict[str, object] = {
         attributes.URL_SCHEME: scope.get("scheme", "http"),
-        attributes.URL_PATH: quote(scope.get("path", ""), safe="/:@!$&'()*+,;=~"),
+        attributes.URL_PATH: quote(scope.get("path", ""), safe="/:@!$&'()*+,;=~", errors="replace"),
         attributes.HTTP_REQUEST_METHOD: scope.get("method", "WEBSOCKET"),
     }
     for name, value in scope.get("headers", ()):
