@@ -131,8 +131,8 @@ class SdkSpan:
         return self._span.context.span_id if self._span.context else 0
 
 
-class PostHogLogExporter(LogRecordExporter):
-    """Turn log records into `$exception` and product events and pass them to the gate."""
+class _Delivering:
+    """What the exporters share: map record by record, pass the gate, keep nothing back."""
 
     def __init__(
         self,
@@ -149,71 +149,47 @@ class PostHogLogExporter(LogRecordExporter):
         self._registry = registry
         self._notices = notices
 
-    def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
-        """Map and send; see the module."""
-        if self._on_taken is not None:
-            self._on_taken(len(batch))
-        events = _mapped(batch, self._map, self._notices)
-        return LogRecordExportResult.SUCCESS if _sent(self._gate, events) else LogRecordExportResult.FAILURE
-
     def shutdown(self) -> None:
         """Do nothing: gate and transport are shared, their owner closes them."""
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002 - the interface's
         """Answer at once: `export` keeps nothing back."""
         return True
+
+    def _deliver(self, records: Sequence[_T], to_events: Callable[[_T], list[Event]]) -> bool:
+        """Tell whether nothing was lost; a record that cannot be mapped costs only itself."""
+        if self._on_taken is not None:
+            self._on_taken(len(records))
+        events: list[Event] = []
+        for record in records:
+            try:
+                events += to_events(record)
+            except Exception as error:  # noqa: BLE001 - foreign records hold anything
+                self._notices.warn(
+                    _log, "A record could not be mapped and is dropped (%s)", type(error).__name__
+                )
+        return not events or self._gate.send(events) is not Outcome.LOST
+
+
+class PostHogLogExporter(_Delivering, LogRecordExporter):
+    """Turn log records into `$exception` and product events and pass them to the gate."""
+
+    def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
+        """Map and send; see the module."""
+        is_safe = self._deliver(batch, self._map)
+        return LogRecordExportResult.SUCCESS if is_safe else LogRecordExportResult.FAILURE
 
     def _map(self, record: ReadableLogRecord) -> list[Event]:
         event = event_from_log(SdkLog(record), self._base, self._registry)
         return [event] if event is not None else []
 
 
-class PostHogSpanExporter(SpanExporter):
+class PostHogSpanExporter(_Delivering, SpanExporter):
     """Turn failed local root spans and spans that name an event into events and pass them to the gate."""
-
-    def __init__(
-        self,
-        gate: Gate,
-        base: BaseProperties,
-        registry: Registry,
-        notices: Notices,
-        *,
-        on_taken: Callable[[int], None] | None = None,
-    ) -> None:
-        self._on_taken = on_taken
-        self._gate = gate
-        self._base = base
-        self._registry = registry
-        self._notices = notices
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Map and send; see the module."""
-        if self._on_taken is not None:
-            self._on_taken(len(spans))
-        events = _mapped(spans, self._map, self._notices)
-        return SpanExportResult.SUCCESS if _sent(self._gate, events) else SpanExportResult.FAILURE
-
-    def shutdown(self) -> None:
-        """Do nothing: gate and transport are shared, their owner closes them."""
-
-    def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002 - the interface's
-        """Answer at once: `export` keeps nothing back."""
-        return True
+        return SpanExportResult.SUCCESS if self._deliver(spans, self._map) else SpanExportResult.FAILURE
 
     def _map(self, span: ReadableSpan) -> list[Event]:
         return events_from_span(SdkSpan(span), self._base, self._registry)
-
-
-def _mapped(records: Sequence[_T], to_events: Callable[[_T], list[Event]], notices: Notices) -> list[Event]:
-    """Map each record by itself, so that one that cannot be mapped costs only itself."""
-    events: list[Event] = []
-    for record in records:
-        try:
-            events += to_events(record)
-        except Exception as error:  # noqa: BLE001 - foreign records hold anything
-            notices.warn(_log, "A record could not be mapped and is dropped (%s)", type(error).__name__)
-    return events
-
-
-def _sent(gate: Gate, events: Sequence[Event]) -> bool:
-    return not events or gate.send(events) is not Outcome.LOST

@@ -137,7 +137,22 @@ class Switch(Generic[_P]):
             shut_down_within(processor, 0)
 
 
-class ConsentLogRecordProcessor(LogRecordProcessor):
+class _Switched(Generic[_P]):
+    """What the processors share: a switch, and the end of the provider's life."""
+
+    switch: Switch[_P]
+    _shutdown_timeout_s: float
+
+    def shutdown(self) -> None:
+        """Export what waits and stop; called by the provider."""
+        self.switch.close(self._shutdown_timeout_s)
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002 - each attempt has its own timeout
+        """Export what waits."""
+        return self.switch.flush()
+
+
+class ConsentLogRecordProcessor(_Switched[BatchLogRecordProcessor], LogRecordProcessor):
     """Queue the log records that may become events, and nothing while consent is denied."""
 
     def __init__(
@@ -154,7 +169,7 @@ class ConsentLogRecordProcessor(LogRecordProcessor):
         self._consent = consent
         self._shutdown_timeout_s = config.shutdown_timeout_s
         self._registry = registry
-        self.switch: Switch[BatchLogRecordProcessor] = Switch(
+        self.switch = Switch(
             lambda waiting: BatchLogRecordProcessor(
                 make_exporter(waiting.leave),
                 schedule_delay_millis=config.batch_delay_s * 1000,
@@ -184,14 +199,6 @@ class ConsentLogRecordProcessor(LogRecordProcessor):
         except Exception as error:  # noqa: BLE001 - a fault of ours never reaches the host's logging
             self._notices.warn(_log, "A log record could not be queued (%s)", type(error).__name__)
 
-    def shutdown(self) -> None:
-        """Export what waits and stop; called by the provider."""
-        self.switch.close(self._shutdown_timeout_s)
-
-    def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002 - each attempt has its own timeout
-        """Export what waits."""
-        return self.switch.flush()
-
     def _queue(self, log_record: ReadWriteLogRecord) -> None:
         consent = self._consent()
         if consent.is_off:
@@ -205,7 +212,7 @@ class ConsentLogRecordProcessor(LogRecordProcessor):
             processor.on_emit(log_record)
 
 
-class ConsentSpanProcessor(SpanProcessor):
+class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
     """Queue the ended spans that become events, and nothing while consent is denied."""
 
     def __init__(
@@ -220,7 +227,7 @@ class ConsentSpanProcessor(SpanProcessor):
         self._notices = notices
         self._consent = consent
         self._shutdown_timeout_s = config.shutdown_timeout_s
-        self.switch: Switch[BatchSpanProcessor] = Switch(
+        self.switch = Switch(
             lambda waiting: BatchSpanProcessor(
                 make_exporter(waiting.leave),
                 schedule_delay_millis=config.batch_delay_s * 1000,
@@ -240,14 +247,6 @@ class ConsentSpanProcessor(SpanProcessor):
             self._queue(span)
         except Exception as error:  # noqa: BLE001 - a fault of ours never reaches the host's code
             self._notices.warn(_log, "A span could not be queued (%s)", type(error).__name__)
-
-    def shutdown(self) -> None:
-        """Export what waits and stop; called by the provider."""
-        self.switch.close(self._shutdown_timeout_s)
-
-    def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002 - each attempt has its own timeout
-        """Export what waits."""
-        return self.switch.flush()
 
     def _queue(self, span: ReadableSpan) -> None:
         consent = self._consent()

@@ -26,7 +26,7 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 
-_STRING = r"\"(?:[^\"\\]|\\.)*+\"?|'(?:[^'\\]|\\.|'')*+'?"
+_STRING = r"\"(?:[^\"\\]|\\.)*\"?|'(?:[^'\\]|\\.|'')*'?"
 _QUOTED = re.compile(rf"[A-Za-z]{{0,2}}(?:{_STRING})", re.DOTALL)
 _ESCAPED_QUOTE = re.compile(r"(?P<slashes>\\{1,15})(?P<quote>[\"'])")
 _OPENING = re.compile(r"[A-Za-z_]?[\w.]*+[\[({]")
@@ -37,11 +37,11 @@ _ANGLED = re.compile(r"<[^<>\n]*+>")
 _PLAIN = re.compile(
     r"(?:[^\s,;&\"'`})\]<>\[({\\]|\\(?![\"'])"
     r"|[,;&\"'`})\]](?=[^\s,;&\"'`})\]\\<>\[({=:])(?!\w{1,60}+[\"']?[ ]?[=:])"
-    r"|(?<=[^\s])[<\[({])++"
+    r"|(?<=[^\s])[<\[({])+"
 )
 _BLOCK = re.compile(r"(?:[|>][+-]?[0-9]?)?[ \t]*\r?\n(?:[ \t]+[^\n]*+(?:\n|\Z)|-[ ][^\n]*+(?:\n|\Z))+")
 _NEXT_LINE = re.compile(r"\r?\n[ \t]{0,20}")
-_HEADER_REST = re.compile(r"(?:=\"[^\"\n]*+\"|[^\n\"'])*+")
+_HEADER_REST = re.compile(r"(?:=\"[^\"\n]*+\"|[^\n\"'])*")
 _HEADERS = ("cookie", "authorization")
 
 

@@ -1,7 +1,8 @@
 """Secrets and personal data recognisable in running text.
 
-Every pattern is linear: a repetition is bounded, possessive, or ends at a character that it cannot
-contain. A cheap trigger decides whether a pattern runs.
+Every pattern is linear: a repetition is bounded, possessive, last, or ends at a character that it
+cannot contain. Only plain character classes are repeated possessively: Python before 3.11.5 gets groups
+wrong (https://github.com/python/cpython/issues/106052). A cheap trigger decides whether a pattern runs.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _URL = re.compile(
     r"(?:(?P<userinfo>[^\s/?#\"'<>:@\[]{0,200}:(?!\d{1,5}(?:[/?#\"'<>\s,;)\]}\\]|$))[^\s]{0,400}@)"
     r"|(?P<authority>[^\s/?#\"'<>\\)\]}]{0,400}))"
     r"(?P<path>[^\s?#\"'<>\\)\]}]{0,4000})"
-    r"(?P<rest>[?#](?:[^\s\"'<>]|[\"'](?=\w))*+)?"
+    r"(?P<rest>[?#](?:[^\s\"'<>]|[\"'](?=\w))*)?"
 )
 _BARE_NAME = re.compile(r"[^.:@\[]+")
 
@@ -57,7 +58,7 @@ def _bare_url(match: re.Match[str]) -> str:
     return f"{match['scheme']}://{authority}{path}{rest}"
 
 
-_QUERY = re.compile(r"(?<![^\s\"'<>])(?P<path>[^\s?\"'<>]*+)\?(?P<rest>(?:[^\s\"'<>]|[\"'](?=\w))++)")
+_QUERY = re.compile(r"(?<![^\s\"'<>])(?P<path>[^\s?\"'<>]*+)\?(?P<rest>(?:[^\s\"'<>]|[\"'](?=\w))+)")
 _FIRST_PARAMETER = re.compile(r"[A-Za-z0-9_.%\[\]-]{1,100}=")
 
 

@@ -40,7 +40,7 @@ INNOCENT_TEXTS = [
     "Cannot connect to host git.example.org:443 ssl:default [Name or service not known]",
     "Server disconnected without sending a response.",
     "404 Client Error: Not Found for url: https://git.example.org/team/flow.git",
-    "https://registry.npmjs.org/@scope/package not found",
+    "https://packages.example/@scope/package not found",
     "https://host.example:8080/@scope/package not found",
     "time data '2026-01-02 03:04:05' does not match format '%Y-%m-%d'",
     "run started at 03:04:05, took 12.5 s, 3.11.7 is the version",

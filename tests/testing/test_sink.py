@@ -4,7 +4,6 @@ import base64
 import contextlib
 import gzip
 import json
-import shutil
 import threading
 import time
 
@@ -16,15 +15,6 @@ from posthog.request import batch_post
 
 from otel_posthog.testing import Fault, PostHogSink, serve
 
-CHROMIUM = shutil.which("chromium")
-CHROMIUM_FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-)
 EVENT = {
     "event": "sync_completed",
     "distinct_id": "8d1f3b52-6c1e-4f0e-9d3a-5b7f1e2c4a60",
@@ -62,18 +52,6 @@ def http():
 def anyio_backend():
     """Return the event loop that uvicorn uses."""
     return "asyncio"
-
-
-@pytest.fixture
-def browser():
-    """Return a real Chromium."""
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(CHROMIUM_FLAGS))
-        yield chromium
-        chromium.close()
 
 
 @pytest.mark.parametrize("path", ["/batch/", "/batch", "/i/v0/e/", "/i/v0/e", "/e/", "/capture/", "/track/"])
