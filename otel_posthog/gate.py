@@ -102,6 +102,8 @@ class Gate:
         if prepared is None:
             return Outcome.NOTHING
         delivery = self._parts.transport.send([prepared.to_wire()], lambda: True)
+        if not self._parts.watch.current.is_on:
+            self._parts.transport.close()
         return Outcome.SENT if delivery.result is Result.ACCEPTED else Outcome.LOST
 
     def pause_s(self) -> float:

@@ -32,13 +32,14 @@ class Scripted:
     def __init__(self, *answers):
         self.answers = list(answers)
         self.batches = []
+        self.is_closed = False
 
     def send(self, batch, _may_leave):
         self.batches.append(batch)
         return self.answers.pop(0) if self.answers else ACCEPTED
 
     def close(self):
-        """Do nothing."""
+        self.is_closed = True
 
 
 class World:
@@ -344,3 +345,4 @@ def test_startup_test_is_for_development_only():
 
     assert outcomes == [Outcome.NOTHING, Outcome.SENT]
     assert production.sent == []
+    assert development.transport.is_closed
