@@ -14,6 +14,7 @@ import subprocess
 import sys
 import venv
 from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent
 OLDEST_PYTHON = (3, 11)
@@ -34,11 +35,11 @@ def main() -> int:
         return 1
     if options.command == "demo":
         programs = _environment(options.venv, [".[demo]"])
-        return _run(programs / "otel-posthog", "demo", *rest)
+        _become(programs / "otel-posthog", "demo", *rest)
     programs = _environment(options.venv, [f".[{TESTED_EXTRAS}]", "--group", "dev"])
     if options.command == "check":
         return max(_run(programs / program, *arguments) for program, *arguments in CHECKS)
-    return _run(programs / "python", "-m", "pytest", *rest)
+    _become(programs / "python", "-m", "pytest", *rest)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -74,11 +75,17 @@ def _make_venv(folder: Path, python: Path) -> None:
     _require(python, "-m", "pip", "install", "--quiet", "--upgrade", "pip>=25.1")  # 25.1 knows groups
 
 
+def _become(program: Path, *arguments: str) -> NoReturn:
+    """Give this process over to the program, so that Ctrl-C and signals are its own."""
+    if sys.platform == "win32":
+        raise SystemExit(_run(program, *arguments))
+    os.chdir(ROOT)
+    sys.stdout.flush()
+    os.execv(program, [str(program), *arguments])  # noqa: S606 - a program of the environment made above
+
+
 def _run(program: Path, *arguments: str) -> int:
-    try:
-        return subprocess.run([program, *arguments], cwd=ROOT, check=False).returncode
-    except KeyboardInterrupt:  # the program has had it too, and said good-bye
-        return 0
+    return subprocess.run([program, *arguments], cwd=ROOT, check=False).returncode
 
 
 def _require(program: Path, *arguments: object) -> None:
