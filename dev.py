@@ -27,18 +27,17 @@ CHECKS = (
 )
 
 
-def main() -> int:
-    """Run the command that was asked for and return its exit code."""
+def main() -> None:
+    """Run the command that was asked for; its exit code is this program's."""
     options, rest = _parser().parse_known_args()
     if sys.version_info < OLDEST_PYTHON:
-        print(f"otel-posthog needs Python {'.'.join(map(str, OLDEST_PYTHON))} or newer.", file=sys.stderr)
-        return 1
+        raise SystemExit(f"otel-posthog needs Python {'.'.join(map(str, OLDEST_PYTHON))} or newer.")
     if options.command == "demo":
         programs = _environment(options.venv, [".[demo]"])
         _become(programs / "otel-posthog", "demo", *rest)
     programs = _environment(options.venv, [f".[{TESTED_EXTRAS}]", "--group", "dev"])
     if options.command == "check":
-        return max(_run(programs / program, *arguments) for program, *arguments in CHECKS)
+        raise SystemExit(max(_run(programs / program, *arguments) for program, *arguments in CHECKS))
     _become(programs / "python", "-m", "pytest", *rest)
 
 
@@ -93,4 +92,4 @@ def _require(program: Path, *arguments: object) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()
