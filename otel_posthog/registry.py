@@ -28,7 +28,6 @@ from typing import (
 from .errors import RegistryError
 
 EXCEPTION = "$exception"
-HEARTBEAT = "instance_heartbeat"
 SHORT_TEXT_MAX_CHARS = 200
 EVENT_NAME_MAX_BYTES = 200  # PostHog's limit for names, see the sink's table of rules
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -152,17 +151,3 @@ def test_product_event_is_never_an_error(telemetry, sink):
 
     assert telemetry.flush()
     assert sink.requests == []
-
-
-def test_event_of_a_signal_handler_does_not_hang(granted, sink):
-    """A signal handler may track while the interrupted code tracks, too."""
-    before = signal.signal(signal.SIGALRM, lambda *_: track("from_the_handler"))
-    try:
-        for _ in range(200):
-            signal.raise_signal(signal.SIGALRM)
-            track("from_the_code")
-    finally:
-        signal.signal(signal.SIGALRM, before)
-
-    assert granted.flush()
-    assert len(sink.events) == 400

@@ -254,10 +254,12 @@ class Busy:
     def __init__(self):
         self.has_begun = threading.Event()
         self.released = threading.Event()
+        self.has_ended = threading.Event()
 
     def send(self, _batch, _may_leave):
         self.has_begun.set()
         self.released.wait(10)
+        self.has_ended.set()
         return Delivery(result=Result.ACCEPTED)
 
     def close(self):
@@ -298,4 +300,4 @@ def test_shutdown_does_not_wait_for_ever(make_telemetry, busy):
 
     telemetry.shutdown(timeout_s=0.1)
 
-    assert not busy.released.is_set()
+    assert not busy.has_ended.is_set()
