@@ -12,39 +12,62 @@ if TYPE_CHECKING:
     from . import settings_api
     from .analytics import capture_exception, track
     from .errors import ConfigError, MissingExtraError, OtelPosthogError, RegistryError, StoreError
-    from .middleware import TelemetryMiddleware
-    from .registry import MaxChars, Range, Registry, event
+    from .heartbeat import bucket
+    from .middleware import SecurityHeaders, TelemetryMiddleware, csp_nonce
+    from .registry import Buckets, Expires, MaxChars, Range, Registry, Sensitivity, Version, event
+    from .scrubbing import ScrubRule, ScrubRules
+    from .span_rules import SpanRule
     from .telemetry import Telemetry
 
 __all__ = [
+    "Buckets",
     "ConfigError",
+    "Expires",
     "MaxChars",
     "MissingExtraError",
     "OtelPosthogError",
     "Range",
     "Registry",
     "RegistryError",
+    "ScrubRule",
+    "ScrubRules",
+    "SecurityHeaders",
+    "Sensitivity",
+    "SpanRule",
     "StoreError",
     "Telemetry",
     "TelemetryMiddleware",
+    "Version",
+    "bucket",
     "capture_exception",
+    "csp_nonce",
     "event",
     "settings_api",
     "track",
 ]
 
 _HOMES = {
+    "Buckets": "registry",
     "ConfigError": "errors",
+    "Expires": "registry",
     "MaxChars": "registry",
     "MissingExtraError": "errors",
     "OtelPosthogError": "errors",
     "Range": "registry",
     "Registry": "registry",
     "RegistryError": "errors",
+    "ScrubRule": "scrubbing",
+    "ScrubRules": "scrubbing",
+    "SecurityHeaders": "middleware",
+    "Sensitivity": "registry",
+    "SpanRule": "span_rules",
     "StoreError": "errors",
     "Telemetry": "telemetry",
     "TelemetryMiddleware": "middleware",
+    "Version": "registry",
+    "bucket": "heartbeat",
     "capture_exception": "analytics",
+    "csp_nonce": "middleware",
     "event": "registry",
     "track": "analytics",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 _T = TypeVar("_T")
@@ -35,7 +36,8 @@ async def off_loop(call: Callable[[], _T]) -> _T:
             outcome: tuple[_T | None, BaseException | None] = (call(), None)
         except BaseException as error:  # noqa: BLE001 - raised again where the answer is awaited
             outcome = (None, error)
-        loop.call_soon_threadsafe(settle, *outcome)
+        with suppress(RuntimeError):  # the loop has been closed, and nobody waits any more
+            loop.call_soon_threadsafe(settle, *outcome)
 
     threading.Thread(target=run, name="otel-posthog-call", daemon=True).start()
     return await answer

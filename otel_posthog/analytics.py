@@ -8,22 +8,32 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from contextvars import ContextVar
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from itertools import islice
+from types import TracebackType
+from typing import ParamSpec
 from uuid import uuid4
 
 from . import attributes, tracebacks
 from ._otel import Logger, SeverityNumber, get_logger
 from .errors import RegistryError
 from .notices import Notices
-from .registry import spec_of, values_of
+from .registry import EXCEPTION, spec_of, values_of
+from .request_state import has_left_an_application, was_reported
 
 _log = logging.getLogger(__name__)
 MAX_PROPERTIES = 100  # of an event; room below OpenTelemetry's default limit of 128 attributes
 _REPORTED_MARK = "__otel_posthog_reported__"
+_P = ParamSpec("_P")
+
+# Past `__setattr__`, `__getattribute__` and the like of the exception's class.
+_attributes_of: Callable[[BaseException], dict[str, object]] = BaseException.__dict__["__dict__"].__get__
+_traceback_of: Callable[[BaseException], TracebackType | None] = BaseException.__dict__[
+    "__traceback__"
+].__get__
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +42,13 @@ class Emitter:
 
     logger: Logger
     notices: Notices
+    check: Callable[[str, Mapping[str, object]], None] | None = None
+    """Under test: raises for what would be left out, where a running product never sees an exception."""
 
 
-_request: ContextVar[RequestUnderWay | None] = ContextVar("otel_posthog_request", default=None)
 _default = Emitter(get_logger(attributes.SCOPE), Notices())
 _current = _default
+_diverted: Emitter | None = None
 
 
 def use(emitter: Emitter) -> None:
@@ -45,10 +57,39 @@ def use(emitter: Emitter) -> None:
     _current = emitter
 
 
+def current() -> Emitter:
+    """Return where records go at present."""
+    return _diverted or _current
+
+
+@contextmanager
+def diverted(emitter: Emitter) -> Iterator[None]:
+    """Emit there until the block ends, whoever else starts meanwhile; for tests of a product."""
+    global _diverted  # noqa: PLW0603 - the same state
+    before, _diverted = _diverted, emitter
+    try:
+        yield
+    finally:
+        _diverted = before
+
+
 def stop_using(emitter: Emitter) -> None:
     """Go back to OpenTelemetry's global provider, if that emitter is still the current one."""
     if _current is emitter:
         use(_default)
+
+
+def guarded(function: Callable[_P, None]) -> Callable[_P, None]:
+    """Return the function with faults told to the log instead of raised into the app."""
+
+    @wraps(function)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> None:
+        try:
+            function(*args, **kwargs)
+        except Exception as fault:  # noqa: BLE001 - a fault of ours never reaches the app
+            tell_fault("an exception could not be looked at", fault)
+
+    return call
 
 
 def track(event: object, properties: Mapping[str, object] | None = None) -> None:
@@ -57,7 +98,9 @@ def track(event: object, properties: Mapping[str, object] | None = None) -> None
     Never raises and never waits. What the registry does not admit stays behind, as do properties
     beyond `MAX_PROPERTIES`, and nothing leaves unless the admin has switched telemetry on.
     """
-    emitter = _current
+    emitter = _diverted or _current
+    if emitter.check is not None:
+        emitter.check(*_named(event, properties))
     try:
         name, values = _named(event, properties)
         if emitter.logger.enabled(severity_number=SeverityNumber.INFO, event_name=name):
@@ -81,16 +124,39 @@ def capture_exception(
     exception object is reported once.
     """
     error = error if error is not None else sys.exc_info()[1]
+    check = current().check
+    if check is not None:
+        check(EXCEPTION, properties or {})
     if error is not None:
         emit_exception(error, lambda: _prefixed(properties or {}), handled=True)
 
 
+@guarded
 def emit_exception(error: BaseException, extra: Callable[[], Mapping[str, object]], *, handled: bool) -> None:
     """Emit one log record for the exception, with what `extra` returns, unless it was emitted before."""
-    emitter = _current
+    if _is_new(error, _traceback_of(error)) and _emit(error, extra, handled=handled):
+        mark_as_reported(error)
+
+
+def emit_answered(error: BaseException, extra: Callable[[], Mapping[str, object]]) -> None:
+    """Emit what an application answers with a failure, and leave no mark on it: it may be raised yet."""
+    if _is_new(error, _traceback_of(error)):
+        _emit(error, extra, handled=False)
+
+
+def emit_leaving(error: BaseException, extra: Callable[[], Mapping[str, object]]) -> bool:
+    """Emit what leaves the application, and leave no mark on it: the server gets it as it was raised.
+
+    Tell whether it was emitted, now or before.
+    """
+    return not _is_new(error, _traceback_of(error)) or _emit(error, extra, handled=False)
+
+
+def _emit(error: BaseException, extra: Callable[[], Mapping[str, object]], *, handled: bool) -> bool:
+    emitter = _diverted or _current
     try:
-        if not emitter.logger.enabled(severity_number=SeverityNumber.ERROR) or _was_reported(error):
-            return
+        if not emitter.logger.enabled(severity_number=SeverityNumber.ERROR):
+            return False
         emitter.logger.emit(
             severity_number=SeverityNumber.ERROR,
             attributes={
@@ -104,41 +170,19 @@ def emit_exception(error: BaseException, extra: Callable[[], Mapping[str, object
         )
     except Exception as fault:  # noqa: BLE001 - a fault of ours never reaches the app
         emitter.notices.warn(_log, "an exception could not be reported (%s)", type(fault).__name__)
+        return False
+    return True
 
 
 def mark_as_reported(error: BaseException | None) -> None:
     """Let this exception object be reported by nobody else."""
     if error is not None:
-        with suppress(AttributeError, TypeError):  # some take no attribute
-            setattr(error, _REPORTED_MARK, True)
+        _attributes_of(error)[_REPORTED_MARK] = True
 
 
-class RequestUnderWay:
-    """A request that the middleware watches, so that spans inside of it do not speak for it.
-
-    Whether an exception on such a span was handled shows only at the middleware.
-    """
-
-    __slots__ = ("_is_active", "_token")
-
-    def __enter__(self) -> None:
-        self._is_active = True
-        self._token = _request.set(self)
-
-    def __exit__(self, *_error: object) -> None:
-        self._is_active = False  # tasks that outlive the request have a copy of its context
-        _request.reset(self._token)
-
-    @property
-    def is_active(self) -> bool:
-        """Whether the request has not ended."""
-        return self._is_active
-
-
-def is_inside_request() -> bool:
-    """Tell whether this code runs within a request that the middleware watches."""
-    request = _request.get()
-    return request is not None and request.is_active
+def tell_fault(what: str, fault: Exception) -> None:
+    """Log a fault of ours, without what it says: that may hold values."""
+    _current.notices.warn(_log, f"{what} (%s)", type(fault).__name__)
 
 
 def _named(event: object, properties: Mapping[str, object] | None) -> tuple[str, Mapping[str, object]]:
@@ -160,9 +204,6 @@ def _bounded(properties: Mapping[str, object]) -> dict[str, object]:
     return dict(islice(properties.items(), MAX_PROPERTIES))
 
 
-def _was_reported(error: BaseException) -> bool:
-    """Tell whether this object came by before, and mark it; one that takes no mark counts as new."""
-    if getattr(error, _REPORTED_MARK, False):
-        return True
-    mark_as_reported(error)
-    return False
+def _is_new(error: BaseException, traceback: TracebackType | None) -> bool:
+    is_marked = _REPORTED_MARK in _attributes_of(error)
+    return not (is_marked or was_reported(error) or has_left_an_application(traceback))

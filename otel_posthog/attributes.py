@@ -26,3 +26,8 @@ EXCEPTION_CHAIN: Final = "posthog.exception_chain"
 EXCEPTION_HANDLED: Final = "posthog.exception_handled"
 PROPERTY_PREFIX: Final = "posthog.property."
 """Before each property that a caller of `capture_exception` adds."""
+
+HEARTBEAT_SCOPE: Final = "otel_posthog.heartbeat"
+"""Name of the meter whose gauges become the daily heartbeat."""
+GAUGE_VALUE: Final = "posthog.gauge_value"
+"""Attribute of a constant 1 that carries a text or a boolean, which a metric cannot hold itself."""

@@ -1,4 +1,4 @@
-"""The command line: `otel-posthog demo` and `otel-posthog config show`."""
+"""The command line: `otel-posthog demo`, `config show`, `heartbeat`, and the commands of `commands`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from . import commands as consent_commands
 from .config import SETTINGS, Config
 from .errors import OtelPosthogError
 
@@ -20,6 +21,10 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | No
     try:
         if options.command == "demo":
             return _demo(options)
+        if options.command == "heartbeat":
+            return _heartbeat(options)
+        if options.command != "config":
+            return int(options.run(options))
         return _config_show(os.environ if environ is None else environ)
     except OtelPosthogError as error:
         print(f"otel-posthog: {error}", file=sys.stderr)
@@ -36,6 +41,16 @@ def _parser() -> argparse.ArgumentParser:
         "--sink-port", type=int, default=0, help="port of the local PostHog (default: a free one)"
     )
     demo.add_argument("--open", action="store_true", help="open the page in the browser")
+    heartbeat = commands.add_parser("heartbeat", help="print today's heartbeat, or send it if it is owed")
+    heartbeat.add_argument(
+        "--app",
+        required=True,
+        metavar="MODULE:NAME",
+        help="where your Telemetry is, such as product.main:telemetry",
+    )
+    heartbeat.add_argument("--now", action="store_true", required=True, help="do not wait for its time")
+    heartbeat.add_argument("--dry-run", action="store_true", help="print it, and send nothing")
+    consent_commands.add_to(commands)
     config = commands.add_parser("config", help="look at the settings")
     config.add_subparsers(dest="action", required=True).add_parser(
         "show", help="print each setting with its value, unit, source and meaning; secrets are masked"
@@ -51,6 +66,12 @@ def _demo(options: argparse.Namespace) -> int:
     )
 
 
+def _heartbeat(options: argparse.Namespace) -> int:
+    from .heartbeat_command import print_heartbeat, send_heartbeat  # noqa: PLC0415 - costs the SDK
+
+    return print_heartbeat(options.app) if options.dry_run else send_heartbeat(options.app)
+
+
 def _config_show(environ: Mapping[str, str]) -> int:
     config = Config.resolve(environ=environ)
     for row in SETTINGS:
@@ -58,3 +79,7 @@ def _config_show(environ: Mapping[str, str]) -> int:
         print(f"{row.name} = {value}  [{config.sources[row.name]}]\n    {row.help}")
         print(f"    {', '.join(row.env)}\n")
     return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -17,6 +17,7 @@ from typing import TypeVar, cast
 from urllib.parse import urlsplit
 
 from .errors import ConfigError
+from .schedule import time_of_day
 
 _T = TypeVar("_T")
 
@@ -163,19 +164,32 @@ class Config:
         maximum=900_000,
     )
     queue_max_records: int = _setting(
-        2048,
+        25_000,
         "Most records of one signal waiting in memory; newer ones are dropped and counted.",
         env=("OTEL_POSTHOG_QUEUE_MAX_RECORDS",),
         unit="records",
         minimum=1,
         maximum=1_000_000,
     )
+    spool_dir: str | None = _setting(
+        None,
+        "Folder for what waits while PostHog is out of reach; `:memory:` for none. By default beside the "
+        "SQLite database, with PostgreSQL in the user's state folder (see delivery.md).",
+        env=("OTEL_POSTHOG_SPOOL_DIR",),
+    )
     spool_max_bytes: int = _setting(
-        16_000_000,
-        "Most bytes held while PostHog is out of reach or consent is unknown; the oldest go first.",
+        64_000_000,
+        "Most bytes on disk of what waits, compressed; the oldest go first.",
         env=("OTEL_POSTHOG_SPOOL_MAX_BYTES",),
         unit="bytes",
         minimum=100_000,
+    )
+    spool_max_age_s: float = _setting(
+        604_800.0,
+        "Longest time that something waits on disk; afterwards it is dropped and counted.",
+        env=("OTEL_POSTHOG_SPOOL_MAX_AGE_S",),
+        unit="seconds",
+        minimum=1,
     )
     uuid_memory: int = _setting(
         10_000,
@@ -232,6 +246,43 @@ class Config:
         unit="seconds",
         minimum=0.01,
         maximum=1.0,
+    )
+    heartbeat_time: str = _setting(
+        "03:00",
+        "Time of day, in UTC, at which the daily heartbeat is due, as `HH:MM`.",
+        env=("OTEL_POSTHOG_HEARTBEAT_TIME",),
+    )
+    heartbeat_check_s: float = _setting(
+        3600.0,
+        "Longest time between two looks at whether a heartbeat is due.",
+        env=("OTEL_POSTHOG_HEARTBEAT_CHECK_S",),
+        unit="seconds",
+        minimum=0.01,
+        maximum=86_400,
+    )
+    heartbeat_delay_s: float = _setting(
+        30.0,
+        "How long an owed heartbeat waits after a web application began to start.",
+        env=("OTEL_POSTHOG_HEARTBEAT_DELAY_S",),
+        unit="seconds",
+        minimum=0,
+        maximum=3600,
+    )
+    heartbeat_lease_s: int = _setting(
+        600,
+        "How long one worker has a day's heartbeat to itself; gauges get half of it together.",
+        env=("OTEL_POSTHOG_HEARTBEAT_LEASE_S",),
+        unit="seconds",
+        minimum=10,
+        maximum=3600,
+    )
+    gauge_timeout_s: float = _setting(
+        10.0,
+        "Longest wait for one gauge of the heartbeat; a slower one is left out and counted.",
+        env=("OTEL_POSTHOG_GAUGE_TIMEOUT_S",),
+        unit="seconds",
+        minimum=0.01,
+        maximum=300,
     )
 
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
@@ -304,9 +355,18 @@ def _checked(row: Setting, value: object, where: str) -> object:
         )
     if row.name == "marker_prefix" and not re.fullmatch(r"[a-z0-9_]{1,40}", str(value)):
         raise ConfigError(f"{where}={value!r} is not a prefix. Use 1 to 40 of a to z, 0 to 9 and _.")
+    if row.name == "heartbeat_time":
+        _check_time(str(value), where)
     if row.name == "host":
         _check_host(str(value), where)
     return value
+
+
+def _check_time(value: str, where: str) -> None:
+    try:
+        time_of_day(value)
+    except ValueError:
+        raise ConfigError(f"{where}={value!r} is not a time of day such as 03:00 (UTC).") from None
 
 
 def _check_host(value: str, where: str) -> None:

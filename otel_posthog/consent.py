@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from enum import Enum
 
 from .errors import OtelPosthogError
+from .events import UNSTAMPED, Stamp
 from .notices import Notices
 from .registry import Kind
 from .settings import Settings
 
 _log = logging.getLogger(__name__)
+_FORK_TIMEOUT_S = 1.0
 
 
 class Answer(Enum):
@@ -28,6 +30,27 @@ class Answer(Enum):
     GRANTED = "granted"
     DENIED = "denied"
     UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """To which manifest a kind's consent was given; None stands for the present one."""
+
+    manifest: str | None = None
+    since_ns: int = 0
+    before: str | None = None
+    """The manifest that counts for what was accepted before somebody agreed to a wider one."""
+
+    def manifest_at(self, accepted_ns: int) -> str | None:
+        """Return the hash of the manifest for something accepted at that moment."""
+        return self.manifest if accepted_ns >= self.since_ns else self.before
+
+    def followed_by(self, row: Settings, kind: Kind, *, was_on: bool, now_ns: int) -> Grant:
+        """Return the grant that the row tells of now."""
+        name = row.manifest(kind)
+        if name == self.manifest:
+            return self
+        return Grant(manifest=name, since_ns=now_ns, before=self.manifest) if was_on else Grant(manifest=name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,21 +63,63 @@ class Consent:
     errors_since_ns: int = 0
     telemetry_since_ns: int = 0
     """What was accepted earlier than this moment was accepted before a withdrawal and never leaves."""
+    errors_grant: Grant = Grant()
+    telemetry_grant: Grant = Grant()
+    errors_generation: int | None = None
+    telemetry_generation: int | None = None
+    """The row's; None before any look has succeeded."""
+    undated_before_ns: int = 0
+    """Where there ever was a withdrawal, what carries no generation and was accepted earlier than this
+    moment may have been accepted before it, and never leaves."""
     looked_at_s: float = float("-inf")
     """Monotonic time at which the look began."""
+
+    def grant(self, kind: Kind) -> Grant:
+        """Return to what consent was given, for one kind."""
+        return self.errors_grant if kind is Kind.ERRORS else self.telemetry_grant
 
     def answer(self, kind: Kind) -> Answer:
         """Return the answer for one kind."""
         return self.errors if kind is Kind.ERRORS else self.telemetry
 
-    def allows(self, kind: Kind, accepted_ns: int) -> bool:
-        """Tell whether something accepted at that moment may leave now."""
-        return self.answer(kind) is Answer.GRANTED and not self.is_withdrawn(kind, accepted_ns)
+    def since_ns(self, kind: Kind) -> int:
+        """Return the moment of the kind's last withdrawal that this process has noticed."""
+        return self.errors_since_ns if kind is Kind.ERRORS else self.telemetry_since_ns
 
-    def is_withdrawn(self, kind: Kind, accepted_ns: int) -> bool:
-        """Tell whether something accepted at that moment has to be discarded."""
-        since = self.errors_since_ns if kind is Kind.ERRORS else self.telemetry_since_ns
-        return self.answer(kind) is Answer.DENIED or accepted_ns < since
+    def stamp(self, kind: Kind) -> Stamp:
+        """Return what has to stand on something of that kind, so that a later process can judge it."""
+        generation = self.errors_generation if kind is Kind.ERRORS else self.telemetry_generation
+        return Stamp(generation=generation, instance_id=self.instance_id)
+
+    def allows(self, kind: Kind, accepted_ns: int, stamp: Stamp = UNSTAMPED) -> bool:
+        """Tell whether something accepted at that moment, or under that consent, may leave now."""
+        return self.answer(kind) is Answer.GRANTED and not self.is_withdrawn(kind, accepted_ns, stamp)
+
+    def is_withdrawn(self, kind: Kind, accepted_ns: int, stamp: Stamp = UNSTAMPED) -> bool:
+        """Tell whether something accepted at that moment, or under that consent, has to be discarded.
+
+        What carries a generation is judged by it alone: it may come from a worker that knew of a
+        grant long before this one did.
+        """
+        now = self.stamp(kind)
+        if self.answer(kind) is Answer.DENIED:
+            return True
+        if stamp.generation is None:
+            undated_ns = self.undated_before_ns if now.generation else 0
+            return accepted_ns < max(self.since_ns(kind), undated_ns)
+        if None not in (stamp.instance_id, now.instance_id) and stamp.instance_id != now.instance_id:
+            return True
+        return now.generation is not None and stamp.generation < now.generation
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the look began."""
+        return time.monotonic() - self.looked_at_s
+
+    @property
+    def was_looked_at(self) -> bool:
+        """Whether anybody has looked at the row, or tried to."""
+        return self.looked_at_s > float("-inf")
 
     @property
     def is_off(self) -> bool:
@@ -96,15 +161,15 @@ class ConsentWatch:
         self._row: Settings | None = None
         self._refresh: threading.Thread | None = None
         self._is_closed = False
+        self._is_held_for_fork = False
         self._lock = threading.Lock()
         self.current = DENIED if is_disabled else UNKNOWN
 
     def peek(self) -> Consent:
         """Return the last answer without waiting; one older than allowed is renewed in the background."""
         consent = self.current
-        if (
-            not (self._is_disabled or self._is_closed)
-            and time.monotonic() - consent.looked_at_s > self._max_age_s
+        if time.monotonic() - consent.looked_at_s > self._max_age_s and not (
+            self._is_disabled or self._is_closed
         ):
             self._renew()
         return consent
@@ -121,8 +186,13 @@ class ConsentWatch:
 
     def recent(self) -> Consent | None:
         """Return the last answer if it is not older than allowed."""
-        is_recent = self._is_disabled or time.monotonic() - self.current.looked_at_s <= self._max_age_s
+        is_recent = self._is_disabled or self.current.age_s <= self._max_age_s
         return self.current if is_recent else None
+
+    @property
+    def last_row(self) -> Settings | None:
+        """The row as it was read last; what it grants may be unknown by now."""
+        return self._row
 
     def open(self) -> None:
         """Let `peek` renew answers."""
@@ -148,6 +218,15 @@ class ConsentWatch:
                 self._apply(row, began_s)
             return row
 
+    def before_fork(self) -> None:
+        """Wait for a look under way, but not for long: its database's locks would be copied locked."""
+        self._is_held_for_fork = self._lock.acquire(timeout=_FORK_TIMEOUT_S)
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        if self._is_held_for_fork:
+            self._lock.release()
+
     def after_fork(self) -> None:
         """Start afresh in a child: locks and threads are the parent's."""
         self._lock = threading.Lock()
@@ -156,7 +235,7 @@ class ConsentWatch:
     def _has_just_failed(self) -> bool:
         """Whether the database has just kept a look waiting; then the next one would wait as long."""
         is_unknown = self.current.errors is Answer.UNKNOWN
-        return is_unknown and time.monotonic() - self.current.looked_at_s < self._max_age_s / 2
+        return is_unknown and self.current.age_s < self._max_age_s / 2
 
     def _renew(self) -> None:
         refresh = self._refresh
@@ -196,19 +275,30 @@ class ConsentWatch:
                 instance_id=last.instance_id,
                 errors_since_ns=last.errors_since_ns,
                 telemetry_since_ns=last.telemetry_since_ns,
+                errors_grant=last.errors_grant,
+                telemetry_grant=last.telemetry_grant,
+                errors_generation=last.errors_generation,
+                telemetry_generation=last.telemetry_generation,
+                undated_before_ns=last.undated_before_ns,
                 looked_at_s=time.monotonic(),
             )
         )
 
     def _apply(self, row: Settings, began_s: float) -> Consent:
         before, last = self._row, self.current
+        now_ns = time.time_ns()
         boundary = _Boundary(
-            now_ns=time.time_ns(),
-            grace_ns=int(self._max_age_s * 1e9),
-            is_first=before is None,
+            now_ns=now_ns,
             is_other_instance=before is not None and before.instance_id != row.instance_id,
         )
+        grace_ns = int(self._max_age_s * 1e9)
         self._row = row
+        grants = {
+            kind: last.grant(kind).followed_by(
+                row, kind, was_on=before is not None and before.is_granted(kind), now_ns=boundary.now_ns
+            )
+            for kind in Kind
+        }
         return self._publish(
             Consent(
                 errors=_answer(row.enable_error_reporting),
@@ -226,6 +316,11 @@ class ConsentWatch:
                     row.telemetry_generation,
                     last.telemetry_since_ns,
                 ),
+                errors_grant=grants[Kind.ERRORS],
+                telemetry_grant=grants[Kind.TELEMETRY],
+                errors_generation=row.errors_generation,
+                telemetry_generation=row.telemetry_generation,
+                undated_before_ns=now_ns - grace_ns if before is None else last.undated_before_ns,
                 looked_at_s=began_s,
             )
         )
@@ -241,20 +336,12 @@ class _Boundary:
     """What one look says of the moment before which nothing accepted may leave."""
 
     now_ns: int
-    grace_ns: int
-    is_first: bool
     is_other_instance: bool
 
     def since_ns(self, is_granted: bool, before: int, generation: int, last_ns: int) -> int:  # noqa: FBT001 - a flag of the row
-        """Return that moment for one kind, given its generation at the look before and at this one.
-
-        At the first look a withdrawal cannot be dated. Where there ever was one, only what was accepted
-        within the time that a look may be old is kept: the start, but not an hour without a database.
-        """
+        """Return that moment for one kind, given its generation at the look before and at this one."""
         if not is_granted or self.is_other_instance or before != generation:
             return self.now_ns
-        if self.is_first and generation > 0:
-            return max(last_ns, self.now_ns - self.grace_ns)
         return last_ns
 
 

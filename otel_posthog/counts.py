@@ -5,6 +5,23 @@ from __future__ import annotations
 import threading
 from collections import Counter
 
+DROPS = frozenset(
+    {
+        "before_send_failed",
+        "expired",
+        "queue_full",
+        "refused",
+        "shutdown",
+        "spool_full",
+        "too_large",
+        "unmappable",
+        "unreadable",
+        "unregistered",
+        "unscrubbable",
+    }
+)
+"""Reasons for which an event is lost that consent would have let go; docs/delivery.md tells each."""
+
 
 class Counts:
     """Counters safe in threads and signal handlers; the names are what `Telemetry.delivery()` shows."""
@@ -23,6 +40,11 @@ class Counts:
         """Return a copy."""
         with self._lock:
             return dict(self._counter)
+
+    def dropped(self) -> dict[str, int]:
+        """Return how many events were lost, by reason; a reason that did not occur is left out."""
+        with self._lock:
+            return {reason: number for reason, number in self._counter.items() if reason in DROPS}
 
     def after_fork(self) -> None:
         """Start at nothing in a child: what the parent counts is the parent's."""

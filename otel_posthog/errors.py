@@ -2,6 +2,7 @@
 
 OtelPosthogError
 ├── ConfigError          a setting is missing, unknown or of the wrong type
+├── HookError            a product's hook raised or returned what cannot be sent; the event stays behind
 ├── MissingExtraError    an optional package is not installed (also an ImportError)
 ├── RegistryError        an event or property was declared or used wrongly
 └── StoreError           the settings row could not be read or written
@@ -33,3 +34,7 @@ class RegistryError(OtelPosthogError, ValueError):
 
 class StoreError(OtelPosthogError):
     """Raised when the settings row cannot be read or written; consent is then unknown."""
+
+
+class HookError(OtelPosthogError):
+    """Raised where a product's hook cannot be followed; the event stays behind."""

@@ -12,6 +12,21 @@ from .registry import Kind, kind_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stamp:
+    """The consent under which something was accepted: the kind's generation, and the installation.
+
+    None where it was not known. What outlives its process is judged by this, since clocks and
+    memories of earlier looks end with the process.
+    """
+
+    generation: int | None = None
+    instance_id: str | None = None
+
+
+UNSTAMPED = Stamp()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """What would go to PostHog.
 

@@ -7,23 +7,38 @@ Each stands by itself: consent, registry and scrubbing hold behind any processor
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from dataclasses import replace
+from typing import Generic, TypeVar
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import SpanKind, StatusCode
 
-from ._otel_sdk import LogRecordExporter, LogRecordExportResult, ReadableLogRecord, ReadWriteLogRecord
+from . import acceptance
+from ._otel_sdk import (
+    LogRecordExporter,
+    LogRecordExportResult,
+    ReadableLogRecord,
+    ReadWriteLogRecord,
+    attributes_of,
+)
 from .events import Event
+from .exporter_metrics import ExporterMetrics
 from .gate import Gate, Outcome
 from .mapping import BaseProperties, event_from_log, events_from_span
 from .notices import Notices
 from .records import SpanEventView
 from .registry import Registry
+from .span_rules import SpanRules
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
+_KINDS = {kind: kind.name.lower() for kind in SpanKind}
+_ERROR = StatusCode.ERROR  # an enum's members are slow to look up
+_STATUSES = {status: status.name.lower() for status in StatusCode}
+_HELD_AT_ONCE = 100  # records between two looks at the clock
 
 
 class SdkLog:
@@ -91,9 +106,24 @@ class SdkSpan:
         return self._span.name
 
     @property
+    def scope(self) -> str:
+        """Name of the instrumentation scope."""
+        return self._span.instrumentation_scope.name if self._span.instrumentation_scope else ""
+
+    @property
+    def kind(self) -> str:
+        """Kind in small letters."""
+        return _KINDS[self._span.kind]
+
+    @property
+    def status(self) -> str:
+        """Status in small letters."""
+        return _STATUSES[self._span.status.status_code]
+
+    @property
     def attributes(self) -> Mapping[str, object]:
         """Attributes as recorded."""
-        return self._span.attributes or {}
+        return attributes_of(self._span)
 
     @property
     def events(self) -> Sequence[SpanEventView]:
@@ -108,7 +138,7 @@ class SdkSpan:
     @property
     def is_error(self) -> bool:
         """Whether the span's status is ERROR."""
-        return self._span.status.status_code is StatusCode.ERROR
+        return self._span.status.status_code is _ERROR
 
     @property
     def start_ns(self) -> int:
@@ -131,10 +161,10 @@ class SdkSpan:
         return self._span.context.span_id if self._span.context else 0
 
 
-class _Delivering:
+class _Delivering(Generic[_T]):
     """What the exporters share: map record by record, pass the gate, keep nothing back."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - four collaborators, and what its place in the pipeline adds
         self,
         gate: Gate,
         base: BaseProperties,
@@ -142,8 +172,12 @@ class _Delivering:
         notices: Notices,
         *,
         on_taken: Callable[[int], None] | None = None,
+        is_behind: Callable[[], bool] = lambda: False,
+        metrics: ExporterMetrics | None = None,
     ) -> None:
+        self._metrics = metrics
         self._on_taken = on_taken
+        self._is_behind = is_behind
         self._gate = gate
         self._base = base
         self._registry = registry
@@ -156,40 +190,86 @@ class _Delivering:
         """Answer at once: `export` keeps nothing back."""
         return True
 
-    def _deliver(self, records: Sequence[_T], to_events: Callable[[_T], list[Event]]) -> bool:
-        """Tell whether nothing was lost; a record that cannot be mapped costs only itself."""
+    def _map(self, record: _T) -> list[Event]:
+        raise NotImplementedError
+
+    def hold(self, records: Sequence[_T], *, until_s: float) -> int:
+        """Spool the records without an attempt; return how many that moment of monotonic time left over."""
+        for begin in range(0, len(records), _HELD_AT_ONCE):
+            if time.monotonic() >= until_s:
+                return len(records) - begin
+            self._gate.hold(self._events(records[begin : begin + _HELD_AT_ONCE]))
+        return 0
+
+    def _deliver(self, records: Sequence[_T]) -> bool:
+        """Tell whether nothing was lost."""
         if self._on_taken is not None:
             self._on_taken(len(records))
+        if self._metrics is None:
+            return self._pass_on(records) is not Outcome.LOST
+        return self._metrics.measured(len(records), lambda: self._pass_on(records)) is not Outcome.LOST
+
+    def _pass_on(self, records: Sequence[_T]) -> Outcome:
+        """Map and pass the gate; where the queue runs full, the disk is faster than the network."""
+        events = self._events(records)
+        if not events:
+            return Outcome.NOTHING
+        return self._gate.hold(events) if self._is_behind() else self._gate.send(events)
+
+    def _events(self, records: Sequence[_T]) -> list[Event]:
+        """Map the records; one that cannot be mapped costs only itself."""
         events: list[Event] = []
         for record in records:
             try:
-                events += to_events(record)
+                events += self._map(record)
             except Exception as error:  # noqa: BLE001 - foreign records hold anything
+                self._gate.note_unmappable()
                 self._notices.warn(
                     _log, "A record could not be mapped and is dropped (%s)", type(error).__name__
                 )
-        return not events or self._gate.send(events) is not Outcome.LOST
+        return events
 
 
-class PostHogLogExporter(_Delivering, LogRecordExporter):
+class PostHogLogExporter(_Delivering[ReadableLogRecord], LogRecordExporter):
     """Turn log records into `$exception` and product events and pass them to the gate."""
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
         """Map and send; see the module."""
-        is_safe = self._deliver(batch, self._map)
-        return LogRecordExportResult.SUCCESS if is_safe else LogRecordExportResult.FAILURE
+        return LogRecordExportResult.SUCCESS if self._deliver(batch) else LogRecordExportResult.FAILURE
 
     def _map(self, record: ReadableLogRecord) -> list[Event]:
         event = event_from_log(SdkLog(record), self._base, self._registry)
-        return [event] if event is not None else []
+        return [_accepted(event, record.log_record)] if event is not None else []
 
 
-class PostHogSpanExporter(_Delivering, SpanExporter):
-    """Turn failed local root spans and spans that name an event into events and pass them to the gate."""
+class PostHogSpanExporter(_Delivering[ReadableSpan], SpanExporter):
+    """Turn failed local root spans and spans that name an event or match a rule into events for the gate."""
+
+    def __init__(  # noqa: PLR0913 - as of what the exporters share, and the rules
+        self,
+        gate: Gate,
+        base: BaseProperties,
+        registry: Registry,
+        notices: Notices,
+        *,
+        rules: SpanRules | None = None,
+        on_taken: Callable[[int], None] | None = None,
+        is_behind: Callable[[], bool] = lambda: False,
+        metrics: ExporterMetrics | None = None,
+    ) -> None:
+        super().__init__(
+            gate, base, registry, notices, on_taken=on_taken, is_behind=is_behind, metrics=metrics
+        )
+        self._rules = rules or SpanRules()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Map and send; see the module."""
-        return SpanExportResult.SUCCESS if self._deliver(spans, self._map) else SpanExportResult.FAILURE
+        return SpanExportResult.SUCCESS if self._deliver(spans) else SpanExportResult.FAILURE
 
     def _map(self, span: ReadableSpan) -> list[Event]:
-        return events_from_span(SdkSpan(span), self._base, self._registry)
+        events = events_from_span(SdkSpan(span), self._base, self._registry, self._rules)
+        return [_accepted(event, span) for event in events]
+
+
+def _accepted(event: Event, record: object) -> Event:
+    return replace(event, accepted_ns=acceptance.accepted_ns(record, event.accepted_ns))

@@ -10,26 +10,29 @@ import logging
 import random
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from uuid import UUID
 
 from .config import Config
 from .consent import Answer, Consent, ConsentWatch
 from .counts import Counts
+from .errors import HookError
 from .events import Event
 from .notices import Notices
 from .registry import EVENT_NAME_MAX_BYTES, Kind, Registry
-from .scrubbing import Scrubber
-from .spool import Batch, Spool
+from .scrubbing import BeforeSend, Scrubber, ask
+from .spool import Batch, Spool, Withdrawal
 from .transport import Delivery, Result, Transport
+from .trimming import trimmed
 
 _log = logging.getLogger(__name__)
 
 DEVELOPMENT = "development"
 JITTER = 0.2  # of the pause, so that many installations do not come back in step
+_ALL = 2**63 - 1  # later than any time, and any generation
 
 
 class Outcome(IntEnum):
@@ -56,6 +59,15 @@ class Parts:
     spool: Spool
     counts: Counts
     notices: Notices
+    before_send: BeforeSend | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Work:
+    """A batch under way: the pieces still to be tried, and those that have to wait."""
+
+    todo: deque[Batch]
+    left: list[Batch] = field(default_factory=list)
 
 
 class Gate:
@@ -71,26 +83,43 @@ class Gate:
         self._in_flight = dict.fromkeys(Kind, 0)
         self._not_before = 0.0
         self._failures = 0
+        self._under_way: set[_Work] = set()
 
     def send(self, events: Sequence[Event]) -> Outcome:
         """Send the events once, now; what cannot be sent yet is spooled. Never raises."""
         consent = self._parts.watch.look()
-        outcome = Outcome.NOTHING
-        for kind in Kind:
-            batches = self._batches(kind, [event for event in events if event.kind is kind], consent)
-            outcome = max([outcome, *(self._first_attempt(batch) for batch in batches)])
-        return outcome
+        return max(
+            (self._first_attempt(batch) for batch in self._batches(events, consent)), default=Outcome.NOTHING
+        )
+
+    def hold(self, events: Sequence[Event]) -> Outcome:
+        """Spool the events without an attempt, and without asking the database. Never raises."""
+        consent = self._parts.watch.current
+        return max((self._spool(batch) for batch in self._batches(events, consent)), default=Outcome.NOTHING)
+
+    def hold_what_is_under_way(self) -> None:
+        """Spool what a first attempt still has in hand: the process ends and does not wait for it.
+
+        Should PostHog take it all the same, it comes a second time, with the same uuid and time.
+        """
+        with self._lock:
+            abandoned = [batch for work in self._under_way for batch in (*work.todo, *work.left)]
+            self._under_way = set()
+        for batch in abandoned:
+            self._keep(batch)
 
     def resend(self, batch: Batch) -> bool:
         """Try a spooled batch again; tell whether it is done with. Consent and registry count anew."""
-        admitted = [self._admitted(event) for event in batch.events]
+        grant = self._parts.watch.current.grant(batch.kind)
+        admitted = [self._admitted(event, grant.manifest_at(event.accepted_ns)) for event in batch.events]
         events = tuple(event for event in admitted if event is not None)
         if not events:
             return True
-        outcome, left = self._attempt(replace(batch, events=events))
-        if outcome is Outcome.HELD and sum(len(piece.events) for piece in left) == len(batch.events):
+        work = _Work(deque([replace(batch, events=events)]))
+        outcome = self._deliver(work)
+        if outcome is Outcome.HELD and sum(len(piece.events) for piece in work.left) == len(batch.events):
             return False
-        for piece in left:
+        for piece in work.left:
             self._spool(piece)
         return True
 
@@ -98,7 +127,7 @@ class Gate:
         """Send one test event in development whatever the flags say (requirement R19)."""
         if self._config.environment != DEVELOPMENT or self._config.disabled or self._parts.transport is None:
             return Outcome.NOTHING
-        prepared = self._prepared(event)
+        prepared = self._prepared(event, None)
         if prepared is None:
             return Outcome.NOTHING
         delivery = self._parts.transport.send([prepared.to_wire()], lambda: True)
@@ -110,13 +139,15 @@ class Gate:
         """Return how long deliveries are parked from now on; 0 or less when they are not."""
         return self._not_before - self._clock()
 
+    def note_unmappable(self) -> None:
+        """Count a record that could not become an event, and so does not leave."""
+        self._parts.counts.add("unmappable")
+
     def discard(self, consent: Consent) -> None:
         """Delete from the spool what that look at consent has withdrawn."""
-        for kind, since_ns in (
-            (Kind.ERRORS, consent.errors_since_ns),
-            (Kind.TELEMETRY, consent.telemetry_since_ns),
-        ):
-            self._parts.counts.add("withdrawn", self._parts.spool.purge(kind, since_ns))
+        for kind in Kind:
+            if consent.answer(kind) is not Answer.UNKNOWN:
+                self._parts.counts.add("withdrawn", self._parts.spool.purge(_withdrawal(kind, consent)))
 
     def wait_until_idle(self, kind: Kind, timeout_s: float) -> bool:
         """Wait until no POST of the kind is under way, so long at most; tell whether that is so."""
@@ -128,55 +159,95 @@ class Gate:
         self._lock = threading.Lock()
         self._door = threading.Condition()
         self._in_flight = dict.fromkeys(Kind, 0)
+        self._under_way = set()
 
-    def _batches(self, kind: Kind, events: Sequence[Event], consent: Consent) -> Iterator[Batch]:
+    def _batches(self, events: Sequence[Event], consent: Consent) -> Iterator[Batch]:
+        for kind in Kind:
+            yield from self._batches_of(kind, [event for event in events if event.kind is kind], consent)
+
+    def _batches_of(self, kind: Kind, events: Sequence[Event], consent: Consent) -> Iterator[Batch]:
+        stamp = consent.stamp(kind)
         chosen: list[Event] = []
         size_bytes = 0
         for event in events:
             if consent.is_withdrawn(kind, event.accepted_ns):
                 self._parts.counts.add("withdrawn")
                 continue
-            prepared = self._prepared(event)
+            prepared = self._prepared(event, consent.grant(kind).manifest_at(event.accepted_ns))
             if prepared is None or not self._is_news(prepared):
                 continue
             event_bytes = prepared.size_bytes()
             is_full = len(chosen) >= self._config.batch_max_events
             if chosen and (is_full or size_bytes + event_bytes > self._config.batch_max_bytes):
-                yield Batch(kind=kind, events=tuple(chosen), size_bytes=size_bytes)
+                yield Batch(kind=kind, events=tuple(chosen), size_bytes=size_bytes, stamp=stamp)
                 chosen, size_bytes = [], 0
             chosen.append(prepared)
             size_bytes += event_bytes
         if chosen:
-            yield Batch(kind=kind, events=tuple(chosen), size_bytes=size_bytes)
+            yield Batch(kind=kind, events=tuple(chosen), size_bytes=size_bytes, stamp=stamp)
 
-    def _prepared(self, event: Event) -> Event | None:
+    def _prepared(self, event: Event, granted: str | None) -> Event | None:
         """Apply registry, scrubbing and limits; None for what may not leave, which is counted."""
         try:
-            admitted = self._admitted(event)
+            admitted = self._admitted(event, granted)
             if admitted is None:
                 return None
-            scrubbed = self._parts.scrubber.scrub(admitted)
-            size_bytes = scrubbed.size_bytes()
+            scrubbed = self._edited(self._parts.scrubber.scrub(admitted), granted)
+            if scrubbed is None:
+                return None
+            if scrubbed != admitted:  # what stands in for a secret may lie outside of what was declared
+                readmitted = self._admitted(scrubbed, granted)
+                if readmitted is None:
+                    return None
+                scrubbed = readmitted
+            fitting = trimmed(scrubbed, self._config.event_max_bytes)
         except Exception as error:  # noqa: BLE001 - what cannot be scrubbed never leaves raw
             self._parts.counts.add("unscrubbable")
             self._parts.notices.warn(
                 _log, "An event could not be scrubbed and is dropped (%s)", type(error).__name__
             )
             return None
-        if size_bytes > self._config.event_max_bytes or len(scrubbed.name.encode()) > EVENT_NAME_MAX_BYTES:
+        if fitting is None or len(fitting.name.encode()) > EVENT_NAME_MAX_BYTES:
             self._parts.counts.add("too_large")
             self._parts.notices.warn(
                 _log, "An event of more than %d bytes is dropped", self._config.event_max_bytes
             )
             return None
-        return scrubbed
+        if fitting is not scrubbed:
+            self._parts.counts.add("trimmed")
+        return fitting
 
-    def _admitted(self, event: Event) -> Event | None:
-        properties = self._parts.registry.admit(event.name, event.properties)
-        if properties is None:
+    def _edited(self, event: Event, granted: str | None) -> Event | None:
+        """Let the product's hook change the scrubbed event; registry and scrubbing have the last word."""
+        if self._parts.before_send is None:
+            return event
+        try:
+            wanted = ask(self._parts.before_send, event)
+        except HookError as error:
+            self._parts.counts.add("before_send_failed")
+            self._parts.notices.warn(_log, "An event is dropped: %s", error)
+            return None
+        if wanted is None:
+            self._parts.counts.add("before_send")
+            return None
+        admitted = self._admitted(wanted, granted)
+        return None if admitted is None else self._parts.scrubber.scrub(admitted)
+
+    def _admitted(self, event: Event, granted: str | None) -> Event | None:
+        """Keep of the event what is declared, and was in the manifest to which consent was given."""
+        admission = self._parts.registry.examine(event.name, event.properties, granted)
+        if admission is None:
             self._parts.counts.add("unregistered")
             return None
-        return event if len(properties) == len(event.properties) else replace(event, properties=properties)
+        self._parts.counts.add("outside_declaration", len(admission.outside))
+        return replace(event, properties=admission.properties)
+
+    def _agreed(self, event: Event, consent: Consent) -> Event | None:
+        """Keep what the grant of this very moment allows; consent may not have been known before."""
+        granted = consent.grant(event.kind).manifest_at(event.accepted_ns)
+        if granted is None or granted == self._parts.registry.manifest(event.kind).hash:
+            return event
+        return self._admitted(event, granted)
 
     def _is_news(self, event: Event) -> bool:
         with self._lock:
@@ -193,11 +264,37 @@ class Gate:
         """Deliver the batch, or spool it at once while an outage is known."""
         if self.pause_s() > 0:
             return self._spool(batch)
-        outcome, left = self._attempt(batch)
-        return max([outcome, *(self._spool(piece) for piece in left)])
+        work = _Work(deque([batch]))
+        with self._lock:
+            self._under_way.add(work)
+        outcome = self._deliver(work)
+        with self._lock:
+            if work not in self._under_way:
+                return outcome  # spooled meanwhile, by a process that ends
+            self._under_way.discard(work)
+        return max([outcome, *(self._keep(piece) for piece in work.left)])
+
+    def _deliver(self, work: _Work) -> Outcome:
+        """Try each piece, until one parks deliveries; what has to be tried later is left over."""
+        worst, is_parked = Outcome.NOTHING, False
+        while work.todo:
+            batch = work.todo[0]
+            outcome, pieces = (Outcome.HELD, [batch]) if is_parked else self._attempt(batch)
+            with self._lock:
+                work.todo.popleft()
+                if outcome is Outcome.HELD:
+                    work.left.extend(pieces)
+                else:
+                    work.todo.extendleft(reversed(pieces))
+            is_parked = self.pause_s() > 0
+            worst = max(worst, outcome)
+        return worst
 
     def _attempt(self, batch: Batch) -> tuple[Outcome, list[Batch]]:
-        """Deliver what consent allows at this moment; return also what has to be tried later."""
+        """Deliver what consent allows at this moment.
+
+        Returned with it: where the outcome is HELD what has to wait, else smaller pieces to try now.
+        """
         self._parts.watch.look()
         opened, outcome = self._pass_door(batch)
         if opened is None:
@@ -224,12 +321,16 @@ class Gate:
                 consent.is_on and consent.instance_id is None
             ):
                 return None, Outcome.HELD
+            allowed = [
+                event for event in batch.events if consent.allows(batch.kind, event.accepted_ns, batch.stamp)
+            ]
+            self._parts.counts.add("withdrawn", len(batch.events) - len(allowed))
+            agreed = [self._agreed(event, consent) for event in allowed]
             events = tuple(
                 replace(event, distinct_id=event.distinct_id or consent.instance_id)
-                for event in batch.events
-                if consent.allows(batch.kind, event.accepted_ns)
+                for event in agreed
+                if event is not None
             )
-            self._parts.counts.add("withdrawn", len(batch.events) - len(events))
             if not events:
                 return None, Outcome.NOTHING
             self._in_flight[batch.kind] += 1
@@ -238,10 +339,9 @@ class Gate:
     def _post(self, batch: Batch) -> Delivery:
         if self._parts.transport is None:
             return Delivery(result=Result.REFUSED, reason="no project API key is set (POSTHOG_API_KEY)")
-        oldest_ns = min(event.accepted_ns for event in batch.events)
         return self._parts.transport.send(
             [event.to_wire() for event in batch.events],
-            lambda: self._parts.watch.current.allows(batch.kind, oldest_ns),
+            lambda: self._parts.watch.current.allows(batch.kind, batch.oldest_ns, batch.stamp),
         )
 
     def _settle(self, batch: Batch, delivery: Delivery) -> tuple[Outcome, list[Batch]]:
@@ -256,24 +356,18 @@ class Gate:
                 self._park(delivery)
                 return Outcome.HELD, [batch]
             case Result.SPLIT if len(batch.events) > 1:
-                return self._bisect(batch)
+                return Outcome.NOTHING, _halves(batch)
             case _:
                 self._parts.counts.add("refused", len(batch.events))
                 self._parts.notices.warn(
-                    _log, "PostHog refused events for good, they are dropped: %s", delivery.reason
+                    _log,
+                    "PostHog refused events for good, they are dropped: %s (%d of them, first %s, uuid %s)",
+                    delivery.reason,
+                    len(batch.events),
+                    batch.events[0].name,
+                    batch.events[0].uuid,
                 )
                 return Outcome.LOST, []
-
-    def _bisect(self, batch: Batch) -> tuple[Outcome, list[Batch]]:
-        """Send both halves: one bad event makes PostHog refuse the whole batch."""
-        worst, left = Outcome.NOTHING, list[Batch]()
-        middle = len(batch.events) // 2
-        for events in (batch.events[:middle], batch.events[middle:]):
-            half = replace(batch, events=events, size_bytes=sum(event.size_bytes() for event in events))
-            outcome, rest = (Outcome.HELD, [half]) if self.pause_s() > 0 else self._attempt(half)
-            worst = max(worst, outcome)
-            left += rest
-        return worst, left
 
     def _park(self, delivery: Delivery) -> None:
         """Let no delivery start before a pause that doubles with each failure."""
@@ -288,6 +382,14 @@ class Gate:
             delivery.reason,
         )
 
+    def _keep(self, batch: Batch) -> Outcome:
+        """Spool what this process has accepted, unless it was withdrawn while it was under way."""
+        consent = self._parts.watch.current
+        if consent.is_withdrawn(batch.kind, batch.oldest_ns):
+            self._parts.counts.add("withdrawn", len(batch.events))
+            return Outcome.NOTHING
+        return self._spool(batch)
+
     def _spool(self, batch: Batch) -> Outcome:
         lost = self._parts.spool.put(batch)
         if lost:
@@ -296,3 +398,20 @@ class Gate:
                 _log, "The spool is full, the oldest events are dropped (spool_max_bytes)"
             )
         return Outcome.LOST if lost else Outcome.HELD
+
+
+def _withdrawal(kind: Kind, consent: Consent) -> Withdrawal:
+    if consent.answer(kind) is Answer.DENIED:
+        return Withdrawal(kind=kind, before_ns=_ALL, generation=_ALL)
+    generation = consent.stamp(kind).generation or 0
+    undated_ns = consent.undated_before_ns if generation else 0
+    return Withdrawal(kind=kind, before_ns=max(consent.since_ns(kind), undated_ns), generation=generation)
+
+
+def _halves(batch: Batch) -> list[Batch]:
+    """Return both halves: one bad event makes PostHog refuse the whole batch."""
+    middle = len(batch.events) // 2
+    return [
+        replace(batch, events=events, size_bytes=sum(event.size_bytes() for event in events))
+        for events in (batch.events[:middle], batch.events[middle:])
+    ]

@@ -9,36 +9,45 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Generic, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import StatusCode
 
+from . import acceptance, attributes
 from ._otel import SeverityNumber
 from ._otel_sdk import (
     BatchLogRecordProcessor,
-    LogRecordExporter,
     LogRecordProcessor,
     ReadWriteLogRecord,
+    attributes_of,
     shut_down_within,
+    take_what_waits,
+    without_events,
 )
-from .analytics import is_inside_request, mark_as_reported
+from .analytics import mark_as_reported
 from .config import Config
 from .consent import Answer, Consent
 from .counts import Counts
-from .exporters import SdkLog, SdkSpan
+from .exporters import PostHogLogExporter, PostHogSpanExporter, SdkLog, SdkSpan
 from .mapping import kind_of_log, kinds_of_span
 from .notices import Notices
 from .registry import Kind, Registry, kind_of
+from .request_state import request_under_way
+from .span_rules import SpanRules
 
 _log = logging.getLogger(__name__)
+_ERROR = StatusCode.ERROR  # an enum's members are slow to look up
 _P = TypeVar("_P", bound=BatchLogRecordProcessor | BatchSpanProcessor)
-OnTaken = Callable[[int], None]
-"""Called with the number of records that an exporter has taken out of the queue."""
+NEARLY_FULL = 0.75  # of the queue
+_HELD_PER_S = 3_000  # records mapped, scrubbed and spooled in a second, on a core shared with others
 
 
 class Waiting:
@@ -57,6 +66,15 @@ class Waiting:
             self._number += 1
             return True
 
+    @property
+    def number(self) -> int:
+        """How many wait."""
+        return self._number
+
+    def is_nearly_full(self) -> bool:
+        """Tell whether there will soon be no room."""
+        return self._number > NEARLY_FULL * self._max_records
+
     def after_fork(self) -> None:
         """Count from nothing in a child."""
         self._lock = threading.RLock()
@@ -68,14 +86,37 @@ class Waiting:
             self._number = max(0, self._number - number)
 
 
+class Holding(Protocol):
+    """Where records go for which there is no time left."""
+
+    def hold(self, records: list[Any], *, until_s: float) -> int:
+        """Spool them; return how many that moment of monotonic time left over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inner(Generic[_P]):
+    """A batch processor at work, and where its exporter puts what it does not get to."""
+
+    processor: _P
+    exporter: Holding
+    waiting: Waiting
+
+    def close(self, deadline_s: float) -> int:
+        """Export until it is time to spool the rest; return how many records were left over then."""
+        until_s = deadline_s - self.waiting.number / _HELD_PER_S
+        half_s = (deadline_s - time.monotonic()) / 2
+        shut_down_within(self.processor, max(0.0, min(half_s, until_s - time.monotonic())))
+        return self.exporter.hold(take_what_waits(self.processor), until_s=deadline_s)
+
+
 class Switch(Generic[_P]):
     """An inner batch processor that exists only while something is accepted."""
 
-    def __init__(self, make: Callable[[Waiting], _P], *, max_records: int, counts: Counts) -> None:
+    def __init__(self, make: Callable[[Waiting], Inner[_P]], *, max_records: int, counts: Counts) -> None:
         self._make = make
         self._max_records = max_records
         self._counts = counts
-        self._running: tuple[_P, Waiting] | None = None
+        self._running: Inner[_P] | None = None
         self._is_closed = True
         self._lock = threading.RLock()
 
@@ -84,9 +125,8 @@ class Switch(Generic[_P]):
         running = self._running or self._start()
         if running is None:
             return None
-        processor, waiting = running
-        if waiting.enter():
-            return processor
+        if running.waiting.enter():
+            return running.processor
         self._counts.add("queue_full")
         return None
 
@@ -97,15 +137,15 @@ class Switch(Generic[_P]):
         if running is not None:
             # Its own thread may be the one that finds consent gone; it cannot join itself, and ends anyway.
             with suppress(RuntimeError):
-                shut_down_within(running[0], 0)
+                shut_down_within(running.processor, 0)
 
     def close(self, timeout_s: float) -> None:
-        """Export what waits, within the timeout, and accept nothing more until `open`."""
+        """Export what waits, within the timeout, spool the rest, and accept nothing until `open`."""
         with self._lock:
             running, self._running = self._running, None
             self._is_closed = True
         if running is not None:
-            shut_down_within(running[0], timeout_s)
+            self._counts.add("shutdown", running.close(time.monotonic() + timeout_s))
 
     def open(self) -> None:
         """Accept records, until `close`."""
@@ -115,26 +155,25 @@ class Switch(Generic[_P]):
         """Start afresh in a child; the inner processor has emptied its queue and got a new thread itself."""
         self._lock = threading.RLock()
         if self._running is not None:
-            self._running[1].after_fork()
+            self._running.waiting.after_fork()
 
     def flush(self) -> bool:
         """Export what waits, on this thread."""
         running = self._running
-        return running is None or running[0].force_flush()
+        return running is None or running.processor.force_flush()
 
-    def _start(self) -> tuple[_P, Waiting] | None:
+    def _start(self) -> Inner[_P] | None:
         with self._lock:
             if self._running is None and not self._is_closed:
-                waiting = Waiting(self._max_records)
-                self._adopt(self._make(waiting), waiting)
+                self._adopt(self._make(Waiting(self._max_records)))
             return self._running
 
-    def _adopt(self, processor: _P, waiting: Waiting) -> None:
+    def _adopt(self, inner: Inner[_P]) -> None:
         """Take the new processor, unless a signal handler made one while this thread was at it."""
         if self._running is None:
-            self._running = (processor, waiting)
+            self._running = inner
         else:
-            shut_down_within(processor, 0)
+            shut_down_within(inner.processor, 0)
 
 
 class _Switched(Generic[_P]):
@@ -157,7 +196,7 @@ class ConsentLogRecordProcessor(_Switched[BatchLogRecordProcessor], LogRecordPro
 
     def __init__(
         self,
-        make_exporter: Callable[[OnTaken], LogRecordExporter],
+        make_exporter: Callable[[Waiting], PostHogLogExporter],
         *,
         consent: Callable[[], Consent],
         registry: Registry,
@@ -169,13 +208,19 @@ class ConsentLogRecordProcessor(_Switched[BatchLogRecordProcessor], LogRecordPro
         self._consent = consent
         self._shutdown_timeout_s = config.shutdown_timeout_s
         self._registry = registry
-        self.switch = Switch(
-            lambda waiting: BatchLogRecordProcessor(
-                make_exporter(waiting.leave),
+
+        def make(waiting: Waiting) -> Inner[BatchLogRecordProcessor]:
+            exporter = make_exporter(waiting)
+            processor = BatchLogRecordProcessor(
+                exporter,
                 schedule_delay_millis=config.batch_delay_s * 1000,
                 max_export_batch_size=min(config.batch_max_events, config.queue_max_records),
                 max_queue_size=config.queue_max_records,
-            ),
+            )
+            return Inner(processor=processor, exporter=exporter, waiting=waiting)
+
+        self.switch = Switch(
+            make,
             max_records=config.queue_max_records,
             counts=counts,
         )
@@ -209,6 +254,7 @@ class ConsentLogRecordProcessor(_Switched[BatchLogRecordProcessor], LogRecordPro
             return
         processor = self.switch.enter()
         if processor is not None:
+            acceptance.accept(log_record.log_record)
             processor.on_emit(log_record)
 
 
@@ -217,23 +263,31 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
 
     def __init__(
         self,
-        make_exporter: Callable[[OnTaken], SpanExporter],
+        make_exporter: Callable[[Waiting], PostHogSpanExporter],
         *,
         consent: Callable[[], Consent],
+        rules: SpanRules,
         config: Config,
         counts: Counts,
         notices: Notices,
     ) -> None:
         self._notices = notices
         self._consent = consent
+        self._rules = rules
         self._shutdown_timeout_s = config.shutdown_timeout_s
-        self.switch = Switch(
-            lambda waiting: BatchSpanProcessor(
-                make_exporter(waiting.leave),
+
+        def make(waiting: Waiting) -> Inner[BatchSpanProcessor]:
+            exporter = make_exporter(waiting)
+            processor = BatchSpanProcessor(
+                exporter,
                 schedule_delay_millis=config.batch_delay_s * 1000,
                 max_export_batch_size=min(config.batch_max_events, config.queue_max_records),
                 max_queue_size=config.queue_max_records,
-            ),
+            )
+            return Inner(processor=processor, exporter=exporter, waiting=waiting)
+
+        self.switch = Switch(
+            make,
             max_records=config.queue_max_records,
             counts=counts,
         )
@@ -244,21 +298,34 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         """Queue the span if any of its events is not denied."""
         try:
-            self._queue(span)
+            if self._may_become_event(span):
+                self._queue(span)
         except Exception as error:  # noqa: BLE001 - a fault of ours never reaches the host's code
             self._notices.warn(_log, "A span could not be queued (%s)", type(error).__name__)
 
+    def _may_become_event(self, span: ReadableSpan) -> bool:
+        """Sort out most spans at a fraction of what it costs to say what they become."""
+        return bool(
+            self._rules.names.matching(span.name)
+            or attributes.EVENT_NAME in attributes_of(span)
+            or span.status.status_code is _ERROR
+        )
+
     def _queue(self, span: ReadableSpan) -> None:
-        consent = self._consent()
-        if consent.is_off or span.context is None or not span.context.trace_flags.sampled:
+        if span.context is None or not span.context.trace_flags.sampled:
             return
-        kinds = kinds_of_span(SdkSpan(span))
+        kinds = kinds_of_span(SdkSpan(span), self._rules)
+        consent = self._consent()
         if all(consent.answer(kind) is Answer.DENIED for kind in kinds):
             return
         if Kind.ERRORS in kinds:
-            if is_inside_request():
-                return  # the middleware sees whether the application handles it
-            mark_as_reported(sys.exc_info()[1])
+            if request_under_way() is not None:  # the middleware sees whether the application handles it
+                if Kind.TELEMETRY not in kinds:
+                    return
+                span = without_events(span)
+            else:
+                mark_as_reported(sys.exc_info()[1])
         processor = self.switch.enter()
         if processor is not None:
+            acceptance.accept(span)
             processor.on_end(span)

@@ -66,6 +66,18 @@ class SpanView(Protocol):
         """Name of the span."""
 
     @property
+    def scope(self) -> str:
+        """Name of the instrumentation scope."""
+
+    @property
+    def kind(self) -> str:
+        """One of `span_rules.rule.KINDS`."""
+
+    @property
+    def status(self) -> str:
+        """One of `span_rules.rule.STATUSES`."""
+
+    @property
     def attributes(self) -> Mapping[str, object]:
         """Attributes as recorded."""
 
@@ -96,3 +108,23 @@ class SpanView(Protocol):
     @property
     def span_id(self) -> int:
         """The span's id."""
+
+
+class MetricView(Protocol):
+    """One metric, collected once."""
+
+    @property
+    def scope(self) -> str:
+        """Name of the meter."""
+
+    @property
+    def name(self) -> str:
+        """Name of the instrument."""
+
+    @property
+    def value(self) -> float:
+        """Its latest number."""
+
+    @property
+    def attributes(self) -> Mapping[str, object]:
+        """Attributes of that number."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .registry import Kind
+
 if TYPE_CHECKING:
     from uuid import UUID
 
@@ -26,3 +28,21 @@ class Settings:
     """Raised at each withdrawal of `enable_error_reporting`."""
     telemetry_generation: int
     """Raised at each withdrawal of `enable_telemetry`."""
+    errors_manifest: str | None = None
+    """Hash of the manifest to which consent was given; None while the flag is off."""
+    telemetry_manifest: str | None = None
+    errors_declined: str | None = None
+    """Hash of the wider manifest that was declined since; what the grant allows goes on leaving."""
+    telemetry_declined: str | None = None
+
+    def is_granted(self, kind: Kind) -> bool:
+        """Tell whether the flag of this kind is on."""
+        return self.enable_error_reporting if kind is Kind.ERRORS else self.enable_telemetry
+
+    def manifest(self, kind: Kind) -> str | None:
+        """Return the hash of the manifest to which consent was given."""
+        return self.errors_manifest if kind is Kind.ERRORS else self.telemetry_manifest
+
+    def declined(self, kind: Kind) -> str | None:
+        """Return the hash of the wider manifest that was declined."""
+        return self.errors_declined if kind is Kind.ERRORS else self.telemetry_declined

@@ -1,5 +1,8 @@
 """The settings API: Starlette routes that any ASGI application can mount (requirements R7 to R11).
 
+Besides the three flags it shows what is really sent and why, what a newer version asks for, a preview,
+and who changed what.
+
 Who may call is the host application's decision, made by one hook; without it the protected
 endpoints refuse everybody.
 """
@@ -7,11 +10,11 @@ endpoints refuse everybody.
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Literal, cast
+from dataclasses import dataclass
+from typing import Literal, TypeVar, cast
 
 from ._off_loop import off_loop
 from .consent import UNKNOWN, Answer, Consent
@@ -29,22 +32,33 @@ try:
     from starlette.requests import HTTPConnection, Request
     from starlette.responses import JSONResponse, Response
     from starlette.routing import Mount, Route, Router
+
+    from ._settings_bodies import FLAGS, Answers, checked_answers, checked_flags, read_json
 except ModuleNotFoundError as error:
     raise MissingExtraError("starlette", "api") from error
 
 _log = logging.getLogger(__name__)
 
 PATH = "/api/settings"
-MAX_BODY_BYTES = 4096
-FLAGS = ("is_setup_completed", "enable_error_reporting", "enable_telemetry")
 
 Need = Literal["admin", "user"]
-Verdict = bool | Awaitable[bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """A yes of the authorize hook that says who it is: an opaque id for the audit trail, never sent."""
+
+    who: str
+
+
+Verdict = bool | Allowed | Awaitable[bool | Allowed]
 Authorize = Callable[[HTTPConnection, Need], Verdict] | Callable[[HTTPConnection], Verdict]
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
+_T = TypeVar("_T")
 _POLL_S = 0.005
+_MAX_ENTRY_ID = 2**31 - 1
 _NOT_STORED = {"Cache-Control": "no-store"}
 
 
@@ -53,7 +67,8 @@ def mount(telemetry: Telemetry, *, authorize: Authorize | None = None, path: str
 
     `authorize(connection, need)` tells whether the caller is an `"admin"` or a logged-in `"user"`; it
     may be async, may take the connection alone, and may raise the framework's HTTPException. A sync one
-    runs in Starlette's thread pool. One that fails otherwise refuses.
+    runs in Starlette's thread pool. One that fails otherwise refuses. A yes is `True`, or `Allowed(who)`
+    with the id under which the host knows the caller.
     """
     return Mount(path, app=Router(_routes(telemetry, authorize)))
 
@@ -68,6 +83,9 @@ def _routes(telemetry: Telemetry, authorize: Authorize | None) -> list[Route]:
     return [
         Route("/telemetry-status", _answering(endpoints.get_status), methods=["GET"]),
         Route("/system", _answering(endpoints.get_or_put_system), methods=["GET", "PUT"]),
+        Route("/consent", _answering(endpoints.get_or_put_consent), methods=["GET", "PUT"]),
+        Route("/consent-audit", _answering(endpoints.get_audit), methods=["GET"]),
+        Route("/telemetry-preview", _answering(endpoints.get_preview), methods=["GET"]),
         Route("/trigger-test-exception", _answering(endpoints.trigger_test_exception), methods=["POST"]),
         Route("/openapi.json", endpoints.get_openapi, methods=["GET"]),
     ]
@@ -93,23 +111,26 @@ class _Guard:
         self._authorize = authorize
         self._takes_need = authorize is not None and _takes_two(authorize)
 
-    async def demand(self, connection: HTTPConnection, need: Need) -> None:
-        """Return if the caller is one, raise a 403 if not."""
+    async def demand(self, connection: HTTPConnection, need: Need) -> str | None:
+        """Return who the caller is, if the hook says so; raise a 403 where it does not say yes."""
         if self._authorize is None:
             raise HTTPException(403, "No authorize hook is set, so nobody may do this.")
         try:
-            is_allowed = await self._ask(connection, need)
+            verdict = await self._ask(connection, need)
         except HTTPException:
             raise
         except Exception as error:  # noqa: BLE001 - a hook that fails has not said yes
             self._telemetry.notices.warn(
                 _log, "The authorize hook failed (%s), so it refuses", type(error).__name__
             )
-            is_allowed = False
-        if is_allowed is not True:
+            verdict = False
+        if isinstance(verdict, Allowed):
+            return verdict.who
+        if verdict is not True:
             raise HTTPException(
                 403, f"This needs the rights of {'an admin' if need == 'admin' else 'a user'}."
             )
+        return None
 
     async def _ask(self, connection: HTTPConnection, need: Need) -> object:
         hook = cast("Callable[..., Verdict]", self._authorize)
@@ -138,12 +159,52 @@ class _Endpoints:
         )
 
     async def get_or_put_system(self, request: Request) -> Response:
-        """Return the three flags, after changing those that a PUT names."""
-        await self._guard.demand(request, "admin")
+        """Return the three flags, after changing those that a PUT names, and what is asked, if anything."""
+        who = await self._guard.demand(request, "admin")
         if request.method != "PUT":
-            return await _row_or_503(self._telemetry.settings)
-        changes = _checked(await _body(request))
-        return await _row_or_503(lambda: self._telemetry.update_settings(**changes))
+            return _json(await _or_503(lambda: self._system(self._telemetry.settings())))
+        changes = checked_flags(await read_json(request))
+        return _json(await _or_503(lambda: self._system(self._telemetry.update_settings(who=who, **changes))))
+
+    async def get_or_put_consent(self, request: Request) -> Response:
+        """Return what is sent and why, after noting the answers that a PUT brings."""
+        who = await self._guard.demand(request, "admin")
+        if request.method == "PUT":
+            answers = checked_answers(await read_json(request))
+            await _or_503(lambda: self._answer(answers, who))
+        status = await off_loop(self._telemetry.status)
+        return _json({kind.value: state.to_json() for kind, state in status.items()})
+
+    async def get_audit(self, request: Request) -> Response:
+        """Return who changed the decision and when, from the entry after `after` on."""
+        await self._guard.demand(request, "admin")
+        after = request.query_params.get("after", "0")
+        if not (after.isascii() and after.isdigit() and int(after) <= _MAX_ENTRY_ID):
+            raise HTTPException(422, "after must be the id of an entry.")
+        return _json({"entries": await _or_503(lambda: self._telemetry.audit(after_id=int(after)))})
+
+    async def get_preview(self, request: Request) -> Response:
+        """Return what would be sent now; nothing is."""
+        await self._guard.demand(request, "admin")
+        return _json((await off_loop(self._telemetry.preview)).to_json())
+
+    def _system(self, row: Settings) -> dict[str, object]:
+        flags: dict[str, object] = {name: getattr(row, name) for name in FLAGS}
+        try:
+            questions = self._telemetry.questions(row)
+        except StoreError:  # the row could be read: flags can be changed all the same
+            return flags
+        asked = {kind.value: question.to_json() for kind, question in questions.items()}
+        return {**flags, "consent_question": asked} if asked else flags
+
+    def _answer(self, answers: Answers, who: str | None) -> None:
+        row = self._telemetry.settings()
+        for kind, manifest in answers.manifests.items():
+            if not row.is_granted(kind):
+                raise HTTPException(409, f"{kind.value} is off. Switch it on to agree to all of it.")
+            if manifest != self._telemetry.registry.manifest(kind).hash:
+                raise HTTPException(409, f"{kind.value} asks for another manifest now. Read it again.")
+        self._telemetry.answer(agreed=answers.agreed, declined=answers.declined, who=who)
 
     async def trigger_test_exception(self, request: Request) -> Response:
         """Report a test exception, in development only."""
@@ -176,37 +237,11 @@ def _takes_two(hook: Callable[..., object]) -> bool:
     return sum(parameter.kind in positional for parameter in parameters) > 1
 
 
-async def _body(request: Request) -> object:
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise HTTPException(415, "Send JSON, with the header Content-Type: application/json.")
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise HTTPException(413, f"The body is larger than {MAX_BODY_BYTES} bytes.")
+async def _or_503(call: Callable[[], _T]) -> _T:
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        raise HTTPException(422, "The body is not JSON.") from None
-
-
-def _checked(body: object) -> dict[str, bool]:
-    if not isinstance(body, dict):
-        raise HTTPException(422, f"Send an object with any of {', '.join(FLAGS)}.")
-    for name, value in body.items():
-        if name not in FLAGS:
-            raise HTTPException(422, f"There is no setting {name[:100]!r}. Known are {', '.join(FLAGS)}.")
-        if not isinstance(value, bool):
-            raise HTTPException(422, f"{name} must be true or false, not {type(value).__name__}.")
-    return body
-
-
-async def _row_or_503(call: Callable[[], Settings]) -> Response:
-    try:
-        row = await off_loop(call)
+        return await off_loop(call)
     except StoreError as error:
         raise HTTPException(503, f"Nothing was changed: {error}", {"Retry-After": "5"}) from None
-    return _json({name: getattr(row, name) for name in FLAGS})
 
 
 def _json(content: object) -> Response:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from .events import Event
+from .events import UNSTAMPED, Event, Stamp
 from .notices import Notices
 from .registry import Kind
 
@@ -28,6 +28,32 @@ class Batch:
     kind: Kind
     events: tuple[Event, ...]
     size_bytes: int
+    stamp: Stamp = UNSTAMPED
+    """The consent under which the events were accepted."""
+
+    @property
+    def oldest_ns(self) -> int:
+        """When the first of its events was accepted."""
+        return min(event.accepted_ns for event in self.events)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawal:
+    """What one look at consent says of batches that wait: which of them must not."""
+
+    kind: Kind
+    before_ns: int
+    """Without a generation, what was accepted earlier was accepted before the withdrawal."""
+    generation: int = 0
+    """What was accepted under an earlier one was accepted before the withdrawal."""
+
+    def covers(self, batch: Batch) -> bool:
+        """Tell whether the batch has to go."""
+        if batch.kind is not self.kind:
+            return False
+        if batch.stamp.generation is None:
+            return batch.oldest_ns < self.before_ns
+        return batch.stamp.generation < self.generation
 
 
 class Spool(Protocol):
@@ -39,11 +65,17 @@ class Spool(Protocol):
     def first(self) -> Batch | None:
         """Return the oldest batch, which stays until it is removed."""
 
+    def waiting(self) -> list[Batch]:
+        """Return all that waits, oldest first; it stays."""
+
     def remove(self, batch: Batch) -> None:
         """Forget a batch that has been dealt with; one that is gone already is no error."""
 
-    def purge(self, kind: Kind, before_ns: int) -> int:
-        """Delete events of the kind accepted before that moment and return how many that were."""
+    def purge(self, withdrawal: Withdrawal) -> int:
+        """Delete what was withdrawn and return how many events that were."""
+
+    def claim(self) -> AbstractContextManager[Spool]:
+        """Give the part of it that this process alone may drain while the block lasts."""
 
 
 class MemorySpool:
@@ -76,6 +108,11 @@ class MemorySpool:
         with self._lock:
             return self._batches[0] if self._batches else None
 
+    def waiting(self) -> list[Batch]:
+        """Return all that waits, oldest first."""
+        with self._lock:
+            return list(self._batches)
+
     def remove(self, batch: Batch) -> None:
         """Forget the batch."""
         with self._lock:
@@ -83,18 +120,19 @@ class MemorySpool:
                 self._batches.remove(batch)
                 self._size_bytes -= batch.size_bytes
 
-    def purge(self, kind: Kind, before_ns: int) -> int:
-        """Delete the batches of the kind whose oldest event was accepted before that moment."""
+    def purge(self, withdrawal: Withdrawal) -> int:
+        """Delete the batches that the withdrawal covers."""
         with self._lock:
-            stale = [
-                b
-                for b in self._batches
-                if b.kind is kind and any(e.accepted_ns < before_ns for e in b.events)
-            ]
+            stale = [batch for batch in self._batches if withdrawal.covers(batch)]
             for batch in stale:
                 self._batches.remove(batch)
                 self._size_bytes -= batch.size_bytes
         return sum(len(batch.events) for batch in stale)
+
+    @contextmanager
+    def claim(self) -> Iterator[Spool]:
+        """Give all of it: no other process sees what waits here."""
+        yield self
 
     def after_fork(self) -> None:
         """Start empty in a child: what waits here is the parent's to send."""
@@ -155,12 +193,15 @@ class Drainer:
             self._nudge.set()
 
     def drain(self) -> None:
-        """Try the waiting batches on this thread, until one has to wait."""
+        """Try the waiting batches on this thread, until one has to wait or another process is at it."""
         with self._draining:
-            while self._pause() <= 0 and (batch := self._spool.first()) is not None:
-                if not self._attempt(batch):
-                    return
-                self._spool.remove(batch)
+            if self._pause() > 0 or self._spool.first() is None:
+                return
+            with self._spool.claim() as ours:
+                while self._pause() <= 0 and (batch := ours.first()) is not None:
+                    if not self._attempt(batch):
+                        return
+                    ours.remove(batch)
 
     def stop(self, timeout_s: float) -> None:
         """Make one last attempt where none is parked, and wait so long for the thread to end."""

@@ -38,7 +38,7 @@ def message_of(error: BaseException) -> str:
     """Return `str(error)`, cut to `MAX_MESSAGE_CHARS`; a failing `__str__` gives its type's name."""
     try:
         return str.__getitem__(str(error), slice(MAX_MESSAGE_CHARS))
-    except Exception:  # noqa: BLE001 - anything can happen in a foreign __str__
+    except BaseException:  # noqa: BLE001 - anything can happen in a foreign __str__, an exit too
         return f"<unprintable {type(error).__name__}>"
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 FINAL_STATUSES = frozenset({401, 403})
 SPLIT_STATUSES = frozenset({400, 413})
 MAX_RETRY_AFTER_S = 86_400.0
+_IMPORT_TIMEOUT_S = 10.0  # an import ends; on a machine in trouble it takes more than a second
 
 _is_sending: contextvars.ContextVar[bool] = contextvars.ContextVar("otel_posthog_is_sending", default=False)
 
@@ -35,13 +36,13 @@ class Result(Enum):
     ACCEPTED = "accepted"
     """PostHog answered 200: taken in, not yet stored."""
     RETRY = "retry"
-    """Try again later: no connection, 408, 429 or 5xx."""
+    """Try again later: no connection, a redirect, 408, 429 or 5xx."""
     SPLIT = "split"
     """400 or 413: one bad event makes PostHog refuse all, so smaller batches find it."""
     WITHDRAWN = "withdrawn"
     """Consent went while the connection was made, so that no byte of the events left."""
     REFUSED = "refused"
-    """Never try again: wrong key, redirect, wrong address."""
+    """Never try again: wrong key, wrong address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,12 +70,23 @@ class Transport(Protocol):
 class PostHogTransport:
     """One POST a batch to PostHog's `/batch/` endpoint, without redirects, retries or `.netrc`."""
 
-    def __init__(self, *, api_key: str, host: str, timeout_s: float, user_agent: str) -> None:
+    def __init__(
+        self,
+        *,
+        api_key: str,
+        host: str,
+        timeout_s: float,
+        user_agent: str,
+        session: Callable[[], requests.Session] | None = None,
+    ) -> None:
+        self._make_session = session or open_session
         self._api_key = api_key
         self._host = host
         self._timeout_s = timeout_s
         self._user_agent = user_agent
         self._session: requests.Session | None = None
+        self._is_held_for_fork = False
+        self._importing = threading.Lock()
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -82,7 +94,8 @@ class PostHogTransport:
 
     def send(self, batch: Sequence[dict[str, object]], may_leave: Callable[[], bool]) -> Delivery:
         """Try once; see `Transport`."""
-        from posthog import request  # noqa: PLC0415 - 130 ms, and nothing of it while consent is off
+        with self._importing:  # before a fork this is waited for: a half-imported module would stay locked
+            from posthog import request  # noqa: PLC0415 - 130 ms, and nothing of it while consent is off
 
         _silence_bodies()
         token = _is_sending.set(True)
@@ -117,19 +130,30 @@ class PostHogTransport:
         if session is not None:
             session.close()
 
+    def before_fork(self) -> None:
+        """Wait for an import under way, but not for long."""
+        self._is_held_for_fork = self._importing.acquire(timeout=_IMPORT_TIMEOUT_S)
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        if self._is_held_for_fork:
+            self._importing.release()
+
     def after_fork(self) -> None:
         """Forget the parent's connection without closing it."""
+        self._importing = threading.Lock()
         self._lock = threading.Lock()
         self._session = None
 
     def _open_session(self) -> requests.Session:
         with self._lock:
             if self._session is None:
-                self._session = _session()
+                self._session = self._make_session()
             return self._session
 
 
-def _session() -> requests.Session:
+def open_session() -> requests.Session:
+    """Return a session that sends nothing of the environment: no `.netrc`, no cookies."""
     import requests  # noqa: PLC0415 - comes with posthog, so as late
 
     session = requests.Session()
@@ -187,8 +211,8 @@ def _from_status(status: object, retry_after: float | None) -> Delivery:
         return Delivery(result=Result.SPLIT, reason=reason)
     if code in FINAL_STATUSES:
         return Delivery(result=Result.REFUSED, reason=f"{reason}: check the project API key")
-    if 300 <= code < 400:  # noqa: PLR2004 - the redirect class of statuses
-        return Delivery(result=Result.REFUSED, reason=f"{reason}: a redirect, so check the host setting")
+    if 300 <= code < 400:  # noqa: PLR2004 - the redirect class of statuses: a captive portal, a moved host
+        return Delivery(result=Result.RETRY, reason=f"{reason}: a redirect, which is not followed")
     if code in (408, 429) or code >= 500:  # noqa: PLR2004 - the server's fault or its wish to wait
         pause = min(max(0.0, retry_after or 0.0), MAX_RETRY_AFTER_S)
         return Delivery(result=Result.RETRY, reason=reason, retry_after_s=pause)

@@ -7,7 +7,7 @@ import pytest
 from otel_posthog import Telemetry
 from otel_posthog.testing import PostHogSink, serve
 
-pytest_plugins = ["browsers", "postgres"]
+pytest_plugins = ["browsers", "postgres", "pytester"]
 
 API_KEY = "phc_test_key_of_no_project"
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
+from opentelemetry._logs import LogRecord
+from opentelemetry.sdk._logs import LoggerProvider
 from waiting import wait_until
 
 from otel_posthog import track
@@ -260,3 +263,91 @@ def test_can_be_started_again(make_telemetry, sink):
         track("second_life")
 
     assert _names(sink) == ["first_life", "second_life"]
+
+
+def test_record_that_claims_to_be_of_the_future_is_withdrawn_too(make_telemetry, sink):
+    """Our own clock decides what was accepted before a withdrawal, not the record's (R4)."""
+    provider = LoggerProvider(shutdown_on_exit=False)
+    telemetry = make_telemetry(batch_delay_s=60, logger_provider=provider)
+    telemetry.start()
+    telemetry.update_settings(enable_error_reporting=True, enable_telemetry=True)
+    provider.get_logger("of.the.host").emit(
+        LogRecord(
+            observed_timestamp=time.time_ns() + 3600 * 10**9, attributes={"exception.type": "FromTheFuture"}
+        )
+    )
+
+    telemetry.update_settings(enable_error_reporting=False)
+    telemetry.update_settings(enable_error_reporting=True)
+
+    assert telemetry.flush()
+    assert sink.requests == []
+
+
+def test_no_spool_file_outlives_consent(make_telemetry, sink, tmp_path):
+    """Once both kinds are off nothing of what waited is left on disk (R4)."""
+    telemetry = make_telemetry()
+    telemetry.start()
+    telemetry.update_settings(enable_telemetry=True)
+    sink.script([Fault(status=503, times=None)])
+    track("spooled")
+    telemetry.flush()
+    assert (tmp_path / "data" / "app.db-spool" / "spool.db").exists()
+
+    telemetry.update_settings(enable_telemetry=False)
+
+    left = [path.name for path in (tmp_path / "data" / "app.db-spool").iterdir() if path.stat().st_size]
+    assert left == []
+
+
+def test_nothing_touches_the_disk_while_posthog_is_up(make_telemetry, sink, tmp_path):
+    """Only what could not be sent is spooled."""
+    telemetry = make_telemetry()
+    telemetry.start()
+    telemetry.update_settings(enable_telemetry=True)
+
+    for _ in range(300):
+        track("sent")
+    assert telemetry.flush()
+    telemetry.shutdown()
+
+    assert len(sink.events) == 300
+    assert not (tmp_path / "data" / "app.db-spool").exists()
+
+
+@pytest.mark.parametrize("was_on_before", [False, True])
+def test_worker_that_learns_late_deletes_nothing_of_the_others(make_telemetry, sink, was_on_before):
+    """What one worker spooled since consent was given stays when another one learns of it only then."""
+    telemetry, late = (
+        make_telemetry(retry_initial_s=60, retry_max_s=60),
+        make_telemetry(consent_max_age_s=0.01),
+    )
+    telemetry.update_settings(enable_error_reporting=True, enable_telemetry=was_on_before)
+    wait_until(late.recent_consent)
+    telemetry.update_settings(enable_error_reporting=False, enable_telemetry=False)
+    telemetry.update_settings(enable_telemetry=True)
+    telemetry.start()
+    sink.script([Fault(status=503)])
+    track("spooled")
+    assert not telemetry.flush()
+
+    late.start()
+    assert late.flush()
+
+    assert _names(sink) == ["spooled"]
+
+
+def test_parked_worker_follows_a_withdrawal(make_telemetry, sink, tmp_path):
+    """A `Retry-After` of a day parks deliveries, not the thread: it goes on looking at consent (R4)."""
+    telemetry, other_worker = make_telemetry(consent_max_age_s=0.05), make_telemetry()
+    telemetry.start()
+    telemetry.update_settings(enable_telemetry=True)
+    sink.script([Fault(status=429, retry_after="86400")])
+    track("parked")
+    assert not telemetry.flush()
+
+    other_worker.update_settings(enable_telemetry=False)
+
+    wait_until(lambda: not _our_threads())
+    assert len(sink.requests) == 1
+    assert not (tmp_path / "data" / "app.db-spool" / "spool.db").exists()

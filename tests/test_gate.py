@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Annotated
 from uuid import UUID, uuid4
 
 import pytest
@@ -13,10 +14,10 @@ from otel_posthog.config import Config
 from otel_posthog.consent import ConsentWatch
 from otel_posthog.counts import Counts
 from otel_posthog.errors import StoreError
-from otel_posthog.events import Event
+from otel_posthog.events import Event, Stamp
 from otel_posthog.gate import Gate, Outcome, Parts
 from otel_posthog.notices import Notices
-from otel_posthog.registry import Registry
+from otel_posthog.registry import Kind, MaxChars, Registry, event
 from otel_posthog.scrubbing import Scrubber
 from otel_posthog.settings import Settings
 from otel_posthog.spool import MemorySpool
@@ -72,9 +73,10 @@ class World:
         self.gate = Gate(parts, self.config, clock=lambda: self.now_s)
 
     def read(self):
-        if isinstance(self.row, Exception):
-            raise self.row
-        return self.row
+        row = self.row.pop(0) if isinstance(self.row, list) else self.row
+        if isinstance(row, Exception):
+            raise row
+        return row
 
     @property
     def sent(self):
@@ -322,8 +324,8 @@ def test_withdrawal_while_the_connection_is_made():
 
     outcome = world.gate.send([some_event()])
 
-    assert outcome is Outcome.HELD
-    assert world.gate.resend(world.spool.first())
+    assert outcome is not Outcome.SENT
+    assert world.spool.first() is None
     assert world.counts.as_dict() == {"withdrawn": 1}
 
 
@@ -337,6 +339,51 @@ def test_unregistered_event_is_counted():
     assert world.counts.as_dict() == {"unregistered": 1}
 
 
+def test_mark_of_scrubbing_keeps_to_the_declaration():
+    """What stands in for a secret leaves only where the declaration has room for it."""
+
+    @event("noted", why="to know", since="1.0")
+    class Noted:
+        """Something was noted."""
+
+        short: Annotated[str, MaxChars(13)]
+        long: Annotated[str, MaxChars(40)]
+
+    world = World(registry=[Noted])
+
+    world.gate.send([some_event("noted", short="a@example.com", long="a@example.com")])
+
+    assert world.transport.batches[0][0]["properties"] == {"long": "[scrubbed:email]"}
+    assert world.counts.as_dict() == {"outside_declaration": 1, "sent": 1}
+
+
+def test_consent_that_becomes_known_at_the_door():
+    """An event prepared before consent was known leaves no wider than what was agreed to."""
+
+    @event("noted", why="to know", since="1.0")
+    class Before:
+        """Something was noted."""
+
+        agreed: bool
+
+    @event("noted", why="to know", since="2.0")
+    class After:
+        """Something was noted."""
+
+        agreed: bool
+        added: bool
+
+    granted = Registry([Before]).manifest(Kind.TELEMETRY)
+    row = settings_row(enable_telemetry=True, telemetry_manifest=granted.hash)
+    world = World(row=[StoreError("cannot read"), row], registry=[After])
+    world.parts.registry.remember(granted.hash, lambda _name: granted.text)
+
+    outcome = world.gate.send([some_event("noted", agreed=True, added=True)])
+
+    assert outcome is Outcome.SENT
+    assert world.transport.batches[0][0]["properties"] == {"agreed": True}
+
+
 def test_startup_test_is_for_development_only():
     """The door for the test at the start is shut everywhere but in development (R19)."""
     production, development = World(environment="production"), World(environment="development")
@@ -346,3 +393,104 @@ def test_startup_test_is_for_development_only():
     assert outcomes == [Outcome.NOTHING, Outcome.SENT]
     assert production.sent == []
     assert development.transport.is_closed
+
+
+def test_held_events_wait_without_an_attempt():
+    """What there is no time to send is spooled scrubbed, under the consent that is known."""
+    world = World(row=settings_row(enable_telemetry=True, telemetry_generation=4))
+    world.watch.look()
+
+    outcome = world.gate.hold([some_event(api_key="planted"), some_event("$exception")])
+
+    batch = world.spool.first()
+    assert (outcome, world.sent) == (Outcome.HELD, [])
+    assert [dict(event.properties) for event in batch.events] == [{"api_key": "[scrubbed:key]"}]
+    assert batch.stamp == Stamp(generation=4, instance_id=str(INSTANCE))
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_sent"),
+    [
+        ({}, True),
+        ({"telemetry_generation": 5}, False),
+        ({"instance_id": UUID(int=9)}, False),
+        ({"errors_generation": 7}, True),
+        ({"enable_telemetry": False}, False),
+    ],
+    ids=["same", "withdrawn since", "another instance", "other kind", "denied"],
+)
+def test_batch_of_an_earlier_process_is_judged_by_its_stamp(changes, is_sent):
+    """After a restart generation and instance tell whether a batch may leave, not clocks."""
+    row = settings_row(enable_error_reporting=True, enable_telemetry=True, telemetry_generation=4)
+    earlier = World(row=row)
+    earlier.watch.look()
+    earlier.gate.hold([some_event()])
+    batch = earlier.spool.first()
+    of_long_ago = replace(batch, events=tuple(replace(event, accepted_ns=1) for event in batch.events))
+    world = World(row=replace(row, **changes))
+
+    is_done = world.gate.resend(of_long_ago)
+
+    assert is_done
+    assert world.sent == ([["happened"]] if is_sent else [])
+
+
+def test_unstamped_batch_of_long_ago_is_dropped_where_there_was_a_withdrawal():
+    """What was held before consent was ever known is not sent if it may have been withdrawn since."""
+    earlier = World(row=StoreError("cannot read"))
+    earlier.gate.send([replace(some_event(), accepted_ns=1)])
+    world = World(row=settings_row(enable_telemetry=True, telemetry_generation=1))
+
+    assert world.gate.resend(earlier.spool.first())
+    assert world.sent == []
+
+
+def test_unknown_consent_purges_nothing():
+    """A worker that cannot read the row leaves alone what another one has spooled since."""
+    world = World(row=settings_row(enable_telemetry=True, telemetry_generation=1))
+    world.watch.look()
+    newer = World(row=settings_row(enable_telemetry=True, telemetry_generation=2))
+    newer.watch.look()
+    newer.gate.hold([some_event()])
+    world.spool.put(newer.spool.first())
+    world.row = StoreError("cannot read")
+
+    world.gate.discard(world.watch.look())
+
+    assert world.spool.first() is not None
+
+
+def test_what_is_under_way_at_the_end_is_spooled():
+    """A first attempt that has not returned when the process ends is kept, and once only."""
+    world = World()
+
+    class Stuck:
+        """A transport in whose call the process ends."""
+
+        def send(self, _batch, _may_leave):
+            world.gate.hold_what_is_under_way()
+            return Delivery(result=Result.RETRY)
+
+        def close(self):
+            """Do nothing."""
+
+    world.use(Stuck())
+
+    world.gate.send([some_event(number=1)])
+
+    batch = world.spool.first()
+    assert [event.properties["number"] for event in batch.events] == [1]
+    world.spool.remove(batch)
+    assert world.spool.first() is None
+
+
+def test_large_event_is_trimmed_and_counted():
+    """An event above the limit leaves shortened, marked and counted."""
+    world = World(event_max_bytes=5_000)
+
+    chain = [{"type": "LookupError", "value": "x" * 9_000}]
+    world.gate.send([some_event("$exception", **{"$exception_list": chain})])
+
+    [[sent]] = world.transport.batches
+    assert sent["properties"]["otel_posthog_trimmed"] is True
+    assert world.counts.as_dict() == {"trimmed": 1, "sent": 1}

@@ -11,7 +11,7 @@ import pytest
 from otel_posthog.events import Event
 from otel_posthog.notices import Notices
 from otel_posthog.registry import Kind
-from otel_posthog.spool import Batch, Drainer, MemorySpool
+from otel_posthog.spool import Batch, Drainer, MemorySpool, Withdrawal
 
 WAIT_S = 5
 
@@ -24,6 +24,10 @@ def some_batch(size_bytes=10, kind=Kind.TELEMETRY, accepted_ns=(1,)):
         for at in accepted_ns
     )
     return Batch(kind=kind, events=events, size_bytes=size_bytes)
+
+
+def _withdrawn(before_ns):
+    return Withdrawal(kind=Kind.TELEMETRY, before_ns=before_ns)
 
 
 @pytest.fixture
@@ -82,7 +86,7 @@ def test_batch_larger_than_the_spool_is_lost_alone(spool):
 
 
 @pytest.mark.parametrize(
-    "leave", [lambda s, b: s.remove(b), lambda s, b: s.purge(Kind.TELEMETRY, 2)], ids=["removed", "purged"]
+    "leave", [lambda s, b: s.remove(b), lambda s, b: s.purge(_withdrawn(2))], ids=["removed", "purged"]
 )
 def test_room_is_given_back(spool, leave):
     """What has left takes no room any more."""
@@ -112,7 +116,7 @@ def test_purge_takes_the_kind_accepted_before_the_moment(spool):
     for batch in (old, other, new):
         spool.put(batch)
 
-    assert spool.purge(Kind.TELEMETRY, 5) == 2
+    assert spool.purge(_withdrawn(5)) == 2
     assert _emptied(spool) == [other, new]
 
 

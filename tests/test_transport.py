@@ -173,13 +173,13 @@ def test_pause_asked_for_is_passed_on(transport, posthog, header, low_s, high_s,
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_redirect_is_refused(transport, posthog, status):
-    """A redirect is not followed: the batch would be lost or go elsewhere."""
+def test_redirect_is_not_followed(transport, posthog, status):
+    """A redirect is not followed, since the batch would be lost or go elsewhere, and is tried again."""
     posthog.status, posthog.headers = status, {"Location": f"{posthog.url}/elsewhere"}
 
     delivery = transport.send(BATCH, _always)
 
-    assert delivery.result is Result.REFUSED
+    assert delivery.result is Result.RETRY
     assert "redirect" in delivery.reason
     assert [path for _, path, _, _ in posthog.requests] == ["/batch/"]
 

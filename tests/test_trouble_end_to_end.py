@@ -133,7 +133,7 @@ def test_read_only_database_without_the_table(make_telemetry, sink, tmp_path, ca
 
 
 def test_database_that_cannot_be_made(make_telemetry, sink, caplog):
-    """A database file that cannot be created means unknown, and the application goes on."""
+    """Where neither database nor spool can be created both are told once, and the application goes on."""
     telemetry = make_telemetry(database="sqlite:////proc/no-such-folder/app.db", consent_max_age_s=0.01)
     client = client_of(telemetry.wrap(some_app()))
 
@@ -142,7 +142,7 @@ def test_database_that_cannot_be_made(make_telemetry, sink, caplog):
     telemetry.flush()
     assert answers == [200, 500] * 5
     assert sink.requests == []
-    assert len(_warnings(caplog)) == 1
+    assert [r.name for r in _warnings(caplog)] == ["otel_posthog.consent", "otel_posthog.durable_spool"]
 
 
 def test_read_only_database_with_the_row_is_enough_to_send(make_telemetry, sink, tmp_path):
@@ -288,6 +288,23 @@ def test_full_queue_drops_and_counts(make_telemetry, busy):
     busy.released.set()
     assert telemetry.flush()
     assert telemetry.delivery() == {"sent": 10, "queue_full": 3}
+
+
+def test_queue_that_runs_full_goes_to_disk(make_telemetry, busy, tmp_path):
+    """Where PostHog is too slow for what comes in, the disk takes it before the queue has to drop it."""
+    telemetry = make_telemetry(transport=busy, queue_max_records=20, batch_max_events=1)
+    telemetry.start()
+    telemetry.update_settings(enable_telemetry=True)
+    track("keeps_the_worker_busy")
+    assert busy.has_begun.wait(10)
+    for _ in range(20):
+        track("fills_the_queue")
+
+    busy.released.set()
+
+    assert telemetry.flush()
+    wait_until(lambda: telemetry.delivery() == {"sent": 21})
+    assert (tmp_path / "data" / "app.db-spool" / "spool.db").exists()
 
 
 def test_shutdown_does_not_wait_for_ever(make_telemetry, busy):

@@ -3,14 +3,17 @@
 from .base import LIBRARY, BaseProperties
 from .exceptions import exception_properties
 from .logs import event_from_log, kind_of_log
+from .metrics import Beat, heartbeat_event
 from .spans import events_from_span, kinds_of_span
 
 __all__ = [
     "LIBRARY",
     "BaseProperties",
+    "Beat",
     "event_from_log",
     "events_from_span",
     "exception_properties",
+    "heartbeat_event",
     "kind_of_log",
     "kinds_of_span",
 ]

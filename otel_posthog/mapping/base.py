@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
+
+from otel_posthog.scrubbing import Scrubber
 
 LIBRARY = "otel-posthog"
 NO_ADDRESS = "0.0.0.0"  # noqa: S104 - a value, not a bind; without `$ip` PostHog adds the sender's
 HOST_WITHHELD = "host.invalid"  # RFC 2606 keeps .invalid free of real hosts
+
+
+@cache
+def _library_version() -> str:
+    """Return it without parsing the package's metadata for each event, which takes half a millisecond."""
+    return version(LIBRARY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +27,7 @@ class BaseProperties:
     environment: str
     service_version: str | None = None
     send_host: bool = False
+    scrubber: Scrubber = field(default_factory=Scrubber, repr=False, compare=False)
 
     def as_dict(self) -> dict[str, object]:
         """Return them as they leave: no person profile, no address, no location."""
@@ -28,7 +38,7 @@ class BaseProperties:
             "$geoip_disable": True,
             "$ip": NO_ADDRESS,
             "$lib": LIBRARY,
-            "$lib_version": version(LIBRARY),
+            "$lib_version": _library_version(),
         }
         if self.service_version:
             properties["service_version"] = self.service_version

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from uuid import UUID, uuid4, uuid5
 
 from otel_posthog import attributes
-from otel_posthog.scrubbing import scrub_text
+from otel_posthog.scrubbing import Scrubber, scrub_text
+from otel_posthog.scrubbing.scrubber import MARGIN_CHARS
+from otel_posthog.tracebacks import MAX_MESSAGE_CHARS
 
 from .base import BaseProperties
 from .frames import bare_frame, frame_of
@@ -18,6 +20,7 @@ MAX_TYPE_BYTES = 255  # PostHog cuts longer ones
 MAX_STACK_TEXT_FRAMES = 50  # as `tracebacks.describe` keeps at most
 UUID_NAMESPACE = UUID("6f2ae6b4-8a1f-5f0f-9f0b-2f0f6a0f9d51")
 _HASHED_MESSAGE_CHARS = 1000
+_SCRUBBER = Scrubber()
 
 _STACK_LINE = re.compile(r'^  File "([^"\n]{1,500})", line (\d{1,9}), in ([^\n]{1,200})$', re.MULTILINE)
 
@@ -27,7 +30,7 @@ def exception_properties(
 ) -> dict[str, object]:
     """Return the properties of one `$exception` from a record's `exception.*` attributes."""
     properties = base.over(added_by_caller(recorded))
-    properties["$exception_list"] = exception_list(recorded)
+    properties["$exception_list"] = exception_list(recorded, base.scrubber)
     properties["$exception_level"] = "error"
     path = recorded.get(attributes.URL_PATH)
     if isinstance(path, str):
@@ -43,7 +46,7 @@ def exception_properties(
     return properties
 
 
-def exception_list(recorded: Mapping[str, object]) -> list[dict[str, object]]:
+def exception_list(recorded: Mapping[str, object], scrubber: Scrubber = _SCRUBBER) -> list[dict[str, object]]:
     """Return `$exception_list`: outermost first, each with its frames, oldest call first.
 
     Without our own structured attribute only type, value and the frames named in the stack text
@@ -53,21 +56,22 @@ def exception_list(recorded: Mapping[str, object]) -> list[dict[str, object]]:
     chain = _chain(recorded.get(attributes.EXCEPTION_CHAIN))
     if chain:
         return [
-            _entry(index, item, _frames(item.get("frames")), handled=handled)
+            _entry(index, item, _frames(item.get("frames"), scrubber), scrubber, handled=handled)
             for index, item in enumerate(chain)
         ]
     module, _, name = str(recorded.get(attributes.EXCEPTION_TYPE) or "Exception").rpartition(".")
     stack = str(recorded.get(attributes.EXCEPTION_STACKTRACE) or "")
     # Without source lines: a message can forge these, and name any file of this machine.
     frames = [
-        bare_frame(file, int(line), function, "") for file, line, function in _STACK_LINE.findall(stack)
+        bare_frame(file, int(line), function, "", scrubber)
+        for file, line, function in _STACK_LINE.findall(stack)
     ]
     item = {
         "type": name,
         "module": module or None,
         "value": str(recorded.get(attributes.EXCEPTION_MESSAGE) or ""),
     }
-    return [_entry(0, item, frames[:MAX_STACK_TEXT_FRAMES], handled=handled)]
+    return [_entry(0, item, frames[:MAX_STACK_TEXT_FRAMES], scrubber, handled=handled)]
 
 
 def exception_uuid(recorded: Mapping[str, object], trace_id: int) -> UUID:
@@ -110,7 +114,12 @@ def _chain(text: object) -> list[Mapping[str, object]]:
 
 
 def _entry(
-    index: int, item: Mapping[str, object], frames: list[dict[str, object]], *, handled: bool
+    index: int,
+    item: Mapping[str, object],
+    frames: list[dict[str, object]],
+    scrubber: Scrubber,
+    *,
+    handled: bool,
 ) -> dict[str, object]:
     mechanism: dict[str, object] = {"exception_id": index, "synthetic": False}
     if index == 0:
@@ -121,11 +130,9 @@ def _entry(
         mechanism["is_exception_group"] = True
     module = item.get("module")
     entry: dict[str, object] = {
-        "type": _cut(item.get("type") or "Exception", MAX_TYPE_BYTES),
+        "type": _cut(scrubber.text(str(item.get("type") or "Exception")), MAX_TYPE_BYTES),
         "module": None if module == "builtins" else module,
-        "value": _cut(
-            scrub_text(str(item.get("value") or "")), MAX_VALUE_BYTES
-        ),  # cut last, or half a secret stays
+        "value": _cut(_scrubbed_message(str(item.get("value") or ""), scrubber), MAX_VALUE_BYTES),
         "mechanism": mechanism,
     }
     if frames:
@@ -137,12 +144,18 @@ def _cut(text: object, max_bytes: int) -> str:
     return str(text).encode("utf-8", "replace")[:max_bytes].decode("utf-8", "ignore")
 
 
-def _frames(recorded: object) -> list[dict[str, object]]:
+def _scrubbed_message(text: str, scrubber: Scrubber) -> str:
+    """Scrub before the cut, or half a secret stays; of a text that came cut, its end goes as well."""
+    scrubbed = scrubber.text(text)
+    return scrubbed[:-MARGIN_CHARS] if len(text) >= MAX_MESSAGE_CHARS else scrubbed
+
+
+def _frames(recorded: object, scrubber: Scrubber) -> list[dict[str, object]]:
     if not isinstance(recorded, list):
         return []
     kept = []
     for frame in recorded:
         match frame:
             case [str(filename), int(lineno), str(function), str(module)]:
-                kept.append(frame_of(filename, lineno, function, module))
+                kept.append(frame_of(filename, lineno, function, module, scrubber))
     return kept

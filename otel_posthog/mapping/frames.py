@@ -7,37 +7,48 @@ root of their package, and where the code was installed never leaves.
 from __future__ import annotations
 
 import linecache
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from otel_posthog.scrubbing import scrub_text
+from otel_posthog.scrubbing import Scrubber
+
+from .multiline import lines_of_texts
 
 CONTEXT_LINES = 5  # before and after, as posthog-python
 MAX_SOURCE_LINE_CHARS = 200
 REGION_LINES = 60  # a 4096-bit key in PEM has 54
 SOURCE_WITHHELD = "[scrubbed:source]"
 
+_SCRUBBER = Scrubber()
+_PROGRAMS = (".py", ".pyi", ".pyw", ".pyx", ">")
 _OUTSIDE = ("/site-packages/", "/dist-packages/")
 
 
-def frame_of(filename: str, lineno: int, function: str, module: str) -> dict[str, object]:
+def frame_of(
+    filename: str, lineno: int, function: str, module: str, scrubber: Scrubber = _SCRUBBER
+) -> dict[str, object]:
     """Return one frame for `stacktrace.frames`, with source lines where the file is at hand.
 
     Reads files through `linecache`, so call it on the exporter's thread, and only for frames of
     this program: whoever names the file decides what is read.
     """
-    frame = bare_frame(filename, lineno, function, module)
-    before, line, after = _source_around(filename, lineno)
+    frame = bare_frame(filename, lineno, function, module, scrubber)
+    before, line, after = _source_around(filename, lineno, scrubber)
     if line is not None:
         frame["pre_context"], frame["context_line"], frame["post_context"] = list(before), line, list(after)
     return frame
 
 
-def bare_frame(filename: str, lineno: int, function: str, module: str) -> dict[str, object]:
-    """Return one frame without source lines."""
+def bare_frame(
+    filename: str, lineno: int, function: str, module: str, scrubber: Scrubber = _SCRUBBER
+) -> dict[str, object]:
+    """Return one frame without source lines.
+
+    The whole path is scrubbed before it is made relative: its folders may say what its last part is.
+    """
     return {
         "platform": "python",  # an unknown platform makes PostHog lose the event
-        "filename": relative_filename(filename, module),
+        "filename": relative_filename(scrubber.text(filename), module),
         "function": function or "<unknown>",
         "module": module,
         "lineno": lineno,
@@ -73,28 +84,52 @@ _STDLIB = _stdlib_folder()
 
 
 @lru_cache(maxsize=1024)
-def _source_around(filename: str, lineno: int) -> tuple[tuple[str, ...], str | None, tuple[str, ...]]:
+def _source_around(
+    filename: str, lineno: int, scrubber: Scrubber
+) -> tuple[tuple[str, ...], str | None, tuple[str, ...]]:
     """Return the scrubbed lines before, at and after the place; no line where the source is not at hand."""
     lines = linecache.getlines(filename)
     if not 0 < lineno <= len(lines):
         return (), None, ()
     at = lineno - 1
-    begin, end = max(0, at - CONTEXT_LINES), at + 1 + CONTEXT_LINES
-    region = lines[max(0, at - REGION_LINES) : at + 1 + REGION_LINES]
-    shown = _shown(lines[begin:end], region)
-    return tuple(shown[: at - begin]), shown[at - begin], tuple(shown[at - begin + 1 :])
+    is_program = filename.endswith(_PROGRAMS)
+    texts = lines_of_texts(tuple(lines)) if is_program else frozenset(range(len(lines)))
+    shown = _Region(lines, at, texts, scrubber).shown()
+    middle = min(at, CONTEXT_LINES)
+    return tuple(shown[:middle]), shown[middle], tuple(shown[middle + 1 :])
 
 
-def _shown(lines: Sequence[str], region: Sequence[str]) -> list[str]:
-    """Scrub each line, and take out those that scrubbing the whole region removes.
+class _Region:
+    """The lines around a place, scrubbed each by itself and all together.
 
     A secret may reach over several lines, as a PEM block or a value on the line after its name does,
-    and begin outside of the lines that are shown.
+    and begin outside of the lines that are shown. So a line stays only if it survives both.
     """
-    kept = set(scrub_text("\n".join(_plain(line) for line in region)).split("\n"))
-    scrubbed = [scrub_text(_plain(line)) for line in lines]
-    return [line[:MAX_SOURCE_LINE_CHARS] if line in kept else SOURCE_WITHHELD for line in scrubbed]
 
+    def __init__(self, lines: Sequence[str], at: int, texts: frozenset[int], scrubber: Scrubber) -> None:
+        self._lines = [line.rstrip("\r\n") for line in lines]
+        self._at = at
+        self._texts = texts
+        self._scrubber = scrubber
 
-def _plain(line: str) -> str:
-    return line.rstrip("\r\n")
+    def shown(self) -> list[str]:
+        """Return the lines that leave."""
+        wanted = range(max(0, self._at - CONTEXT_LINES), min(len(self._lines), self._at + 1 + CONTEXT_LINES))
+        as_source = self._kept(self._scrubber.source)
+        as_text = self._kept(self._scrubber.text) if not self._texts.isdisjoint(wanted) else frozenset()
+        return [
+            self._line(self._lines[number], self._scrubber.text, as_text)
+            if number in self._texts
+            else self._line(self._lines[number], self._scrubber.source, as_source)
+            for number in wanted
+        ]
+
+    def _kept(self, scrub: Callable[[str], str]) -> frozenset[str]:
+        region = self._lines[max(0, self._at - REGION_LINES) : self._at + 1 + REGION_LINES]
+        return frozenset(scrub("\n".join(region)).split("\n"))
+
+    @staticmethod
+    def _line(line: str, scrub: Callable[[str], str], kept: frozenset[str]) -> str:
+        scrubbed = scrub(line)
+        is_whole = line in kept or scrubbed in kept
+        return scrubbed[:MAX_SOURCE_LINE_CHARS] if is_whole else SOURCE_WITHHELD

@@ -1,4 +1,4 @@
-"""Spans to events: the exception of a failed local root span, and spans that name an event.
+"""Spans to events: the exception of a failed local root span, and spans that name an event or match a rule.
 
 Why so narrow: a handled exception stands on a span as well as a fatal one, and nested spans tell
 the same one again, so only a local root span whose status is ERROR speaks for a request.
@@ -6,40 +6,53 @@ the same one again, so only a local root span whose status is ERROR speaks for a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from uuid import uuid5
 
 from otel_posthog import attributes
 from otel_posthog.events import Event, time_from_ns
 from otel_posthog.records import SpanEventView, SpanView
 from otel_posthog.registry import EXCEPTION, Kind, Registry, kind_of
+from otel_posthog.span_rules import SpanRules
+from otel_posthog.span_rules.compiled import properties_of
+from otel_posthog.span_rules.rule import DURATION
 
 from .base import BaseProperties
 from .exceptions import UUID_NAMESPACE, added_by_caller, exception_properties, exception_uuid
 
 _SPAN_EVENT_NAME = "exception"  # OpenTelemetry semantic conventions, exceptions on spans
+_NO_RULES = SpanRules()
+_NONE: frozenset[Kind] = frozenset()
+_ERRORS, _TELEMETRY, _BOTH = frozenset({Kind.ERRORS}), frozenset({Kind.TELEMETRY}), frozenset(Kind)
 
 
-def kinds_of_span(span: SpanView) -> frozenset[Kind]:
+def kinds_of_span(span: SpanView, rules: SpanRules = _NO_RULES) -> frozenset[Kind]:
     """Return which consents the span's events need; empty where it becomes nothing."""
-    kinds = set()
-    if _fatal_exceptions(span):
-        kinds.add(Kind.ERRORS)
-    if _event_name(span) is not None:
-        kinds.add(Kind.TELEMETRY)
-    return frozenset(kinds)
+    is_event = _event_name(span) is not None or rules.find(span) is not None
+    if not (span.is_error and _fatal_exceptions(span)):
+        return _TELEMETRY if is_event else _NONE
+    return _BOTH if is_event else _ERRORS
 
 
-def events_from_span(span: SpanView, base: BaseProperties, registry: Registry) -> list[Event]:
-    """Return the events that an ended span becomes."""
+def events_from_span(
+    span: SpanView, base: BaseProperties, registry: Registry, rules: SpanRules = _NO_RULES
+) -> list[Event]:
+    """Return the events that an ended span becomes; what it names itself goes before the rules."""
     events = [_exception(span, recorded, base) for recorded in _fatal_exceptions(span)]
     name = _event_name(span)
     if name is not None:
-        events.append(_named(span, name, base, registry))
+        recorded = span.attributes
+        own = dict(recorded) if registry.knows(name) else added_by_caller(recorded)
+        events.append(_product_event(span, name, own | {DURATION: _duration_ms(span)}, base))
+    elif (rule := rules.find(span)) is not None:
+        own = properties_of(rule, span.attributes, _duration_ms(span))
+        events.append(_product_event(span, rule.event, own, base))
     return events
 
 
 def _fatal_exceptions(span: SpanView) -> list[SpanEventView]:
-    if not (span.is_error and span.is_local_root):
+    """Return what ended the span; of requests under our own tracing the middleware knows better."""
+    if not (span.is_error and span.is_local_root) or span.scope == attributes.SCOPE:
         return []
     return [recorded for recorded in span.events if recorded.name == _SPAN_EVENT_NAME][-1:]
 
@@ -61,15 +74,15 @@ def _exception(span: SpanView, recorded: SpanEventView, base: BaseProperties) ->
     )
 
 
-def _named(span: SpanView, name: str, base: BaseProperties, registry: Registry) -> Event:
-    """Build the event a span names; an undeclared one takes no attribute that was not meant for it."""
-    recorded = span.attributes
-    own = dict(recorded) if registry.knows(name) else added_by_caller(recorded)
-    duration = {"duration_ms": max(0, span.end_ns - span.start_ns) // 1_000_000}
+def _product_event(span: SpanView, name: str, own: Mapping[str, object], base: BaseProperties) -> Event:
     return Event(
         name=name,
-        properties=base.over(own | duration),
+        properties=base.over(own),
         timestamp=time_from_ns(span.end_ns),
         uuid=uuid5(UUID_NAMESPACE, f"{span.trace_id:032x}:{span.span_id:016x}:{name}"),
         accepted_ns=span.end_ns,
     )
+
+
+def _duration_ms(span: SpanView) -> int:
+    return max(0, span.end_ns - span.start_ns) // 1_000_000

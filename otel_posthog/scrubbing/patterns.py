@@ -1,8 +1,8 @@
-"""Secrets and personal data recognisable in running text.
+"""The rules, in the order in which they are applied.
 
 Every pattern is linear: a repetition is bounded, possessive, last, or ends at a character that it
 cannot contain. Only plain character classes are repeated possessively: Python before 3.11.5 gets groups
-wrong (https://github.com/python/cpython/issues/106052). A cheap trigger decides whether a pattern runs.
+wrong (https://github.com/python/cpython/issues/106052). A cheap trigger decides whether a rule runs.
 """
 
 from __future__ import annotations
@@ -12,138 +12,243 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from .pairs import scrub_pairs
+from . import encoded, personal, shapes, urls, vendors
+from .keys import Names
+from .looks import looks_made_up, looks_secret
+from .machine import Machine
+from .marks import mark
+from .pairs import Pairs, SourcePairs
+from .phrases import is_placeholder, is_status
+from .prose import WORDS, scrub_prose, scrub_random
 
+Scrub = Callable[[str], str]
 Replacement = str | Callable[[re.Match[str]], str]
+
+ALWAYS: tuple[str, ...] = ()
+
+
+DIGITS = tuple("0123456789")
+LONG_WORD = re.compile(r"[A-Za-z0-9_.~+/=$:-]{14,}")
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One kind of secret: texts that hint at it, and what takes it out."""
+    """One kind of secret: texts in small letters that hint at it, and what takes it out.
+
+    Without triggers it is always tried. `needs_long_word` says that a text of short words cannot hold it.
+    """
 
     name: str
     triggers: tuple[str, ...]
-    apply: Callable[[str], str]
-
-
-def mark(rule: str) -> str:
-    """Return what stands where a secret stood."""
-    return f"[scrubbed:{rule}]"
-
-
-_URL = re.compile(
-    r"(?<![A-Za-z0-9+.\-])(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*+)://"
-    # A password may hold whatever was not escaped, so user information reaches to the last `@`;
-    # only where digits follow the colon it can be a port instead.
-    r"(?:(?P<userinfo>[^\s/?#\"'<>:@\[]{0,200}:(?!\d{1,5}(?:[/?#\"'<>\s,;)\]}\\]|$))[^\s]{0,400}@)"
-    r"|(?P<authority>[^\s/?#\"'<>\\)\]}]{0,400}))"
-    r"(?P<path>[^\s?#\"'<>\\)\]}]{0,4000})"
-    r"(?P<rest>[?#](?:[^\s\"'<>]|[\"'](?=\w))*)?"
-)
-_BARE_NAME = re.compile(r"[^.:@\[]+")
-
-
-def _bare_url(match: re.Match[str]) -> str:
-    """Keep scheme, host and path; user information, query and fragment go."""
-    rest = mark("query") if match["rest"] else ""
-    path = match["path"]
-    if match["userinfo"]:
-        return f"{match['scheme']}://{mark('userinfo')}@{path}{rest}"
-    authority = match["authority"]
-    if "@" in authority:
-        authority = f"{mark('userinfo')}@{authority.rpartition('@')[2]}"
-    elif "@" in path.replace("/@", "/") and (":" in authority or _BARE_NAME.fullmatch(authority)):
-        # `scheme://user:1/2@host` or `scheme://token/with/slash@host`; `/@name` is an ordinary folder
-        authority, path = f"{mark('userinfo')}@{path.rpartition('@')[2]}", ""
-    return f"{match['scheme']}://{authority}{path}{rest}"
-
-
-_QUERY = re.compile(r"(?<![^\s\"'<>])(?P<path>[^\s?\"'<>]*+)\?(?P<rest>(?:[^\s\"'<>]|[\"'](?=\w))+)")
-_FIRST_PARAMETER = re.compile(r"[A-Za-z0-9_.%\[\]-]{1,100}=")
-
-
-def _bare_path(match: re.Match[str]) -> str:
-    path, rest = match["path"], match["rest"]
-    is_query = re.search(r"\w", rest) if "/" in path else path and _FIRST_PARAMETER.match(rest)
-    return f"{path}{mark('query')}" if is_query else match[0]
-
-
-_WINDOWS_HOME = r"(?P<windows>\\{1,4}Users\\{1,4})(?:[^\\/:*?\"'<>|\n\[]{1,64}(?=\\)|[^\s\\/:\"'\[]{1,64})"
+    apply: Scrub
+    needs_long_word: bool = False
 
 
 def _rule(name: str, triggers: tuple[str, ...], pattern: re.Pattern[str], replace: Replacement) -> Rule:
     return Rule(name, triggers, partial(pattern.sub, replace))
 
 
-RULES: tuple[Rule, ...] = (
-    _rule(
-        "pem",
-        ("-----BEGIN",),
-        re.compile(r"-----BEGIN [A-Z0-9 ]{1,40}-----.*?(?:-----END [A-Z0-9 ]{1,40}-----|\Z)", re.DOTALL),
-        mark("pem"),
-    ),
-    _rule("url", ("://",), _URL, _bare_url),
-    _rule("query", ("?",), _QUERY, _bare_path),
-    _rule(
-        "jwt",
-        ("eyJ",),
-        re.compile(r"(?<![\w-])(?=[\w-]*eyJ[\w-]{8})[\w-]++(?:\.[\w-]*+){1,4}", re.ASCII),
-        mark("jwt"),
-    ),
-    _rule(
-        "vendor-token",
-        ("_", "-", "AKIA", "ASIA", "AIza", "SG.", "ya29."),
-        re.compile(
-            r"(?<![A-Za-z0-9])(?:"
-            r"(?:ph[cxs]|gh[pousr]|glpat|whsec|xox[abpors]|xapp|pypi|dop_v1|shp(?:at|ca|pa|ss))[_-]"
-            r"[A-Za-z0-9_-]{12,400}"
-            # these prefixes also begin ordinary names, so a digit has to be among the characters
-            r"|(?:npm|hf|[srp]k)[_-](?=[A-Za-z_-]{0,60}\d)[A-Za-z0-9_-]{12,400}"
-            r"|github_pat_[A-Za-z0-9_]{20,400}|SG\.[A-Za-z0-9_-]{16,80}\.[A-Za-z0-9_-]{16,80}"
-            r"|(?:AKIA|ASIA)[A-Z0-9]{16}|AIza[A-Za-z0-9_-]{30,60}|ya29\.[A-Za-z0-9_-]{16,400})"
-        ),
-        mark("vendor-token"),
-    ),
-    Rule("value", ("=", ":", ">", "%3", "--", "',", '",'), scrub_pairs),
-    _rule(
-        "userinfo",
-        ("@",),
-        re.compile(
-            r"(?<![\w.+\-])[\w.+\-]++:[^\s@/\"'<>:()\[\]]{1,200}@(?!sha\d)(?=[A-Za-z\[]|(?:\d{1,3}\.){3}\d)"
-        ),
-        f"{mark('userinfo')}@",
-    ),
-    _rule(
-        "authorization",
-        ("earer ", "asic ", "EARER ", "ASIC "),
-        re.compile(
-            r"\b((?:bearer|basic) )(?=[A-Za-z._~/\-]*[\d=+]|(?-i:[A-Za-z]*[a-z][A-Z][A-Za-z]*[a-z][A-Z]))"
-            r"[A-Za-z0-9._~+/=\-]{8,}+",
-            re.IGNORECASE,
-        ),
-        lambda match: f"{match[1]}{mark('authorization')}",
-    ),
+def _long(name: str, triggers: tuple[str, ...], pattern: re.Pattern[str], replace: Replacement) -> Rule:
+    return Rule(name, triggers, partial(pattern.sub, replace), needs_long_word=True)
+
+
+_PEM = re.compile(
+    r"-----BEGIN [A-Za-z0-9 ]{1,60}-----.*?(?:-----END [A-Za-z0-9 ]{1,60}-----|\Z)"
+    r"|---- BEGIN [A-Za-z0-9 ]{1,60} ----.*?(?:---- END [A-Za-z0-9 ]{1,60} ----|\Z)"
+    r"|PuTTY-User-Key-File-\d:.*?(?:Private-MAC: [0-9a-f]{8,}+|\Z)",
+    re.DOTALL | re.IGNORECASE,
+)
+_JWT = re.compile(r"(?<![\w-])(?=[\w-]*eyJ[\w-]{8})[\w-]++(?:\.[\w-]*+){1,4}", re.ASCII)
+_BARE_CLAIMS = re.compile(r"(?<![A-Za-z0-9+/_-])eyJ[A-Za-z0-9+/_-]{16,}+={0,2}")
+_USERINFO = re.compile(
+    r"(?<![\w.+\-])[\w.+\-]++:[^\s@/\"'<>:()\[\]]{1,200}@(?!sha\d)(?=[A-Za-z\[]|(?:\d{1,3}\.){3}\d)"
+    r"|(?<![\w.+/-])[A-Za-z_][\w$#-]{0,60}/[^\s@/\"'<>:()\[\]]{3,100}@(?=[\w.-]{1,100}(?::\d{2,5})?/)"
+)
+_SCHEME = re.compile(
+    r"(?P<before>\b(?:bearer|basic|digest|negotiate|ntlm|token|apikey|api-key|aws4-hmac-sha256|"
+    r"ssws)[ :]{1,2})"
+    r"(?=[A-Za-z._~/\-]*[\d=+]|(?-i:[A-Za-z]*[a-z][A-Z][A-Za-z]*[a-z][A-Z]))(?P<value>[A-Za-z0-9._~+/=\-]{8,}+)",
+    re.IGNORECASE,
+)
+
+
+def _scheme(match: re.Match[str]) -> str:
+    is_sure = match["before"].lower().startswith(("bearer", "basic", "ntlm", "negotiate"))
+    is_secret = looks_secret(match["value"]) or is_sure
+    return f"{match['before']}{mark('authorization')}" if is_secret else match[0]
+
+
+def _pgpass(match: re.Match[str]) -> str:
+    return f"{match['before']}{mark('value')}" if looks_made_up(match["value"]) else match[0]
+
+
+def _netrc(match: re.Match[str]) -> str:
+    return f"{match['before']}{mark('value')}"
+
+
+def _html_field(match: re.Match[str], names: Names) -> str:
+    value = match["value"]
+    quote = value[0] if value[0] in "\"'" else ""
+    if (
+        not names.is_sensitive(match["name"])
+        or is_placeholder(value.strip("\"' "))
+        or is_status(value.strip("\"' "))
+    ):
+        return match[0]
+    after = match.groupdict().get("after") or ""
+    return f"{match['before']}{quote}{mark('value')}{quote}{after}"
+
+
+_BLOCKS = (
+    _rule("pem", ("--begin ", "-- begin ", "putty-"), _PEM, mark("pem")),
+    _rule("url", ("://", ":\\/"), urls.URL, urls.bare_url),
+    _rule("query", ("?",), urls.QUERY, urls.bare_path),
+    _rule("query", ("#",), urls.FRAGMENT, rf"\g<path>{mark('query')}"),
+    _long("jwt", ("eyj",), _JWT, mark("jwt")),
+    _long("jwt", ("eyj",), _BARE_CLAIMS, mark("jwt")),
+    _long("hash", ("$", "{", ":", "*"), vendors.PASSWORD_HASH, mark("hash")),
+    _long("vendor-token", ALWAYS, vendors.VENDOR_TOKEN, mark("vendor-token")),
+)
+_MESSAGES = (
+    *(Rule("sql", triggers, apply) for triggers, apply in shapes.DATABASE_RULES),
+    Rule("input", ("input_value",), shapes.scrub_input_value),
+    Rule("option", (" -", "'-", '"-', "/p:", "@"), shapes.scrub_command_line),
+)
+_PAIRS_TRIGGERS = (
+    "=",
+    ":",
+    ">",
+    "%3",
+    "--",
+    "',",
+    '",',
+    " -",
+    "'-",
+    " set ",
+    " to ",
+    " is ",
+    " was ",
+    " equal",
+)
+_PEOPLE = (
+    _rule("userinfo", ("@",), _USERINFO, f"{mark('userinfo')}@"),
+    _rule("authorization", (" ", ":"), _SCHEME, _scheme),
     _rule(
         "email",
-        ("@", "%40"),
-        re.compile(
-            r"(?<![^\s@<>()\[\]\"',;:=/%])[^\s@<>()\[\]\"',;:=/%]++(?:@|%40)[^\s@<>()\[\]\"',;:=/%]{1,190}\.[^\W\d_]{2,24}",
+        ("@", "%40", "\uff20", "u0040", "x40", "&#64;", "at]", "at)"),
+        personal.EMAIL,
+        personal.replacing(mark("email"), personal.is_email),
+    ),
+    _rule("iban", DIGITS, personal.IBAN, personal.scrub_iban(mark("iban"))),
+    _rule("card", DIGITS, personal.CARD, personal.replacing(mark("card"), personal.is_card)),
+    _rule("ssn", DIGITS, personal.SOCIAL_SECURITY, mark("ssn")),
+    _rule("mac", (":", "-"), personal.MAC, mark("mac")),
+    _rule("ip", (".",), personal.IPV4, personal.replacing(mark("ip"), personal.is_ipv4)),
+    _rule("ip", ("ip-",), personal.IPV4_DASHED, mark("ip")),
+    _rule("ip", (":",), personal.IPV6, personal.replacing(mark("ip"), personal.is_ipv6)),
+    _rule("phone", DIGITS, personal.PHONE, personal.replacing(mark("phone"), personal.is_phone)),
+    _rule("path", ("/",), urls.SEGMENT, urls.closed_segment),
+)
+# Before escapes are undone: the `\\n` of `C:\\Users\\nadja` is none.
+_HOMES = (_rule("home", ("/", "\\", "~"), urls.HOME, urls.nobodys_home),)
+
+
+def rules_for_text(names: Names, machine: Machine, scrub: Scrub | None) -> tuple[Rule, ...]:
+    """Return the rules for texts; `scrub` is applied to what is decoded, None decodes nothing."""
+    return (
+        *_HOMES,
+        *_unwrapping(scrub),
+        *_BLOCKS,
+        *_MESSAGES,
+        Rule("value", _PAIRS_TRIGGERS, Pairs(names).scrub),
+        *_fields(names),
+        *_PEOPLE,
+        *_HOMES,
+        *(_rule(name, ALWAYS, pattern, instead) for name, pattern, instead in machine.rules()),
+        Rule(
+            "prose",
+            (
+                *WORDS,
+                "pin",
+                "code",
+                "cvv",
+                "cvc",
+                "tan",
+                "mfa",
+                "2fa",
+                "puk",
+                "mot de",
+                "contrase",
+                "senha",
+                "has",
+            ),
+            scrub_prose,
         ),
-        mark("email"),
-    ),
-    _rule(
-        "ip",
-        (".", "::"),
-        re.compile(
-            r"(?<![\d.])(?!0\.0\.0\.0)(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?![\d.]*\d)"
-            r"|(?<![\w:.])(?=[A-Fa-f:]*\d)[0-9A-Fa-f]{3,4}(?::[0-9A-Fa-f]{1,4}){0,5}::(?:[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{1,4}){0,5})?(?![\w:])"
+        *_decoding(scrub),
+        Rule("random", ALWAYS, scrub_random, needs_long_word=True),
+    )
+
+
+def rules_for_source(names: Names, machine: Machine, scrub: Scrub | None) -> tuple[Rule, ...]:
+    """Return the rules for lines of a program, where bare words are references."""
+    literals = () if scrub is None else (Rule("literal", ALWAYS, partial(_scrub_literals, scrub=scrub)),)
+    return (
+        *_HOMES,
+        *_unwrapping(scrub),
+        *_BLOCKS,
+        *literals,
+        Rule("value", _PAIRS_TRIGGERS, SourcePairs(names).scrub),
+        *_PEOPLE,
+        *(_rule(name, ALWAYS, pattern, instead) for name, pattern, instead in machine.rules()),
+        *_decoding(scrub),
+        Rule("random", ALWAYS, scrub_random, needs_long_word=True),
+    )
+
+
+def _fields(names: Names) -> tuple[Rule, ...]:
+    return (
+        _rule(
+            "value", ("value", "val", "content", "data"), shapes.HTML_FIELD, partial(_html_field, names=names)
         ),
-        mark("ip"),
-    ),
-    _rule(
-        "home",
-        ("/home/", "/Users/", "sers\\", "SERS\\"),
-        re.compile(rf"(?P<posix>(?-i:/home/|/Users/))[^\s/\\:\"'\[]{{1,64}}|{_WINDOWS_HOME}", re.IGNORECASE),
-        lambda match: f"{match['posix'] or match['windows']}{mark('user')}",
-    ),
+        _rule(
+            "value", ("value", "val", "content", "data"), shapes.FIELD_HTML, partial(_html_field, names=names)
+        ),
+        _rule("value", ("value:", "val:", "value :"), shapes.YAML_FIELD, partial(_html_field, names=names)),
+        _rule("value", ("env ", "arg ", "set ", "setx "), shapes.ENV_LINE, partial(_html_field, names=names)),
+        _rule("value", ("assword ", "assword\t", "assword\n"), shapes.NETRC, _netrc),
+        _rule("value", (":",), shapes.PGPASS, _pgpass),
+    )
+
+
+def _unwrapping(scrub: Scrub | None) -> tuple[Rule, ...]:
+    """Return the rules that go first, since other rules see a text only without its escapes."""
+    if scrub is None:
+        return ()
+    return (
+        Rule("escaped", ("\\", "&", "\x1b"), partial(encoded.scrub_escaped, scrub=scrub)),
+        Rule("escaped", ("%",), partial(encoded.scrub_percent, scrub=scrub)),
+    )
+
+
+def _scrub_literals(text: str, scrub: Scrub) -> str:
+    """Scrub comments and strings of a program as the texts that they are."""
+    return _LITERAL.sub(lambda match: scrub(match[0]), text)
+
+
+_LITERAL = re.compile(r"#[^\n]*+|\"(?:[^\"\\\n]|\\.)*\"?|'(?:[^'\\\n]|\\.)*'?")
+
+
+def _decoding(scrub: Scrub | None) -> tuple[Rule, ...]:
+    if scrub is None:
+        return ()
+    return (
+        Rule("base64", ALWAYS, partial(encoded.scrub_base64, scrub=scrub), needs_long_word=True),
+        Rule("hex", DIGITS, partial(encoded.scrub_hex, scrub=scrub), needs_long_word=True),
+    )
+
+
+RULE_NAMES = frozenset(
+    {"key"}
+    | {rule.name for rule in rules_for_text(Names(), Machine(), str)}
+    | {"home", "host", "user", "random"}
 )

@@ -19,7 +19,8 @@ from sqlalchemy.pool import NullPool, QueuePool, SingletonThreadPool, StaticPool
 from otel_posthog.errors import ConfigError, OtelPosthogError
 
 from .failures import AbsentError, failure, shown
-from .urls import DatabaseSource, is_in_memory, sqlite_file, usable_url
+from .schema import TABLE_NAME
+from .urls import DatabaseSource, database_name, is_in_memory, sqlite_file, usable_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,27 +47,33 @@ class Database:
         if not (math.isfinite(timeout_s) and timeout_s > 0):
             raise ConfigError(f"timeout_s must be a number of seconds above 0, not {timeout_s!r}.")
         self._url = usable_url(database)
-        self._file = sqlite_file(self._url)
+        self.file = sqlite_file(self._url)
+        self.name = database_name(self._url)
         self._file_identity: tuple[int, int] | None = None
         self._connector = _connector(database, self._url, timeout_s)
 
-    def run(self, doing: str, operation: Callable[[Connection], _T]) -> _T:
-        """Return the operation's result, committed; `doing` names it in the error's message."""
+    def run(self, doing: str, operation: Callable[[Connection], _T], *, table: str = TABLE_NAME) -> _T:
+        """Return the operation's result, committed; `doing` and `table` stand in the error's message."""
         try:
             self._check_file()
             return self._connector.run(operation)
         except OtelPosthogError:
             raise
         except Exception as error:  # each driver raises its own, asyncpg also bare ones
-            raise failure(error, doing, self._url) from error
+            raise failure(error, doing, self._url, table=table) from error
+
+    @property
+    def kind(self) -> str:
+        """Return `sqlite` or `postgresql`."""
+        return self._url.get_backend_name()
 
     def prepare(self) -> None:
         """Make the SQLite file and its folder if they are absent and may be made."""
-        if self._file is None or self._url.query.get("mode", "rwc") != "rwc" or self._file.exists():
+        if self.file is None or self._url.query.get("mode", "rwc") != "rwc" or self.file.exists():
             return
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            self._file.touch()
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            self.file.touch()
         except OSError as error:
             raise failure(error, "create", self._url) from error
 
@@ -80,10 +87,10 @@ class Database:
 
     def _check_file(self) -> None:
         """Refuse what SQLite would answer with a new empty file, or from a file that was replaced."""
-        if self._file is None:
+        if self.file is None:
             return
         try:
-            status = self._file.stat()
+            status = self.file.stat()
         except FileNotFoundError:
             raise AbsentError(
                 f"there is no database file yet: {shown(self._url)}. Call create() to make it, or correct "

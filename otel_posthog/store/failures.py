@@ -11,6 +11,8 @@ from sqlalchemy.exc import DBAPIError
 
 from otel_posthog.errors import StoreError
 
+from .schema import TABLE_NAME
+
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
@@ -63,15 +65,15 @@ _KNOWN = (
 )
 
 
-def failure(error: Exception, doing: str, url: URL) -> StoreError:
+def failure(error: Exception, doing: str, url: URL, *, table: str = TABLE_NAME) -> StoreError:
     """Return the error to raise in its place."""
     if isinstance(error, BadRowError):
-        return StoreError(f"cannot {doing} system_settings in {shown(url)}: {error}")
+        return StoreError(f"cannot {doing} {table} in {shown(url)}: {error}")
     code, reason = _told_by_driver(error)
     known = next((k for k in _KNOWN if code in k.codes or any(t in reason for t in k.texts)), None)
     kind = AbsentError if known is _ABSENT else StoreError
     advice = known.advice if known else _OTHERWISE
-    message = f"cannot {doing} system_settings in {shown(url)}: {_without_password(reason, url)}. {advice}"
+    message = f"cannot {doing} {table} in {shown(url)}: {_without_password(reason, url)}. {advice}"
     return kind(message)
 
 

@@ -14,39 +14,55 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sqlalchemy import inspect
-from sqlalchemy.schema import CreateTable
+from sqlalchemy.schema import CreateTable, DropTable
 
 from otel_posthog.errors import StoreError
 
-from .schema import ADDED_COLUMNS, SINGLETON_NAME, TABLE_NAME, metadata, settings_columns, system_settings
+from .heartbeat_schema import system_heartbeat
+from .schema import (
+    ADDED_COLUMNS,
+    CONSENT_TABLES,
+    SINGLETON_NAME,
+    TABLE_NAME,
+    metadata,
+    own_metadata,
+    settings_columns,
+    system_settings,
+)
 
 if TYPE_CHECKING:
     from alembic.operations import Operations
 
-__all__ = ["downgrade", "metadata", "upgrade"]
+__all__ = ["downgrade", "metadata", "own_metadata", "upgrade"]
+
+_OUR_TABLES = (*CONSENT_TABLES, system_heartbeat)
 
 
 def upgrade(op: Operations) -> None:
-    """Create `system_settings`, or add to a product's own table only the columns that it lacks.
+    """Create our tables; to a product's own `system_settings` add only the columns that it lacks.
 
-    In offline mode (``--sql``) the database cannot be asked; the script then creates the table.
+    In offline mode (``--sql``) the database cannot be asked; the script then creates them all.
     """
     present = set() if op.get_context().as_sql else _present_columns(op)
+    if present and "id" not in present:
+        raise StoreError(f"the table {TABLE_NAME} exists without a column id. Add one with a row id = 1.")
+    for table in _OUR_TABLES:
+        op.execute(CreateTable(table, if_not_exists=True))
     if not present:
         op.execute(CreateTable(system_settings))
         return
-    if "id" not in present:
-        raise StoreError(f"the table {TABLE_NAME} exists without a column id. Add one with a row id = 1.")
     for column in settings_columns():
         if column.name not in present:
             op.add_column(TABLE_NAME, column)
 
 
 def downgrade(op: Operations) -> None:
-    """Drop the table if it is ours alone, otherwise only the columns that a product does not have.
+    """Drop our tables, and of a product's own `system_settings` only the columns that we added.
 
-    The three flags of a product's own table stay, with their data.
+    The three flags of a product's own table stay, with their data. The audit trail goes.
     """
+    for table in _OUR_TABLES:
+        op.execute(DropTable(table, if_exists=True))
     if op.get_context().as_sql or _is_ours_alone(op):
         op.drop_table(TABLE_NAME)
         return

@@ -59,6 +59,14 @@ def sqlite_file(url: URL) -> Path | None:
     return Path(unquote(urlsplit(name).path) if _is_file_uri(url) else name).absolute()
 
 
+def database_name(url: URL) -> str | None:
+    """Return what tells this database from others, whatever the driver; None for one in memory."""
+    if is_in_memory(url):
+        return None
+    hosts = url.query.get("host", "")  # where psycopg and asyncpg may name them, too
+    return f"{url.get_backend_name()}://{url.host or hosts}:{url.port or ''}/{url.database}"
+
+
 def _parsed_url(database: object) -> URL:
     sync_engine = getattr(database, "sync_engine", None)  # an AsyncEngine; importing it costs the ORM
     if isinstance(sync_engine, Engine):

@@ -18,7 +18,8 @@ class Fault:
 
     With `status` or `redirect` the sink answers so and stores nothing. With `cut="before"` it closes the
     connection before it stores, with `cut="after"` it stores and then closes without an answer. With
-    `delay_s` alone it takes its time and then behaves. Every request is recorded either way.
+    `delay_s` alone it takes its time and then behaves. Every request is recorded either way. With `holding`
+    only requests whose decoded body holds that text meet it; the others meet what comes next.
     """
 
     status: int | None = None
@@ -27,6 +28,11 @@ class Fault:
     delay_s: float = 0.0
     cut: Literal["before", "after"] | None = None
     redirect: str | None = None
+    holding: str | None = None
+
+    def concerns(self, body: bytes) -> bool:
+        """Tell whether a request with that decoded body meets this fault."""
+        return self.holding is None or self.holding.encode() in body
 
     @property
     def answer_status(self) -> int | None:
@@ -54,17 +60,18 @@ class FaultScript:
         with self._lock:
             self._left = [(fault, fault.times) for fault in faults if fault.times != 0]
 
-    def next(self) -> Fault | None:
-        """Return the fault for one request and count it as met."""
+    def next(self, body: bytes = b"") -> Fault | None:
+        """Return the first fault that concerns a request with that body, and count it as met."""
         with self._lock:
-            if not self._left:
-                return None
-            fault, times = self._left[0]
-            if times == 1:
-                del self._left[0]
-            elif times is not None:
-                self._left[0] = (fault, times - 1)
-            return fault
+            for place, (fault, times) in enumerate(self._left):
+                if not fault.concerns(body):
+                    continue
+                if times == 1:
+                    del self._left[place]
+                elif times is not None:
+                    self._left[place] = (fault, times - 1)
+                return fault
+            return None
 
 
 class _Transport(Protocol):

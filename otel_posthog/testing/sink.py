@@ -94,7 +94,7 @@ class PostHogSink:
 
     async def _answer_client(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = _Exchange(scope, await _read(receive, limit_bytes(scope["path"])))
-        fault = self._faults.next() if exchange.is_ingestion else None
+        fault = self._faults.next(exchange.payload) if exchange.is_ingestion else None
         if fault is not None and fault.delay_s:
             await anyio.sleep(fault.delay_s)
         if fault is not None and fault.cut == "before":
@@ -144,6 +144,10 @@ class _Exchange:
         self._headers = Headers(scope=scope)
         self._body = body
         self._decoded: Decoded = decode(self.path, self.query, self._headers, body)
+
+    @property
+    def payload(self) -> bytes:
+        return self._decoded.payload
 
     @property
     def is_ingestion(self) -> bool:

@@ -132,6 +132,17 @@ def test_reset_shows_the_undecided_state_again(visit):
         expect(page.get_by_role("switch", name=name)).to_have_attribute("aria-checked", "false")
 
 
+def test_page_has_the_words_of_the_api(visit):
+    """Beside each switch stands what is sent and why, in the words of API and command line."""
+    page = visit().page
+    states = page.locator(".reason")
+    expect(states).to_have_text(["off: undecided", "off: undecided"])
+
+    page.get_by_role("switch", name="Error reports").click()
+
+    expect(states).to_have_text(["sending: granted", "off: declined"])
+
+
 def test_page_stays_on_this_computer_without_complaint(visit):
     """A whole visit asks no other host, breaks no policy and logs no error."""
     one = visit()

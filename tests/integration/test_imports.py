@@ -20,8 +20,9 @@ def test_import_alone_loads_almost_nothing():
 
 
 def test_track_loads_the_emit_half_only():
-    """`track` loads opentelemetry-api and neither SQLAlchemy nor the SDK."""
+    """`track` loads opentelemetry-api and the declarations, and neither SQLAlchemy nor the SDK."""
     loaded = _loaded_by("from otel_posthog import track; track('tracked')")
 
     assert "opentelemetry._logs" in loaded
     assert loaded.isdisjoint({"opentelemetry.sdk", "sqlalchemy", "starlette", "posthog"})
+    assert "otel_posthog.registry.manifest" not in loaded

@@ -9,6 +9,7 @@ from textwrap import dedent
 
 PROGRAM = """
     import json, sys, threading
+    from pathlib import Path
     from asgi import client_of, some_app
     from otel_posthog import Telemetry, track
 
@@ -25,15 +26,17 @@ PROGRAM = """
         "threads": [name for name in threads if "asyncio" not in name and "AnyIO" not in name],
         "modules": sorted({"posthog", "requests"} & set(sys.modules)),
         "delivery": telemetry.delivery(),
+        "files": sorted(path.name for path in Path(sys.argv[3]).rglob("*") if path.is_file()),
     }))
 """
 
 
-def test_off_sends_nothing_and_costs_nothing(sink, sink_url, database_url):
-    """1,000 requests, 100 of them failing, 50 tracked events: no request, no thread, no posthog (R2)."""
-    command = [sys.executable, "-c", dedent(PROGRAM), sink_url, database_url]
+def test_off_sends_nothing_and_costs_nothing(sink, sink_url, database_url, tmp_path):
+    """1,000 requests, 100 of them failing, 50 events: no request, thread, file, nor posthog (R2)."""
+    command = [sys.executable, "-c", dedent(PROGRAM), sink_url, database_url, str(tmp_path)]
 
     run = subprocess.run(command, cwd="tests", capture_output=True, text=True, timeout=120, check=True)
 
-    assert json.loads(run.stdout) == {"threads": [], "modules": [], "delivery": {}}
+    nothing = {"threads": [], "modules": [], "delivery": {}, "files": ["app.db"]}
+    assert json.loads(run.stdout) == nothing
     assert sink.requests == []

@@ -35,6 +35,9 @@ class FakeSpan:
     """An ended span as mapping sees it."""
 
     name: str = "GET /"
+    scope: str = "host"
+    kind: str = "internal"
+    status: str = "unset"
     attributes: dict = field(default_factory=dict)
     events: list = field(default_factory=list)
     is_local_root: bool = True

@@ -303,6 +303,22 @@ HOSTILE_ATOMS = [
     "(b'token', ",
     "a:b@",
     "\ud800",
+    "%",
+    "%41",
+    "\\u0041",
+    "&amp;",
+    "VALUES (",
+    "Key (a)=(",
+    "$1 = '",
+    "curl -u a:",
+    "[parameters: (",
+    "QUJD",
+    "4111 ",
+    "DE89 ",
+    "+49 ",
+    "A1b2C3d4 ",
+    "/reset/",
+    "password is ",
 ]
 
 

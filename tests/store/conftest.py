@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import psycopg
 import pytest
 from databases import KINDS, SQLITE_KINDS, some_database
 
@@ -58,3 +59,15 @@ def open_store():
 @pytest.fixture
 def store(database, open_store):
     return open_store(database.target)
+
+
+@pytest.fixture
+def a_role(postgres_url, postgres_database):
+    """Return the name of a role that may do nothing, which is its password too."""
+    name = "role_of_one_test"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{name}'")
+    yield name
+    with psycopg.connect(postgres_database, autocommit=True) as connection:
+        connection.execute(f"DROP OWNED BY {name}")
+        connection.execute(f"DROP ROLE {name}")

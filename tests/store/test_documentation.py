@@ -17,10 +17,11 @@ from postgres import postgres_binaries
 from sqlalchemy import make_url
 
 from otel_posthog.errors import StoreError
+from otel_posthog.registry import Kind
 
 DOCS = (Path(__file__).parents[2] / "docs" / "database.md").read_text()
 RESET_SQLITE, RESET_POSTGRESQL = re.findall(r"```sh\n(.*?)\n```", DOCS)
-(GRANT,) = re.findall(r"```sql\n(.*?)\n```", DOCS)
+(GRANT,) = re.findall(r"```sql\n(.*?)\n```", DOCS, re.DOTALL)
 
 
 def test_documented_resets_are_the_promised_ones():
@@ -73,23 +74,45 @@ def test_wizard_is_reset_by_psql(postgres_plain, open_store):
 
 
 def test_documented_permissions_are_enough(postgres_plain, open_store, a_role):
-    """With the table there, a role that may only SELECT and UPDATE does everything."""
-    open_store(postgres_plain.target).create()
-    postgres_plain.sql(GRANT.replace("product", a_role))
-    url = make_url(postgres_plain.target).set(username=a_role, password=a_role)
-    store = open_store(url.render_as_string(hide_password=False))
+    """With the tables there, a role with these permissions does everything."""
+    store = open_documented(postgres_plain, open_store, a_role)
 
     store.create()
     granted = store.update(enable_telemetry=True)
 
     assert store.settle() == granted
+    assert store.answer(declined=[Kind.TELEMETRY]).telemetry_declined == granted.telemetry_manifest
     assert store.update(enable_telemetry=False).instance_id is None
+    assert len(store.audit()) == 3
+
+
+@pytest.mark.parametrize("statement", ["UPDATE consent_audit SET who = NULL", "DELETE FROM consent_audit"])
+def test_documented_permissions_keep_the_audit_trail(postgres_plain, open_store, a_role, statement):
+    """With these permissions the product can add to the audit trail, and neither change nor delete."""
+    open_documented(postgres_plain, open_store, a_role).update(enable_telemetry=True)
+
+    with (
+        psycopg.connect(postgres_plain.place, user=a_role, password=a_role) as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        connection.execute(statement)
+
+
+def open_documented(database, open_store, role):
+    """Return a store of the role that has the documented permissions."""
+    open_store(database.target).create()
+    for statement in GRANT.replace("product", role).splitlines():
+        database.sql(statement)
+    url = make_url(database.target).set(username=role, password=role)
+    return open_store(
+        url.render_as_string(hide_password=False), manifests=lambda: {Kind.TELEMETRY: "a manifest"}
+    )
 
 
 def test_role_that_may_only_read_is_told_what_it_lacks(postgres_plain, open_store, a_role):
     """A missing permission is an error that points to the documentation."""
     open_store(postgres_plain.target).create()
-    postgres_plain.sql(f"GRANT SELECT ON system_settings TO {a_role}")
+    postgres_plain.sql(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {a_role}")
     url = make_url(postgres_plain.target).set(username=a_role, password=a_role)
     store = open_store(url.render_as_string(hide_password=False))
 
@@ -97,15 +120,3 @@ def test_role_that_may_only_read_is_told_what_it_lacks(postgres_plain, open_stor
         store.update(enable_telemetry=True)
 
     assert not store.read().enable_telemetry
-
-
-@pytest.fixture
-def a_role(postgres_url, postgres_database):
-    """Return the name of a role that may do nothing, which is its password too."""
-    name = "role_of_one_test"
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{name}'")
-    yield name
-    with psycopg.connect(postgres_database, autocommit=True) as connection:
-        connection.execute(f"DROP OWNED BY {name}")
-        connection.execute(f"DROP ROLE {name}")

@@ -74,6 +74,15 @@ def columns(database):
     return [name for (name,) in database.sql("SELECT name FROM pragma_table_info('system_settings')")]
 
 
+def tables(database):
+    """Return the names of our tables that are there."""
+    source = "information_schema.tables WHERE table_schema = 'public'"
+    if not database.is_postgresql:
+        source = "(SELECT name AS table_name FROM sqlite_master WHERE type = 'table')"
+    names = [name for (name,) in database.sql(f"SELECT table_name FROM {source}")]
+    return sorted(name for name in names if name.startswith(("consent_", "system_settings")))
+
+
 def make_product_table(database, more=", theme VARCHAR"):
     """Make the table that a product had before, with its row."""
     database.sql(PRODUCT_TABLE.format(more=more))
@@ -111,8 +120,9 @@ def test_downgrade_drops_our_own_table(make_project, plain_database):
 
     command.downgrade(config, "base")
 
-    assert columns(plain_database) == []
+    assert tables(plain_database) == []
     command.upgrade(config, "head")
+    assert tables(plain_database) == ["consent_audit", "consent_grant", "consent_manifest", "system_settings"]
     assert len(columns(plain_database)) == 7
 
 
@@ -120,7 +130,7 @@ def test_upgrade_adopts_a_products_table(make_project, plain_database, open_stor
     """Only the missing columns are added; the product's row is the consent from then on."""
     make_product_table(plain_database)
     plain_database.sql("UPDATE system_settings SET theme = 'dark'")
-    config = make_project(MODEL + "\ntarget_metadata = Base.metadata")
+    config = make_project(MODEL)
 
     command.upgrade(config, "head")
 
@@ -143,6 +153,7 @@ def test_downgrade_leaves_a_products_table(make_project, plain_database, open_st
     command.downgrade(config, "base")
 
     assert columns(plain_database) == before
+    assert tables(plain_database) == ["system_settings"]
     assert len(plain_database.sql("SELECT id FROM system_settings WHERE enable_error_reporting")) == 1
 
 
@@ -177,6 +188,7 @@ def test_offline_script_makes_and_drops_the_table(make_project):
 
     script = config.output_buffer.getvalue()
     assert script.count("CREATE TABLE system_settings") == script.count("DROP TABLE system_settings") == 1
+    assert script.count("CREATE TABLE IF NOT EXISTS") == script.count("DROP TABLE IF EXISTS") == 4
 
 
 def test_product_table_before_the_migration_is_an_error(plain_database, open_store):

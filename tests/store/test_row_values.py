@@ -49,6 +49,7 @@ def make_loose_table(database):
 
 def assert_refused(store, database, column, value):
     make_loose_table(database)
+    store.create()
     database.sql(f"UPDATE system_settings SET {column} = {value}")
 
     with pytest.raises(StoreError, match=f"{column} holds .* Correct it by SQL") as read:

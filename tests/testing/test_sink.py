@@ -297,6 +297,17 @@ def test_script_meets_ingestion_only(sink, url, http):
     assert http.post(f"{url}/batch/", json=BATCH, timeout=5).status_code == 503
 
 
+def test_fault_for_a_text_lets_others_pass(sink, url, http):
+    """A fault with `holding` waits for a request that holds the text, compressed or not."""
+    sink.script([Fault(status=400, holding="poison"), Fault(status=503)])
+    poisoned = {**BATCH, "batch": [{**EVENT, "event": "poison"}]}
+    bodies = (BATCH, poisoned, BATCH)
+
+    answers = [http.post(f"{url}/batch/", json=body, timeout=5).status_code for body in bodies]
+
+    assert answers == [503, 400, 200]
+
+
 def test_script_without_end_lasts_until_replaced(sink, url, http):
     """An outage lasts until an empty script ends it."""
     sink.script([Fault(status=503, times=None)])

@@ -1,0 +1,162 @@
+"""Cost of a request in process: ours beside peers, interleaved in one run.
+
+An application that answers at once is called as a server would call it. Prints the median over the
+rounds for each way of wrapping it, what that is more than the bare application, and for span rules
+what it is more than OpenTelemetryMiddleware alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from importlib.metadata import version
+from typing import Any
+
+import sentry_sdk
+from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from posthog import Posthog
+from posthog.integrations.asgi import PosthogASGIMiddleware
+from sentry_sdk.integrations.asgi import SentryAsgiMiddleware
+
+from otel_posthog import SecurityHeaders, SpanRule, Telemetry
+
+ROUNDS = 60
+REQUESTS = 1_000
+NOBODY = "http://127.0.0.1:9"
+PACKAGES = (
+    "otel-posthog",
+    "posthog",
+    "sentry-sdk",
+    "opentelemetry-instrumentation-asgi",
+    "opentelemetry-sdk",
+)
+RULES = [SpanRule(name=f"POST /api/thing{number}/{{id}}", event="thing_posted") for number in range(100)]
+START = {
+    "type": "http.response.start",
+    "status": 200,
+    "headers": [(b"content-type", b"application/json"), (b"content-length", b"2")],
+}
+BODY = {"type": "http.response.body", "body": b"{}"}
+SCOPE = {
+    "type": "http",
+    "asgi": {"version": "3.0", "spec_version": "2.4"},
+    "http_version": "1.1",
+    "method": "GET",
+    "scheme": "https",
+    "path": "/api/items",
+    "raw_path": b"/api/items",
+    "query_string": b"",
+    "root_path": "",
+    "headers": [(b"host", b"example.org"), (b"accept", b"*/*"), (b"user-agent", b"benchmark")],
+    "client": ("127.0.0.1", 50000),
+    "server": ("127.0.0.1", 8000),
+}
+
+Message = MutableMapping[str, Any]
+App = Callable[..., Awaitable[None]]
+
+
+async def bare(_scope: object, _receive: object, send: Callable[[Message], Awaitable[None]]) -> None:
+    """Answer."""
+    await send(START)
+    await send(BODY)
+
+
+async def receive() -> Message:
+    """Stand in for a server."""
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+async def send(_message: Message) -> None:
+    """Stand in for a server."""
+
+
+class Ours:
+    """Telemetries, each with a database of its own."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._made: list[Telemetry] = []
+
+    def wrap(self, *, errors: bool = False, telemetry: bool = False, **options: Any) -> App:
+        """Return the application wrapped, with these kinds granted."""
+        made = Telemetry(
+            api_key="phc_benchmark",
+            host=NOBODY,
+            database=f"sqlite:///{self._folder}/{len(self._made)}.db",
+            environ={},
+            **options,
+        )
+        made.start()
+        made.update_settings(enable_error_reporting=errors, enable_telemetry=telemetry)
+        self._made.append(made)
+        return made.wrap(bare)
+
+    def stop(self) -> None:
+        """Stop them all."""
+        for telemetry in self._made:
+            telemetry.shutdown(timeout_s=0)
+
+
+def ways(ours: Ours) -> dict[str, App]:
+    """Return the application wrapped in each way."""
+    sentry_sdk.init(dsn=f"http://key@{NOBODY.removeprefix('http://')}/1", default_integrations=False)
+    client = Posthog("phc_benchmark", host=NOBODY)
+    return {
+        "bare application": bare,
+        "otel-posthog, off": ours.wrap(),
+        "otel-posthog, errors on": ours.wrap(errors=True),
+        "otel-posthog, errors and headers on": ours.wrap(errors=True, security_headers=SecurityHeaders()),
+        "otel-posthog, telemetry on, no span rules": ours.wrap(telemetry=True),
+        "otel-posthog, telemetry off, span rules": ours.wrap(span_rules=RULES),
+        "otel-posthog, telemetry on, span rules": ours.wrap(telemetry=True, span_rules=RULES),
+        "PosthogASGIMiddleware": PosthogASGIMiddleware(bare, client=client),
+        "SentryAsgiMiddleware": SentryAsgiMiddleware(bare),
+        "OpenTelemetryMiddleware": OpenTelemetryMiddleware(
+            bare,
+            tracer_provider=TracerProvider(resource=Resource({}), shutdown_on_exit=False),
+            exclude_spans=["receive", "send"],
+        ),
+    }
+
+
+async def measure(apps: dict[str, App]) -> dict[str, list[float]]:
+    """Return microseconds a request for each round."""
+    times: dict[str, list[float]] = {name: [] for name in apps}
+    for _ in range(ROUNDS):
+        for name, app in apps.items():
+            began = time.perf_counter()
+            for _ in range(REQUESTS):
+                await app(dict(SCOPE), receive, send)
+            times[name].append((time.perf_counter() - began) / REQUESTS * 1e6)
+    return times
+
+
+def main() -> None:
+    """Print the table."""
+    with tempfile.TemporaryDirectory() as folder:
+        ours = Ours(folder)
+        times = asyncio.run(measure(ways(ours)))
+        ours.stop()
+    base = statistics.median(times["bare application"])
+    print(f"Python {platform.python_version()}, {', '.join(f'{name} {version(name)}' for name in PACKAGES)}")
+    print(f"{ROUNDS} rounds of {REQUESTS} requests\n")
+    print("| a request through | median µs | more than bare, µs |\n|---|---:|---:|")
+    for name, values in times.items():
+        median = statistics.median(values)
+        print(f"| {name} | {median:.2f} | {median - base:.2f} |")
+    pairs = zip(
+        times["otel-posthog, telemetry on, span rules"], times["OpenTelemetryMiddleware"], strict=True
+    )
+    share = statistics.median(ours / theirs for ours, theirs in pairs)
+    print(f"\nSpan rules: {share - 1:+.1%} on top of OpenTelemetryMiddleware itself (median of the rounds)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""What an event may hold: the typed declarations that emit half and export half agree on.
+
+A product declares each event as a small class. Consent is given for what these declarations
+say, so nothing that they do not name leaves once a product has declared its first event.
+
+What only the export half needs is loaded on first use, so that `track` does not pay for it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from .declarations import (
+    EVENT_NAME_MAX_BYTES,
+    EXCEPTION,
+    HEARTBEAT,
+    Buckets,
+    EventSpec,
+    Expires,
+    Kind,
+    MaxChars,
+    Property,
+    Range,
+    Sensitivity,
+    Version,
+    event,
+    kind_of,
+    spec_of,
+    values_of,
+)
+from .domains import SHORT_TEXT_MAX_CHARS, is_short_scalar
+
+if TYPE_CHECKING:
+    from .builtin import BASE_PROPERTIES, DROPPED_PREFIX, EXCEPTION_PROPERTIES, FAILED_GAUGES, TRIMMED
+    from .manifest import Admission, Manifest
+    from .registry import Registry
+
+__all__ = [
+    "BASE_PROPERTIES",
+    "DROPPED_PREFIX",
+    "EVENT_NAME_MAX_BYTES",
+    "EXCEPTION",
+    "EXCEPTION_PROPERTIES",
+    "FAILED_GAUGES",
+    "HEARTBEAT",
+    "SHORT_TEXT_MAX_CHARS",
+    "TRIMMED",
+    "Admission",
+    "Buckets",
+    "EventSpec",
+    "Expires",
+    "Kind",
+    "Manifest",
+    "MaxChars",
+    "Property",
+    "Range",
+    "Registry",
+    "Sensitivity",
+    "Version",
+    "event",
+    "is_short_scalar",
+    "kind_of",
+    "spec_of",
+    "values_of",
+]
+
+_HOMES = {
+    "BASE_PROPERTIES": "builtin",
+    "DROPPED_PREFIX": "builtin",
+    "EXCEPTION_PROPERTIES": "builtin",
+    "FAILED_GAUGES": "builtin",
+    "TRIMMED": "builtin",
+    "Admission": "manifest",
+    "Manifest": "manifest",
+    "Registry": "registry",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOMES:
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

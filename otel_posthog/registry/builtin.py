@@ -1,0 +1,167 @@
+"""What every event carries, and the events that this library makes itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from .declarations import ANY_ENDING, EXCEPTION, HEARTBEAT, EventSpec, Property, Sensitivity
+from .domains import Bucketed, Domain, Flag, Made, Number, Scalar, Words, made
+
+FAILED_GAUGES = "failed_gauges"
+TRIMMED = "otel_posthog_trimmed"
+"""Property of an event that was too large and has been shortened."""
+DROPPED_PREFIX = "telemetry_dropped_"
+USER_BUCKETS = (1, 2, 6, 11, 51)  # `1`, `2-5`, `6-10`, `11-50`, `51+`: requirement R3
+_MAX_COUNT = 10**9
+_MAX_MB = 10**9
+
+_text = made("a text", type="string")
+
+
+def _fixed(value: object) -> Made:
+    return made(f"always {value!r}", const=value)
+
+
+def _named(pairs: Mapping[str, tuple[Domain, str]]) -> dict[str, Property]:
+    return {
+        name: Property(name=name, values=values, description=description)
+        for name, (values, description) in pairs.items()
+    }
+
+
+BASE: Mapping[str, Property] = _named(
+    {
+        "source": (_fixed("backend"), "Sent by the server, not by a browser."),
+        "environment": (_text, "Name of the environment, such as production."),
+        "service_version": (_text, "Version of the product."),
+        TRIMMED: (_fixed(value=True), "It was too large and has been shortened."),
+        "$process_person_profile": (_fixed(value=False), "PostHog makes no profile of a person."),
+        "$geoip_disable": (_fixed(value=True), "PostHog looks up no place."),
+        "$ip": (_fixed("0.0.0.0"), "A constant in place of an address."),  # noqa: S104 - a value, not a bind
+        "$lib": (_fixed("otel-posthog"), "The library that sent it."),
+        "$lib_version": (_text, "And its version."),
+    }
+)
+BASE_PROPERTIES = frozenset(BASE)
+"""What each event of the backend carries (requirement R18)."""
+
+_TEXTS = ("platform", "filename", "function", "module", "context_line")
+_FRAME = {
+    "type": "object",
+    "properties": {
+        **{key: {"type": "string"} for key in _TEXTS},
+        **{key: {"type": "array", "items": {"type": "string"}} for key in ("pre_context", "post_context")},
+        "lineno": {"type": "integer"},
+        "in_app": {"type": "boolean"},
+    },
+    "additionalProperties": False,
+}
+_EXCEPTIONS = made(
+    "type and message of the exception and of its causes, and for each call of the stack file, function, "
+    "line and a few source lines around it; no local variables",
+    type="array",
+    minItems=1,
+    items={
+        "type": "object",
+        "properties": {
+            "type": {"type": "string"},
+            "module": {"type": ["string", "null"]},
+            "value": {"type": "string"},
+            "mechanism": {"type": "object"},
+            "stacktrace": {
+                "type": "object",
+                "properties": {"type": {"const": "raw"}, "frames": {"type": "array", "items": _FRAME}},
+                "additionalProperties": False,
+            },
+        },
+        "required": ["type", "value", "mechanism"],
+        "additionalProperties": False,
+    },
+)
+
+EXCEPTION_SPEC = EventSpec(
+    name=EXCEPTION,
+    description="Something in the product failed, with what led to it.",
+    why="Failures are found and mended without anybody having to write a report.",
+    since="0.1",
+    owner="otel-posthog",
+    is_open=True,
+    properties={
+        **_named(
+            {
+                "$exception_level": (_text, "How bad it is."),
+                "$request_method": (_text, "Method of the request that failed."),
+                "$trace_id": (_text, "Random number of the trace, so that reports of one failure are one."),
+                "$span_id": (_text, "Random number of the step within the trace."),
+            }
+        ),
+        "$request_path": Property(
+            name="$request_path",
+            values=_text,
+            description="Its path, without query.",
+            sensitivity=Sensitivity.MEDIUM,
+        ),
+        "$current_url": Property(
+            name="$current_url",
+            values=_text,
+            description="The same as an address; in place of the host a constant, unless `send_host` is on.",
+            sensitivity=Sensitivity.MEDIUM,
+        ),
+        "$exception_list": Property(
+            name="$exception_list",
+            values=_EXCEPTIONS,
+            is_required=True,
+            description="What failed and where; secrets are taken out.",
+            sensitivity=Sensitivity.HIGH,
+        ),
+    },
+)
+EXCEPTION_PROPERTIES = frozenset(EXCEPTION_SPEC.properties)
+"""What an `$exception` carries besides (requirement R12)."""
+
+_count, _size = Number(0, _MAX_COUNT, is_whole=True), Number(0, _MAX_MB, is_whole=False)
+_percent = Number(0, 100, is_whole=False)
+GAUGES: Mapping[str, Property] = _named(
+    {
+        "total_users_bucket": (Bucketed(USER_BUCKETS, is_whole=True), "About how many users there are."),
+        "total_pipelines": (_count, "How many pipelines there are."),
+        "total_scheduled_jobs": (_count, "How many of them run by a schedule."),
+        "db_kind": (Words(("other", "postgresql", "sqlite")), "Which kind of database is used."),
+        "uv_pre_heat_enabled": (Flag(), "Whether environments are prepared in advance."),
+        "pipelines_with_requirements": (_count, "How many pipelines need packages of their own."),
+        "log_files_count": (_count, "How many log files are kept."),
+        "log_files_size_mb": (_size, "And how large they are together, in MB."),
+        "database_size_mb": (_size, "Size of the database in MB."),
+        "free_disk_gb": (_size, "Free space on the disk in GB."),
+        "system_ram_total_mb": (_size, "Memory of the machine in MB."),
+        "system_ram_percent": (_percent, "How much of it is in use."),
+        "system_cpu_percent": (_percent, "How busy its processors are."),
+    }
+)
+"""The gauges of requirement R20 and what each may hold."""
+
+
+_COUNTS = _named(
+    {
+        FAILED_GAUGES: (_count, "How many gauges gave no value."),
+        DROPPED_PREFIX + ANY_ENDING: (_count, "How many events were dropped, by reason."),
+    }
+)
+
+
+def heartbeat_spec(gauges: Mapping[str, Property]) -> EventSpec:
+    """Return the declaration of the heartbeat with these gauges."""
+    return EventSpec(
+        name=HEARTBEAT,
+        description="Once a day: how large this installation is, and whether it is well.",
+        why="Shows how many installations are in use, and for which sizes the product has to work.",
+        since="0.1",
+        owner="otel-posthog",
+        properties={**dict(sorted(gauges.items())), **_COUNTS},
+    )
+
+
+def gauge_property(gauge: Property) -> Property:
+    """Return what the gauge may hold; one of requirement R20 holds no more than its name says."""
+    known = GAUGES.get(gauge.name)
+    return known if known is not None and isinstance(gauge.values, Scalar) else gauge

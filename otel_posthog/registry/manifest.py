@@ -1,0 +1,195 @@
+"""The registry as data: what consent is given for, one manifest for each kind.
+
+The same object decides what may leave and is what an admin agrees to; its canonical text has a hash,
+and an old one read back from the database decides as it did then.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from functools import cached_property
+from typing import Any, cast
+
+from otel_posthog.errors import RegistryError
+
+from .declarations import EXCEPTION, EventSpec, Kind, Property, Sensitivity, is_event_name
+from .domains import OTHER, REFUSED, canonical_json, from_json, is_short_scalar
+
+FORMAT = 1
+TEST_MARKER = re.compile(r"\$[a-z0-9_]{1,40}_(?:startup|backend)_test")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """What of one event may leave."""
+
+    properties: dict[str, object]
+    outside: tuple[str, ...]
+    """Names of properties that are not declared, or whose value is not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Everything that may leave under one kind of consent."""
+
+    kind: Kind
+    base: Mapping[str, Property]
+    events: Mapping[str, EventSpec] = field(default_factory=dict)
+    is_open: bool = False
+    """Whether any event name may leave, with numbers, booleans and short texts."""
+
+    def spec(self, name: str) -> EventSpec | None:
+        """Return what an event of this name may hold, or None if it may not leave."""
+        found = self.events.get(name)
+        if found is None and self.is_open and is_event_name(name):
+            return EventSpec(name=name, description="", why="", since="", is_open=True)
+        return found
+
+    def examine(
+        self, name: str, properties: Mapping[str, object], today: Callable[[], date]
+    ) -> Admission | None:
+        """Return what of the event may leave on that day, or None if the event itself may not."""
+        spec = self.spec(name)
+        if spec is None or (spec.expires is not None and today() > spec.expires):
+            return None
+        kept: dict[str, object] = {}
+        outside: list[str] = []
+        for key, value in properties.items():
+            left = self._admit(spec, key, value, today)
+            if left is not REFUSED:
+                kept[key] = left
+            if left is REFUSED or (left is not value and left == OTHER):
+                outside.append(key)
+        return Admission(properties=kept, outside=tuple(outside))
+
+    def _admit(self, spec: EventSpec, key: str, value: object, today: Callable[[], date]) -> object:
+        declared = self.base.get(key) or spec.declared(key)
+        if declared is not None:
+            return declared.admit(value, today)
+        if not spec.is_open:
+            return REFUSED
+        if key.startswith("$"):  # such names steer PostHog
+            is_marker = spec.name == EXCEPTION and isinstance(value, bool) and TEST_MARKER.fullmatch(key)
+            return value if is_marker else REFUSED
+        return value if is_short_scalar(value) else REFUSED
+
+    def has_ended(self, today: date) -> bool:
+        """Tell whether events are declared and all of them have expired."""
+        ends = [spec.expires for spec in self.events.values()]
+        return bool(ends) and not self.is_open and all(end is not None and today > end for end in ends)
+
+    def to_json(self) -> dict[str, object]:
+        """Return the manifest as data; `parse` reads its text."""
+        return {
+            "format": FORMAT,
+            "kind": self.kind.value,
+            "open": self.is_open,
+            "base": {name: _property_json(declared) for name, declared in self.base.items()},
+            "events": {name: _event_json(spec) for name, spec in self.events.items()},
+        }
+
+    @cached_property
+    def text(self) -> str:
+        """The manifest as canonical JSON."""
+        return canonical_json(self.to_json())
+
+    @cached_property
+    def hash(self) -> str:
+        """The SHA-256 of the text, in hex."""
+        return hash_of(self.text)
+
+
+def hash_of(text: str) -> str:
+    """Return the name under which consent to a manifest of this text is kept."""
+    import hashlib  # noqa: PLC0415 - not on the way of `track`
+
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def parse(text: str) -> Manifest:
+    """Return the manifest of a canonical text; what only another version knows is left out of it."""
+    try:
+        data = json.loads(text)
+        if data["format"] != FORMAT:
+            raise RegistryError(f"The manifest has format {data['format']!r}, known is {FORMAT}.")
+        return Manifest(
+            kind=Kind(data["kind"]),
+            base=_properties(data["base"]),
+            events={name: _spec(name, inner) for name, inner in data["events"].items()},
+            is_open=bool(data["open"]),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        if isinstance(error, RegistryError):
+            raise
+        raise RegistryError(f"This is no manifest of otel-posthog ({type(error).__name__}).") from None
+
+
+def today_utc() -> date:
+    """Return the day in UTC."""
+    return datetime.now(UTC).date()
+
+
+def _property_json(declared: Property) -> dict[str, object]:
+    return {
+        "values": declared.values.to_json(),
+        "optional": not declared.is_required,
+        "description": declared.description,
+        "sensitivity": declared.sensitivity.value,
+        "expires": _day_json(declared.expires),
+    }
+
+
+def _event_json(spec: EventSpec) -> dict[str, object]:
+    return {
+        "description": spec.description,
+        "why": spec.why,
+        "since": spec.since,
+        "owner": spec.owner,
+        "expires": _day_json(spec.expires),
+        "open": spec.is_open,
+        "properties": {name: _property_json(declared) for name, declared in spec.properties.items()},
+    }
+
+
+def _day_json(day: date | None) -> str | None:
+    return None if day is None else day.isoformat()
+
+
+def _properties(data: Mapping[str, Mapping[str, object]]) -> dict[str, Property]:
+    found = ((name, _property(name, inner)) for name, inner in data.items())
+    return {name: declared for name, declared in found if declared is not None}
+
+
+def _property(name: str, data: Mapping[str, object]) -> Property | None:
+    values = from_json(cast("Mapping[str, Any]", data["values"]))
+    if values is None:
+        return None
+    return Property(
+        name=name,
+        values=values,
+        is_required=not data["optional"],
+        description=str(data["description"]),
+        sensitivity=Sensitivity(str(data["sensitivity"])),
+        expires=_parsed_day(data["expires"]),
+    )
+
+
+def _spec(name: str, data: Mapping[str, object]) -> EventSpec:
+    return EventSpec(
+        name=name,
+        description=str(data["description"]),
+        why=str(data["why"]),
+        since=str(data["since"]),
+        owner=str(data["owner"]),
+        expires=_parsed_day(data["expires"]),
+        is_open=bool(data["open"]),
+        properties=_properties(cast("Mapping[str, Mapping[str, object]]", data["properties"])),
+    )
+
+
+def _parsed_day(text: object) -> date | None:
+    return None if text is None else date.fromisoformat(str(text))

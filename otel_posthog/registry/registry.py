@@ -1,0 +1,126 @@
+"""The events of one product: what may leave, and under which consent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date
+
+from otel_posthog.errors import RegistryError
+
+from .builtin import BASE, EXCEPTION_SPEC, gauge_property, heartbeat_spec
+from .changes import Change, narrowed, widenings
+from .declarations import EXCEPTION, HEARTBEAT, EventSpec, Kind, Property, kind_of, spec_of
+from .manifest import Admission, Manifest, hash_of, parse, today_utc
+
+
+class Registry:
+    """The events that a product has declared; empty while it is being tried out."""
+
+    def __init__(self, events: Iterable[type] = (), *, today: Callable[[], date] = today_utc) -> None:
+        self.today = today
+        self._specs: dict[str, EventSpec] = {}
+        self._gauges: dict[str, Property] = {}
+        self._manifests: dict[Kind, Manifest] = {}
+        self._earlier: dict[str, Manifest] = {}
+        self._narrowed: dict[tuple[str, str], Manifest] = {}
+        for cls in events:
+            spec = spec_of(cls)
+            if spec is None:
+                raise RegistryError(f"{cls!r} is not an event. Decorate it with @event(…).")
+            if spec.name in self._specs:
+                raise RegistryError(f"The event {spec.name!r} is declared twice.")
+            self._specs[spec.name] = spec
+
+    def __len__(self) -> int:
+        return len(self._specs)
+
+    def knows(self, name: str) -> bool:
+        """Tell whether the product has declared an event of this name."""
+        return name in self._specs
+
+    def names(self) -> list[str]:
+        """Return the names of the declared events."""
+        return list(self._specs)
+
+    def spec(self, name: str) -> EventSpec | None:
+        """Return the declaration of this event, or None."""
+        return self._specs.get(name)
+
+    def closed_properties(self, name: str) -> frozenset[str] | None:
+        """Return the event's properties whose values the declaration lists or bounds; None if undeclared."""
+        spec = self._specs.get(name)
+        if spec is None:
+            return None
+        return frozenset(key for key, declared in spec.properties.items() if declared.is_closed)
+
+    def declare_gauge(self, gauge: Property) -> None:
+        """Let the heartbeat carry this property; do it before the start, since consent is for all of it."""
+        self._gauges[gauge.name] = gauge_property(gauge)
+        before = self._manifests.pop(Kind.TELEMETRY, None)
+        if before is not None:  # somebody may have agreed to it already
+            self._earlier[before.hash] = before
+
+    def manifest(self, kind: Kind) -> Manifest:
+        """Return all that may leave under this kind of consent."""
+        found = self._manifests.get(kind)
+        if found is None:
+            found = self._manifests[kind] = self._errors() if kind is Kind.ERRORS else self._telemetry()
+        return found
+
+    def remember(self, name: str, read: Callable[[str], str]) -> None:
+        """Have the manifest of this hash at hand, to which somebody consented; `read` returns its text."""
+        if name in self._earlier or name in {self.manifest(kind).hash for kind in Kind}:
+            return
+        text = read(name)
+        if hash_of(text) != name:
+            raise RegistryError(f"The manifest {name} was changed after consent to it. Restore its text.")
+        self._earlier[name] = parse(text)
+
+    def allowed(self, kind: Kind, granted: str | None) -> Manifest:
+        """Return what may leave where consent was given to the manifest of that hash; None: the present one.
+
+        What has been added since stays behind, and what was there leaves as before.
+        """
+        present = self.manifest(kind)
+        if granted is None or granted == present.hash:
+            return present
+        both = (granted, present.hash)
+        found = self._narrowed.get(both)
+        if found is None:
+            earlier = self._earlier.get(granted)
+            if earlier is None:  # not remembered, so nobody can tell what it allowed
+                return Manifest(kind=kind, base={})
+            found = self._narrowed[both] = narrowed(earlier, present)
+        return found
+
+    def added(self, kind: Kind, granted: str) -> tuple[Change, ...]:
+        """Return what the present manifest lets out beyond the one of that hash."""
+        present, earlier = self.manifest(kind), self._earlier.get(granted)
+        return () if granted == present.hash or earlier is None else widenings(earlier, present)
+
+    def examine(
+        self, name: str, properties: Mapping[str, object], granted: str | None = None
+    ) -> Admission | None:
+        """Return what of an event may leave and what was left out, or None if the event itself may not.
+
+        While no event is declared, every event may leave with its numbers, booleans and short texts.
+        Afterwards unknown names, unknown properties and values outside their domain stay behind.
+        """
+        return self.allowed(kind_of(name), granted).examine(name, properties, self.today)
+
+    def admit(self, name: str, properties: Mapping[str, object]) -> dict[str, object] | None:
+        """Return only the properties that may leave, or None if the event itself may not."""
+        admission = self.examine(name, properties)
+        return None if admission is None else admission.properties
+
+    @staticmethod
+    def _errors() -> Manifest:
+        return Manifest(kind=Kind.ERRORS, base=BASE, events={EXCEPTION: EXCEPTION_SPEC})
+
+    def _telemetry(self) -> Manifest:
+        specs = dict(self._specs)
+        if self._gauges:
+            specs[HEARTBEAT] = heartbeat_spec(self._gauges)
+        return Manifest(
+            kind=Kind.TELEMETRY, base=BASE, events=dict(sorted(specs.items())), is_open=not self._specs
+        )

@@ -1,0 +1,113 @@
+"""Secrets in disguise: percent-encoded, escaped, in base64 or hexadecimal.
+
+What is decoded is scrubbed by all rules. Where they find something, the disguise goes with it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import html
+import re
+from collections.abc import Callable
+from urllib.parse import unquote
+
+from .marks import mark
+
+Scrub = Callable[[str], str]
+
+_RUN = re.compile(r"[^\s<>]++")
+_PERCENT = re.compile(r"%[0-9A-Fa-f]{2}")
+_ESCAPE = re.compile(r"\\{1,15}(?:u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|([nrt]|[0fv](?![a-z]{2}))|([\"'/]))")
+_COLOUR = re.compile(r"\x1b\[[0-9;]{0,20}m")
+_BASE64 = re.compile(r"(?<![A-Za-z0-9+/_=-])[A-Za-z0-9+/_-]{12,}+={0,2}")
+_BASE64_LINES = re.compile(r"(?:[A-Za-z0-9+/]{60,76}\r?\n){1,200}[A-Za-z0-9+/]{4,76}={0,2}")
+_HEX = re.compile(r"(?<![A-Za-z0-9])(?:0x|\\x)?((?:[0-9A-Fa-f]{2}){8,})(?![A-Za-z0-9])")
+_CREDENTIALS = re.compile(r"[\w.@+-]{1,80}:[^\s:]{4,80}")
+_MIN_DECODED_CHARS = 8
+
+
+def scrub_percent(text: str, scrub: Scrub) -> str:
+    """Return the text without secrets that are percent-encoded."""
+
+    def replace(match: re.Match[str]) -> str:
+        if _PERCENT.search(match[0]) is None:
+            return match[0]
+        decoded = unquote(match[0])
+        scrubbed = scrub(decoded)
+        return match[0] if scrubbed == decoded else scrubbed
+
+    return _RUN.sub(replace, text)
+
+
+def scrub_escaped(text: str, scrub: Scrub) -> str:
+    """Return the text without secrets that hide behind escapes of JSON, of Python or of HTML."""
+    for decode in (_without_colours, _without_escapes, html.unescape):
+        decoded = decode(text)
+        if decoded != text and (scrubbed := scrub(decoded)) != decoded:
+            text = scrubbed
+    return text
+
+
+def scrub_base64(text: str, scrub: Scrub) -> str:
+    """Return the text without blocks of base64 that hold a secret."""
+
+    def replace(match: re.Match[str]) -> str:
+        return mark("base64") if _is_telling(_from_base64(match[0]), scrub) else match[0]
+
+    return _BASE64.sub(replace, _BASE64_LINES.sub(replace, text))
+
+
+def scrub_hex(text: str, scrub: Scrub) -> str:
+    """Return the text without hexadecimal blocks that hold a secret."""
+
+    def replace(match: re.Match[str]) -> str:
+        return mark("hex") if _is_telling(_printable(bytes.fromhex(match[1])), scrub) else match[0]
+
+    return _HEX.sub(replace, text)
+
+
+def _is_telling(decoded: str | None, scrub: Scrub) -> bool:
+    if decoded is None:
+        return False
+    return _CREDENTIALS.fullmatch(decoded) is not None or scrub(decoded) != decoded
+
+
+def _from_base64(block: str) -> str | None:
+    compact = re.sub(r"\s", "", block).rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        return _printable(base64.b64decode(compact + "=" * (-len(compact) % 4)))
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _printable(raw: bytes) -> str | None:
+    """Return the bytes as text, or None where they are something else."""
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        return None
+    if len(text) < _MIN_DECODED_CHARS or not all(
+        letter.isprintable() or letter in "\r\n\t" for letter in text
+    ):
+        return None
+    return text
+
+
+def _without_colours(text: str) -> str:
+    return _COLOUR.sub("", text)
+
+
+def _without_escapes(text: str) -> str:
+    return _ESCAPE.sub(_character, text)
+
+
+def _character(match: re.Match[str]) -> str:
+    if match[4]:
+        return match[4]
+    code = match[1] or match[2]
+    if code is None:
+        return "\n"
+    number = int(code, 16)
+    is_surrogate = 0xD800 <= number <= 0xDFFF  # noqa: PLR2004 - Unicode's range
+    return "?" if is_surrogate else chr(number)

@@ -1,0 +1,72 @@
+"""What stands beside a telling name and is no secret: placeholders, and words about the value."""
+
+from __future__ import annotations
+
+import re
+
+_PLACEHOLDER = re.compile(
+    r"\?|\$\d{1,3}|%s|%\(\w{1,60}\)s|:[a-z_]{1,40}|\$?\{[A-Za-z_.!:()\[\]'\"]{0,60}\}|\$[A-Z_]{2,60}|"
+    r"\{\{ ?[A-Za-z_.]{1,60} ?\}\}"
+    r"|[*•xX.…]{2,60}|<[a-z][a-z _-]{1,40}>|-+|\(\)|\[\]|\{\}|<class '[\w.]{1,80}'>|@p\d{1,3}"
+    r"|\[(?:Filtered|REDACTED|redacted|FILTERED|hidden)\]|<?(?:redacted|hidden|masked|unset)>?"
+    r"|SecretStr\('\*{1,20}'\)|",
+    re.IGNORECASE,
+)
+_WORD = re.compile(r"[A-Za-z][A-Za-z'’-]*|\d+")
+_BETWEEN = re.compile(r"[\s.!?()\-–'\"<>=]*")
+_MAX_STATUS_CHARS = 160
+_MAX_NUMBER_CHARS = 3
+
+# Words in which programs speak about a value: a phrase made of nothing else is kept.
+_STATUS_WORDS_TEXT = """
+a an the this that these it its is are was were be been being has have had does do did can cannot can't
+could may might must should will would not no none null nil true false yes on off and or of for to from
+in at by with as if when than then only also too very more less least most field value input key name
+string str int integer number float bool boolean bytes byte dict list object type class optional any text
+char chars character characters letter letters digit digits symbol symbols uppercase lowercase upper
+lower case special word length size format pattern header parameter argument option setting variable
+environment config configuration file database server client user account login request response required
+missing empty blank invalid valid wrong incorrect correct bad unknown unset undefined unexpected expected
+expecting got given provided supplied specified received set unsupported mismatch mismatched match
+matches matching failed failure fail error denied refused rejected revoked expired expires expire expiry
+disabled enabled inactive active unavailable available found absent malformed unauthorized
+unauthenticated forbidden locked blocked closed open opened timeout timed out lost reset changed updated
+created deleted removed used unused already exists exist before after yet again later now please try
+check contact admin administrator enter provide use short long shorter longer weak strong common simple
+similar minimum maximum min max ensure contain contains verification verify signature authentication
+authorization permission permissions scope scopes issuer audience password passwords token tokens secret
+credential credentials cookie cookies session api id issued entirely numeric differ different same
+identical confirmation confirm necessary needed ignored skipped pending retry limit exceeded per second
+seconds minute minutes hour hours day days old new current previous next first last one two three both
+either another other
+"""
+_STATUS_WORDS = frozenset(_STATUS_WORDS_TEXT.split())
+_SURE_TEXT = """
+none null nil true false yes no str int bool bytes string integer float dict list object required missing
+empty blank invalid valid wrong incorrect unknown unset undefined expired revoked denied refused rejected
+disabled enabled failed forbidden unauthorized locked ok malformed mismatch absent timeout closed ignored
+pending
+"""
+_SURE = frozenset(_SURE_TEXT.split())
+
+
+def is_placeholder(value: str) -> bool:
+    """Tell whether the text only stands for a value: `?`, `$1`, `%(x)s`, `{token}`, `****`."""
+    return _PLACEHOLDER.fullmatch(value) is not None
+
+
+def is_status(value: str) -> bool:
+    """Tell whether the text is made of nothing but words about a value: `must not be empty`."""
+    if not value or len(value) > _MAX_STATUS_CHARS:
+        return False
+    words, end = [], 0
+    for match in _WORD.finditer(value):
+        if not _BETWEEN.fullmatch(value, end, match.start()):
+            return False
+        words.append(match[0].lower())
+        end = match.end()
+    if not words or not _BETWEEN.fullmatch(value, end):
+        return False
+    if len(words) == 1:
+        return words[0] in _SURE
+    return all(word in _STATUS_WORDS or (word.isdigit() and len(word) <= _MAX_NUMBER_CHARS) for word in words)

@@ -1,0 +1,233 @@
+"""Values as libraries put them into messages: database errors, validation errors, command lines.
+
+What stands in these places came from outside, whatever it is, so it goes without being judged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+
+from .looks import looks_made_up
+from .marks import mark
+from .phrases import is_placeholder, is_status
+
+_STRING = r"(?:'(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.)*\")"
+_MARK = mark("sql")
+
+PARAMETERS = re.compile(
+    r"(?P<before>\[(?:cached since|generated in|no key|dialect)[^\]\n]{0,80}\][ ]?|"
+    r"\b(?:bound )?(?:parameters|params|bind(?:ing)?s|sql_params|"
+    r"query_params)[\"']?[ ]?[:=][ ]?)(?P<open>[\[({])(?![\])}])",
+    re.IGNORECASE,
+)
+_CLOSING = {"(": ")", "[": "]", "{": "}"}
+_BRACKET_OR_STRING = re.compile(rf"[\[({{\])}}]|{_STRING}", re.DOTALL)
+
+KEY_DETAIL = re.compile(
+    r"(?P<before>\bKey \([^()\n]{1,400}\)=)\((?P<value>[^\n]{0,2000}?)\)(?= (?:already|is |conflicts|"
+    r"in )|[.\n]|\\n|[\"']|\Z)"
+)
+FAILING_ROW = re.compile(r"(?P<before>\bFailing row contains )\([^\n]*+")
+DUPLICATE = re.compile(r"(?P<before>\bDuplicate entry )(?P<value>'.*?')(?= for key|$)")
+NUMBERED = re.compile(
+    rf"(?P<before>(?:\$\d{{1,4}}|:\w{{1,40}})(?:::\w{{1,40}})?[ ]?[:=][ ]?)(?P<value>{_STRING})", re.DOTALL
+)
+INCORRECT = re.compile(
+    rf"(?P<before>\b(?:Incorrect \w{{1,20}} value:|Truncated incorrect \w{{1,20}} value:|"
+    rf"Data truncated for|invalid input value for enum \w{{1,60}}:"
+    rf"|date/time field value out of range:|value out of range:) )(?P<value>{_STRING})"
+)
+INVALID_SYNTAX = re.compile(
+    r"(?P<before>\binvalid input syntax for (?:type )?[\w ]{1,40}: )\"(?P<value>[^\"\n]{0,4000})\""
+)
+DB_USER = re.compile(r"'(?P<user>[^'\n@]{1,80})'@'(?P<host>[^'\n]{1,200})'")
+VALUES = re.compile(r"\bVALUES\s*\(|\bvalues\s*\(")
+_NEXT_ROW = re.compile(r",\s{0,20}\(")
+QUERY_ARGUMENT = re.compile(
+    r"(?P<before>\binvalid input for query argument \$?\d{1,4}: )[^\n]{1,4000}?(?= \(|\n|\Z)"
+)
+CREDENTIALS_CALL = re.compile(
+    rf"(?P<before>\b\w{{0,40}}(?:Auth|[Ll]ogin|[Cc]redentials?|authenticate|"
+    rf"AuthBase)\()(?P<value>{_STRING},\s{{0,5}}{_STRING})",
+    re.DOTALL,
+)
+_LITERAL = re.compile(rf"[NEBXnebx]?{_STRING}|(?<![\w.$:%])-?\d+(?:\.\d+)?(?![\w.])", re.DOTALL)
+IDENTIFIED = re.compile(
+    rf"(?P<before>\b(?:IDENTIFIED BY|PASSWORD|WITH PASSWORD|password)[ ]+)(?P<value>{_STRING})"
+)
+
+INPUT_VALUE = re.compile(
+    r"(?P<before>\binput_value=)(?P<value>.*?)(?=, input_type=|\]?\s*\n|\]\Z|\Z)", re.DOTALL
+)
+_NO_INPUT = frozenset(
+    {"{}", "[]", "()", "None", "True", "False", "''", '""', "Ellipsis", "PydanticUndefined"}
+)
+_MARKED = re.compile(r"[\"'(\[{]*\[scrubbed:[a-z-]+\][\"')\]}]*")
+
+
+def scrub_input_value(text: str) -> str:
+    """Take out what a validation error quotes of its input."""
+    return INPUT_VALUE.sub(_input, text)
+
+
+def _input(match: re.Match[str]) -> str:
+    value = match["value"].strip()
+    if value in _NO_INPUT or _MARKED.fullmatch(value):
+        return match[0]
+    return f"{match['before']}{mark('input')}"
+
+
+def _quoted(match: re.Match[str]) -> str:
+    value = match["value"]
+    return f"{match['before']}{value[0]}{_MARK}{value[0]}"
+
+
+def _quoted_secret(match: re.Match[str]) -> str:
+    value = match["value"][1:-1]
+    is_word = value.isidentifier() and not looks_made_up(value) and match["before"].islower()
+    return match[0] if is_word or is_placeholder(value) or is_status(value) else _quoted(match)
+
+
+def _syntax(match: re.Match[str]) -> str:
+    value = match["value"]
+    return f'{match["before"]}"{_MARK}"' if looks_made_up(value) or " " in value else match[0]
+
+
+def _without_parameters(text: str) -> str:
+    kept: list[str] = []
+    done = 0
+    for match in PARAMETERS.finditer(text):
+        if match.start() < done:
+            continue
+        start = match.start("open")
+        end = _after_brackets(text, start)
+        if not _MARKED.fullmatch(text, start, end):
+            kept += [text[done:start], text[start], _MARK, _CLOSING[text[start]]]
+            done = end
+    return "".join([*kept, text[done:]]) if kept else text
+
+
+def _without_literals(text: str) -> str:
+    """Take out texts and numbers within `VALUES (…)`."""
+    kept: list[str] = []
+    done = 0
+    for match in VALUES.finditer(text):
+        if match.start() < done:
+            continue
+        start = match.end() - 1
+        end = _after_brackets(text, start)
+        while further := _NEXT_ROW.match(text, end):
+            end = _after_brackets(text, further.end() - 1)
+        kept += [text[done:start], _LITERAL.sub(_literal, text[start:end])]
+        done = end
+    return "".join([*kept, text[done:]]) if kept else text
+
+
+def _literal(match: re.Match[str]) -> str:
+    return match[0] if _MARKED.fullmatch(match[0]) else f"'{_MARK}'"
+
+
+def _after_brackets(text: str, at: int) -> int:
+    depth = 0
+    for found in _BRACKET_OR_STRING.finditer(text, at):
+        if found[0] in "[({":
+            depth += 1
+        elif found[0] in "])}":
+            depth -= 1
+            if depth <= 0:
+                return found.end()
+    return len(text)
+
+
+DATABASE_RULES: tuple[tuple[tuple[str, ...], Callable[[str], str]], ...] = (
+    (("param", "bind", "[cached", "[generated", "[no key", "[dialect"), _without_parameters),
+    (("key (",), partial(KEY_DETAIL.sub, rf"\g<before>({_MARK})")),
+    (("failing row",), partial(FAILING_ROW.sub, rf"\g<before>({_MARK})")),
+    (("duplicate entry",), partial(DUPLICATE.sub, rf"\g<before>'{_MARK}'")),
+    (("$", ":"), partial(NUMBERED.sub, _quoted)),
+    (("query argument",), partial(QUERY_ARGUMENT.sub, rf"\g<before>{_MARK}")),
+    (
+        ("auth(", "login(", "credential", "authenticate(", "authbase("),
+        partial(CREDENTIALS_CALL.sub, rf"\g<before>'{mark('value')}'"),
+    ),
+    (("incorrect", "truncated", "invalid input value", "out of range:"), partial(INCORRECT.sub, _quoted)),
+    (("password ", "identified by"), partial(IDENTIFIED.sub, _quoted_secret)),
+    (("invalid input syntax",), partial(INVALID_SYNTAX.sub, _syntax)),
+    (("'@'",), partial(DB_USER.sub, f"'{_MARK}'@'{_MARK}'")),
+    (("values",), _without_literals),
+)
+"""Texts that hint at a database's message, and what takes the data out of it."""
+
+
+_ARG = r"(?:[\"']?,?[ \t]{1,3}[\"']?|=)"  # between an option and its value, also within a list
+_VALUE = r"(?P<value>[^\s\"',\[\]]+)"
+_PROGRAMS = (
+    r"(?:mysql\w*|mariadb\w*|mongo\w*|sshpass|docker|podman|buildah|helm|az|7za?|unzip|zip|plink|"
+    r"sqlcmd|bcp|ldap\w+|"
+    r"redis-cli|curl|wget|http|smbclient|net|svn|twine|rabbitmqctl|psql|cqlsh|influx|htpasswd|"
+    r"keytool|openssl|gpg|"
+    r"xfreerdp|ftp|lftp|sqlplus|isql|expdp|impdp|cypher-shell|kinit|vault|rclone|restic)"
+)
+COMMAND = re.compile(
+    rf"(?<![\w.-])(?:(?:[\w.-]{{1,40}}/){{1,6}})?{_PROGRAMS}(?:\.exe)?(?=[\"' ,])[^\n]{{1,2000}}"
+)
+_OPTIONS = (
+    re.compile(rf"(?P<before>[\s\"']-(?:p|P|a|w|b|pw|passin|passout|storepass|keypass){_ARG}){_VALUE}"),
+    re.compile(r"(?P<before>[\s\"']-[pP])(?P<value>(?![ort]{1,4}\b)[^\s\"',\[\]=-][^\s\"',\[\]]{2,})"),
+    re.compile(
+        rf"(?P<before>[\s\"'](?:-u|--user|-U|--proxy-user|--auth){_ARG}[^\s\"',:%]{{1,80}}[:%]){_VALUE}"
+    ),
+    re.compile(r"(?P<before>[\s\"'](?:pass|env):)(?P<value>[^\s\"',]+)"),
+    re.compile(r"(?P<before>[\s\"']/p:)(?P<value>[^\s\"',]+)"),
+    re.compile(r"(?P<before>[\s\"']\w{1,40}/)(?P<value>[^\s\"'/@,]{3,}(?=@))"),
+)
+_NO_SECRET_VALUE = re.compile(r"\d{1,5}(?::\d{1,5})*(?:/(?:tcp|udp))?|\.{0,2}/.*|-.*|\[.*")
+
+
+def scrub_command_line(text: str) -> str:
+    """Take out passwords that programs take as short options: `mysql -p…`, `curl -u user:…`."""
+    return COMMAND.sub(_command, text)
+
+
+def _command(match: re.Match[str]) -> str:
+    line = match[0]
+    for option in _OPTIONS:
+        line = option.sub(_option, line)
+    return line
+
+
+def _option(match: re.Match[str]) -> str:
+    value = match["value"]
+    if value.startswith("[scrubbed:") or _NO_SECRET_VALUE.fullmatch(value):
+        return match[0]
+    return f"{match['before']}{mark('option')}"
+
+
+NETRC = re.compile(
+    r"(?P<before>\b(?:machine|default|login)\b[^\n]{0,200}?\bpassword[ \t\n]{1,4})(?P<value>[^\s\[]+)"
+)
+PGPASS = re.compile(
+    r"(?P<before>(?<![\w.:/])[\w.*-]{1,80}:(?:\d{3,5}|"
+    r"\*):[\w*.-]{1,60}:[\w*.-]{1,60}:)(?P<value>[^\s:\"'\[]{3,})"
+)
+ENV_LINE = re.compile(
+    r"(?P<before>\b(?:ENV|ARG|setx?)[ ]+(?P<name>\w{2,80})[ ]+)(?P<value>(?![=\[])[^\s\"']+|"
+    r"\"[^\"\n]+\"|'[^'\n]+')"
+)
+YAML_FIELD = re.compile(
+    r"(?P<before>\b(?:name|key)[ ]?:[ ]?[\"']?(?P<name>[\w.-]{1,80})[\"']?\s{1,20}(?:value|"
+    r"val)[ ]?:[ ]?)(?P<value>[^\n]+)"
+)
+HTML_FIELD = re.compile(
+    r"(?P<before>(?:\"?'?\b(?:name|key|field|header|"
+    r"id)\"?'?[ ]?[=:][ ]?)[\"'](?P<name>[^\"'\n]{1,80})[\"'][^<>{}\n]{0,80}?"
+    r"\b(?:value|val|content|data)\"?'?[ ]?[=:][ ]?)(?P<value>\"[^\"\n]*\"|'[^'\n]*')"
+)
+FIELD_HTML = re.compile(
+    r"(?P<before>\b(?:value|val|content|data)\"?'?[ ]?[=:][ ]?)(?P<value>\"[^\"\n]{0,1000}\"|"
+    r"'[^'\n]{0,1000}')"
+    r"(?P<after>[^<>{}\n]{0,80}?\b(?:name|key|field|header|"
+    r"id)\"?'?[ ]?[=:][ ]?[\"'](?P<name>[^\"'\n]{1,80})[\"'])"
+)

@@ -1,0 +1,370 @@
+"""Batches in one SQLite file that the processes of an installation share.
+
+Only what could not be sent comes here, scrubbed. The file outlives its processes and any moment at
+which one of them is killed. Everything here may block and may raise `sqlite3.Error` or `OSError`;
+`durable_spool.py` decides what becomes of that.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .counts import Counts
+from .events import Stamp
+from .notices import Notices
+from .spool import Batch, Withdrawal
+from .spool_codec import packed, unpacked
+from .spool_schema import PAGE_BYTES, ForeignFileError, connected, is_damage, prepare, used_bytes
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+FILE_NAME = "spool.db"
+CLAIM_NAME = "drain.lock"
+ASIDE_SUFFIX = ".set-aside"
+MAX_SHOWN_BATCHES = 1_000
+"""For somebody who looks at what waits."""
+_COMPANIONS = ("", "-wal", "-shm")  # what SQLite keeps beside a file in WAL mode
+_FORK_TIMEOUT_S = 1.0
+_OVERHEAD_BYTES = 10 * PAGE_BYTES  # header, tables, index, and the pages on which a row begins and ends
+_OVERHEAD_RATIO = 1.01  # of the pages that a long row goes on
+
+_PUT = (
+    "INSERT INTO batches (kind, generation, instance_id, accepted_ns, put_at_s, events, body) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+_FIRST = (
+    "SELECT id, kind, generation, instance_id, put_at_s, events, body FROM batches "
+    "WHERE id > ? ORDER BY id LIMIT 1"
+)
+_ALL = (
+    "SELECT id, kind, generation, instance_id, put_at_s, events, body FROM batches "
+    "WHERE id > ? ORDER BY id LIMIT ?"
+)
+_OLDEST = "SELECT id, events FROM batches ORDER BY id LIMIT 1"
+_DELETE = "DELETE FROM batches WHERE id = ?"
+_WITHDRAWN = (
+    "kind = :kind AND (generation < :generation OR (generation IS NULL AND accepted_ns < :before_ns))"
+)
+_COUNT_WITHDRAWN = f"SELECT coalesce(sum(events), 0) FROM batches WHERE {_WITHDRAWN}"  # noqa: S608 - constants
+_DELETE_WITHDRAWN = f"DELETE FROM batches WHERE {_WITHDRAWN}"  # noqa: S608 - constants
+_COUNT_EXPIRED = "SELECT coalesce(sum(events), 0) FROM batches WHERE put_at_s < ?"
+
+
+class _ReplacedError(sqlite3.OperationalError):
+    """Another process has renamed or deleted the file since it was opened."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StoredBatch(Batch):
+    """A batch that lies in the file."""
+
+    row_id: int
+
+
+class SpoolFile:
+    """A queue of batches in `folder`; nothing is created there before the first `put`.
+
+    Its one connection is used under one lock, and is closed while the process forks.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        max_bytes: int,
+        max_age_s: float,
+        counts: Counts,
+        notices: Notices,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._folder = folder
+        self._path = folder / FILE_NAME
+        self._max_bytes = max_bytes
+        self._max_age_s = max_age_s
+        self._counts = counts
+        self._notices = notices
+        self._clock = clock
+        self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+        self._claimed: sqlite3.Connection | None = None
+        self._done_up_to = 0
+        self._lock = threading.RLock()
+
+    def put(self, batch: Batch) -> int:
+        """Keep the batch and return how many events had to go to make room, its own included."""
+        body = packed(batch)
+        if len(body) * _OVERHEAD_RATIO + _OVERHEAD_BYTES > self._max_bytes:
+            return len(batch.events)
+        row = (
+            batch.kind.value,
+            batch.stamp.generation,
+            batch.stamp.instance_id,
+            batch.oldest_ns,
+            self._clock(),
+            len(batch.events),
+            body,
+        )
+        with self._lock:
+            return self._mended(lambda: self._put(row))
+
+    def first(self) -> StoredBatch | None:
+        """Return the oldest batch, or None; what has passed its age or cannot be read goes first."""
+        with self._lock:
+            if not self._path.exists():
+                return None
+            return self._mended(self._first)
+
+    def waiting(self) -> list[StoredBatch]:
+        """Return what waits, oldest first, at most `MAX_SHOWN_BATCHES`; nothing changes."""
+        with self._lock:
+            return self._mended(self._waiting) if self._path.exists() else []
+
+    def remove(self, batch: Batch) -> None:
+        """Forget the batch; it is not returned again in this process even where that fails."""
+        if not isinstance(batch, StoredBatch):
+            return
+        with self._lock:
+            self._done_up_to = max(self._done_up_to, batch.row_id)
+            with self._writing() as connection:
+                connection.execute(_DELETE, (batch.row_id,))
+
+    def purge(self, withdrawal: Withdrawal) -> int:
+        """Delete what was withdrawn, so that its bytes are gone from the file, too."""
+        limits: dict[str, object] = {
+            "kind": withdrawal.kind.value,
+            "before_ns": withdrawal.before_ns,
+            "generation": withdrawal.generation,
+        }
+        with self._lock:
+            if not self._path.exists():
+                return 0
+            return self._mended(lambda: self._purge(limits))
+
+    def delete(self) -> None:
+        """Delete the file, and what was set aside: once everything is withdrawn nothing may stay."""
+        with self._lock:
+            self.close()
+            for path in (self._path, _aside(self._path)):
+                _delete(path)
+
+    @contextmanager
+    def claim(self) -> Iterator[bool]:
+        """Hold the right to drain; tell whether this process has it.
+
+        The right is SQLite's exclusive lock on a second, empty file: the operating system takes it
+        back from a process that was killed, at once, and there is no clock in it.
+        """
+        claimed = self._take_claim()
+        try:
+            yield claimed is not None
+        finally:
+            with self._lock:
+                if claimed is not None and self._claimed is claimed:
+                    self._claimed = None
+                    claimed.close()
+
+    def close(self) -> None:
+        """Close the file; the next use opens it again."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
+
+    def before_fork(self) -> None:
+        """Close the file: a connection must not be carried into a child."""
+        if self._lock.acquire(timeout=_FORK_TIMEOUT_S):
+            with suppress(sqlite3.Error):
+                self.close()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        with suppress(RuntimeError):  # not acquired in time
+            self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """Start afresh; closing the parent's claim here only forgets it, the lock stays the parent's."""
+        self._lock = threading.RLock()
+        self._connection = None
+        claimed, self._claimed = self._claimed, None
+        if claimed is not None:
+            claimed.close()
+
+    def _put(self, row: tuple[object, ...]) -> int:
+        self._create()
+        with self._writing() as connection:
+            connection.execute(_PUT, row)
+            lost = 0
+            while used_bytes(connection) > self._max_bytes:
+                oldest = connection.execute(_OLDEST).fetchone()
+                if oldest is None:
+                    break
+                connection.execute(_DELETE, (oldest[0],))
+                lost += oldest[1]
+            return lost
+
+    def _first(self) -> StoredBatch | None:
+        while (row := self._open().execute(_FIRST, (self._done_up_to,)).fetchone()) is not None:
+            row_id, _, _, _, put_at_s, events, _ = row
+            if put_at_s < self._clock() - self._max_age_s:
+                self._expire()
+                continue
+            try:
+                return _stored(row)
+            except ValueError:
+                self._drop_unreadable(row_id, events)
+        return None
+
+    def _waiting(self) -> list[StoredBatch]:
+        found = []
+        for row in self._open().execute(_ALL, (self._done_up_to, MAX_SHOWN_BATCHES)):
+            with suppress(ValueError):
+                found.append(_stored(row))
+        return found
+
+    def _expire(self) -> None:
+        limit_s = self._clock() - self._max_age_s
+        with self._writing() as connection:
+            (events,) = connection.execute(_COUNT_EXPIRED, (limit_s,)).fetchone()
+            connection.execute("DELETE FROM batches WHERE put_at_s < ?", (limit_s,))
+        self._counts.add("expired", events)
+
+    def _drop_unreadable(self, row_id: int, events: int) -> None:
+        with self._writing() as connection:
+            connection.execute(_DELETE, (row_id,))
+        self._counts.add("unreadable", events)
+
+    def _purge(self, limits: dict[str, object]) -> int:
+        connection = self._open()
+        if not connection.execute(_COUNT_WITHDRAWN, limits).fetchone()[0]:
+            return 0  # without a write: this is asked at each look
+        with self._writing() as connection:
+            (events,) = connection.execute(_COUNT_WITHDRAWN, limits).fetchone()
+            connection.execute(_DELETE_WITHDRAWN, limits)
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return int(events)
+
+    def _take_claim(self) -> sqlite3.Connection | None:
+        with self._lock:
+            if not self._path.exists():
+                return None
+            try:
+                self._claimed = _exclusive(self._folder / CLAIM_NAME)
+            except (OSError, sqlite3.Error):  # another one's, or a place where nothing could be removed
+                return None
+            return self._claimed
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """Give a connection within one transaction, on the file that stands at the path at that moment."""
+        connection = self._open()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._refuse_replaced_file()
+            yield connection
+        except BaseException:
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+    def _refuse_replaced_file(self) -> None:
+        if _identity_of(self._path) != self._identity:
+            raise _ReplacedError("another process has replaced the spool")
+
+    def _create(self) -> None:
+        if self._path.exists():
+            return
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+    def _open(self) -> sqlite3.Connection:
+        """Return the connection, opened anew where the file has been replaced."""
+        identity = _identity_of(self._path)
+        if self._connection is not None and identity == self._identity:
+            return self._connection
+        self.close()
+        self._identity, self._done_up_to = identity, 0
+        connection = connected(self._path)
+        try:
+            prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+        return connection
+
+    def _mended(self, act: Callable[[], _T]) -> _T:
+        """Return what the act returns, on a new file where the old one turns out to be none of ours."""
+        try:
+            return act()
+        except _ReplacedError:
+            return act()
+        except ForeignFileError:
+            pass
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+        self._set_aside()
+        self._create()
+        return act()
+
+    def _set_aside(self) -> None:
+        """Rename the file, unless another process has done so; one is kept, the last."""
+        broken = self._identity
+        self.close()
+        if _identity_of(self._path) != broken:
+            return
+        for companion in _COMPANIONS:
+            with suppress(FileNotFoundError):
+                os.replace(f"{self._path}{companion}", f"{_aside(self._path)}{companion}")  # noqa: PTH105 - suffixes
+        self._notices.warn(
+            _log, "The spool %s is damaged or foreign; it was set aside and a new one begun", self._path
+        )
+
+
+def _exclusive(path: Path) -> sqlite3.Connection:
+    path.touch(mode=0o600)
+    connection = connected(path, timeout_s=0)
+    try:
+        connection.execute("PRAGMA journal_mode = MEMORY")  # nothing is written, so no file beside it
+        connection.execute("BEGIN EXCLUSIVE")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _identity_of(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(path.name + ASIDE_SUFFIX)
+
+
+def _delete(path: Path) -> None:
+    for companion in _COMPANIONS:
+        Path(f"{path}{companion}").unlink(missing_ok=True)
+
+
+def _stored(row: tuple[Any, ...]) -> StoredBatch:
+    row_id, kind, generation, instance_id, _, _, body = row
+    batch = unpacked(body, kind=kind, stamp=Stamp(generation=generation, instance_id=instance_id))
+    return StoredBatch(
+        kind=batch.kind, events=batch.events, size_bytes=batch.size_bytes, stamp=batch.stamp, row_id=row_id
+    )

@@ -1,0 +1,101 @@
+"""A span for each request, where a span rule wants one and nobody else makes it.
+
+OpenTelemetry's own middleware stands around ours only while telemetry is not denied: it costs far more
+than all else here. The host's tracer provider gets the spans if it has one, else one that nobody
+but us sees.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from importlib.metadata import version
+
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.trace import INVALID_SPAN, Tracer, get_current_span
+
+from . import attributes
+from .mapping import LIBRARY
+from .middleware.asgi import ASGIApp, Scope
+from .notices import Notices
+
+_log = logging.getLogger(__name__)
+_INSTRUMENTED_MARK = (
+    "_is_instrumented_by_opentelemetry"  # set by the instrumentations of FastAPI and Starlette
+)
+_MAX_LAYERS = 100
+
+
+class RequestTracing:
+    """Decide for each request whether it goes through OpenTelemetry's middleware."""
+
+    def __init__(
+        self, app: ASGIApp, *, is_wanted: Callable[[], bool], tracer: Callable[[], Tracer], notices: Notices
+    ) -> None:
+        self._app = app
+        self._is_wanted = is_wanted
+        self._tracer = tracer
+        self._notices = notices
+        self._traced: ASGIApp | None = None
+        self._is_traced_by_others: bool | None = None
+
+    def prepare(self) -> None:
+        """Load and build the middleware, once; off the event loop, since loading takes time."""
+        if self._traced is not None:
+            return
+        try:
+            from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware  # noqa: PLC0415 - an extra
+        except ImportError:
+            self._notices.warn(
+                _log,
+                "Requests make no spans for the span rules. Install: pip install 'otel-posthog[spans]', "
+                "or instrument the application yourself.",
+            )
+            return
+        self._traced = OpenTelemetryMiddleware(
+            self._app,
+            tracer=self._tracer(),
+            meter_provider=NoOpMeterProvider(),  # its metrics would turn up unasked in the host's
+            exclude_spans=["receive", "send"],
+        )
+
+    def app_for(self, scope: Scope) -> ASGIApp | None:
+        """Return the application to call for a span of this request, None where none is wanted."""
+        if self._traced is None or not self._is_wanted():
+            return None
+        if get_current_span() is not INVALID_SPAN:  # someone traces already, or has decided not to
+            return None
+        if self._is_traced_by_others is None:
+            self._is_traced_by_others = _is_instrumented(self._app, scope)
+        return None if self._is_traced_by_others else self._traced
+
+
+def own_provider() -> TracerProvider:
+    """Return a provider that only we know of.
+
+    Each span is recorded whatever a client's `traceparent` says, and the resource is built by hand:
+    `Resource.create` copies OTEL_RESOURCE_ATTRIBUTES and can add user name and command line.
+    """
+    return TracerProvider(
+        sampler=ALWAYS_ON, resource=Resource({"service.name": LIBRARY}), shutdown_on_exit=False
+    )
+
+
+def tracer_of(provider: TracerProvider) -> Tracer:
+    """Return the tracer whose spans the mapping knows as ours."""
+    return provider.get_tracer(attributes.SCOPE, version(LIBRARY))
+
+
+def _is_instrumented(app: ASGIApp, scope: Scope) -> bool:
+    """Tell whether the application makes spans of its requests itself, further inside."""
+    layer: object = app
+    for _ in range(_MAX_LAYERS):
+        if getattr(layer, _INSTRUMENTED_MARK, False) or type(layer).__name__ == "OpenTelemetryMiddleware":
+            return True
+        layer = getattr(layer, "app", None)
+        if layer is None:
+            break
+    return bool(getattr(scope.get("app"), _INSTRUMENTED_MARK, False))

@@ -1,0 +1,89 @@
+"""The ways in which an application is wrapped, one at a time: the process has one emitter."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+from waiting import wait_until
+
+from otel_posthog import SecurityHeaders, Telemetry
+from otel_posthog.testing import PostHogSink, serve
+
+from .harness import Noop
+
+FLUSH_S = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wrapping:
+    """One way to wrap, and what the local PostHog has received because of it."""
+
+    name: str
+    wrap: Callable[..., object]
+    telemetry: Telemetry | None = None
+    sink: PostHogSink | None = None
+    adds_headers: bool = False
+
+    @property
+    def is_reporting(self) -> bool:
+        """Whether errors are reported."""
+        return self.name not in {"noop", "off"}
+
+    def begin(self) -> None:
+        """Start the telemetry, which a lifespan played before may have stopped."""
+        if self.telemetry is not None:
+            _wait_for_shutdowns()
+            self.telemetry.start()
+            self.telemetry.flush(FLUSH_S)
+            self.sink.clear()
+
+    def reports(self, *, at_least: int) -> int:
+        """Return how many error reports arrived since `begin`, once there are so many."""
+        if self.telemetry is None:
+            return 0
+        _wait_for_shutdowns()
+        self.telemetry.start()
+        self.telemetry.flush(FLUSH_S)
+        wait_until(lambda: self._arrived() >= at_least)
+        return self._arrived()
+
+    def _arrived(self) -> int:
+        return len([event for event in self.sink.events if event.name == "$exception"])
+
+
+def _wait_for_shutdowns() -> None:
+    """Return when no shutdown is under way any more that a cancelled lifespan has left behind."""
+    wait_until(lambda: all(thread.name != "otel-posthog-call" for thread in threading.enumerate()))
+
+
+@pytest.fixture(scope="module", params=["noop", "off", "errors", "twice", "headers"])
+def wrapping(request, tmp_path_factory):
+    """Return each way to wrap in turn: not at all, consent off, errors on, twice, with headers."""
+    if request.param == "noop":
+        yield Wrapping(name="noop", wrap=Noop)
+        return
+    sink = PostHogSink()
+    with serve(sink) as url:
+        telemetry = Telemetry(
+            api_key="phc_test_key_of_no_project",
+            host=url,
+            database=f"sqlite:///{tmp_path_factory.mktemp('conformance')}/app.db",
+            batch_delay_s=0.02,
+            environ={},
+            security_headers=SecurityHeaders() if request.param == "headers" else None,
+        )
+        is_on = request.param != "off"
+        telemetry.update_settings(enable_error_reporting=is_on, enable_telemetry=is_on)
+        once = telemetry.wrap
+        wrap = (lambda app: once(once(app))) if request.param == "twice" else once
+        yield Wrapping(
+            name=request.param,
+            wrap=wrap,
+            telemetry=telemetry,
+            sink=sink,
+            adds_headers=request.param == "headers",
+        )
+        telemetry.shutdown(timeout_s=5)

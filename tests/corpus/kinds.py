@@ -1,0 +1,300 @@
+"""Kinds of secrets: each function returns a text as it may turn up, and what of it must not leave."""
+
+from __future__ import annotations
+
+import base64
+import json
+import string
+from urllib.parse import quote
+
+from corpus.making import ALNUM, BASE64URL, HEX, LOWER, Maker
+
+UPPER = string.ascii_uppercase + string.digits
+
+# Built from parts here, so that no scanner of a hosting site takes this file for a leak.
+TOKENS = {
+    "github": lambda m: "gh" + m.one("pousr") + "_" + m.of(ALNUM, 36),
+    "github-fine": lambda m: "github" + "_pat_" + m.of(ALNUM, 22) + "_" + m.of(ALNUM, 59),
+    "gitlab": lambda m: "gl" + "pat-" + m.of(BASE64URL, 20),
+    "slack": lambda m: (
+        "xo" + "xb-" + m.of(string.digits, 12) + "-" + m.of(string.digits, 12) + "-" + m.of(ALNUM, 24)
+    ),
+    "slack-hook": lambda m: (
+        "https://hooks.slack.com/services/T" + m.of(UPPER, 8) + "/B" + m.of(UPPER, 8) + "/" + m.of(ALNUM, 24)
+    ),
+    "stripe": lambda m: m.one(["sk", "rk"]) + "_" + m.one(["live", "test"]) + "_" + m.of(ALNUM, 24),
+    "aws-id": lambda m: m.one(["AK", "AS"]) + "IA" + m.of(UPPER, 16),
+    "google-api": lambda m: "AI" + "za" + m.of(BASE64URL, 35),
+    "google-oauth": lambda m: "ya" + "29." + m.of(BASE64URL, 60),
+    "google-client": lambda m: "GOC" + "SPX-" + m.of(BASE64URL, 28),
+    "openai": lambda m: "sk" + "-proj-" + m.of(BASE64URL, 48),
+    "anthropic": lambda m: "sk" + "-ant-api03-" + m.of(BASE64URL, 60),
+    "huggingface": lambda m: "h" + "f_" + m.of(ALNUM, 34),
+    "npm": lambda m: "np" + "m_" + m.of(ALNUM, 36),
+    "pypi": lambda m: "py" + "pi-AgEI" + m.of(BASE64URL, 60),
+    "sendgrid": lambda m: "S" + "G." + m.of(BASE64URL, 22) + "." + m.of(BASE64URL, 43),
+    "digitalocean": lambda m: "do" + "p_v1_" + m.of(HEX, 64),
+    "shopify": lambda m: "shp" + "at_" + m.of(HEX, 32),
+    "twilio": lambda m: "S" + "K" + m.of(HEX, 32),
+    "telegram": lambda m: m.of("123456789", 9) + ":A" + "A" + m.of(BASE64URL, 33),
+    "discord": lambda m: "M" + m.of(ALNUM, 23) + "." + m.of(ALNUM, 6) + "." + m.of(BASE64URL, 27),
+    "mailgun": lambda m: "ke" + "y-" + m.of(HEX, 32),
+    "mailchimp": lambda m: m.of(HEX, 32) + "-us" + str(m.number(1, 20)),
+    "azure-client": lambda m: m.of(ALNUM, 3) + "8" + "Q~" + m.of(ALNUM, 34),
+    "vault": lambda m: "hv" + "s." + m.of(ALNUM, 24),
+    "databricks": lambda m: "da" + "pi" + m.of(HEX, 32),
+    "grafana": lambda m: "gl" + "sa_" + m.of(ALNUM, 32) + "_" + m.of(HEX, 8),
+    "newrelic": lambda m: "NR" + "AK-" + m.of(UPPER, 27),
+    "sentry": lambda m: "sn" + "trys_" + m.of(ALNUM, 60),
+    "posthog": lambda m: "ph" + m.one("xs") + "_" + m.of(ALNUM, 43),
+    "linear": lambda m: "li" + "n_api_" + m.of(ALNUM, 40),
+    "docker": lambda m: "dc" + "kr_pat_" + m.of(BASE64URL, 27),
+    "doppler": lambda m: "d" + "p.pt." + m.of(ALNUM, 43),
+    "terraform": lambda m: m.of(ALNUM, 14) + ".atl" + "asv1." + m.of(ALNUM, 60),
+    "square": lambda m: "sq" + "0atp-" + m.of(BASE64URL, 22),
+    "fernet": lambda m: "gAA" + "AAA" + m.of(BASE64URL, 80),
+    "jwt": lambda m: "" + _jwt(m),
+    "bcrypt": lambda m: "$2" + "b$12$" + m.of(ALNUM, 53),
+    "argon2": lambda m: "$arg" + "on2id$v=19$m=65536,t=3,p=4$" + m.of(ALNUM, 22) + "$" + m.of(ALNUM, 43),
+    "django-hash": lambda m: "pbk" + "df2_sha256$600000$" + m.of(ALNUM, 22) + "$" + m.of(ALNUM, 43) + "=",
+    "aws-session": lambda m: "IQo" + "Jb3JpZ2luX2Vj" + m.of(ALNUM, 120),
+    "random": lambda m: m.of(BASE64URL, 43),
+}
+TOKEN_FRAMES = [
+    "{}",
+    "refused {} today",
+    "key {} is gone",
+    "'{}'",
+    "({})",
+    "got {}.",
+    "x={}",
+    "a\n{}\nb",
+    "url https://h.example/a/{}/b",
+]
+
+PERSONAL = {
+    "email": lambda m: f"{m.name()}@{m.of(string.ascii_lowercase, 6)}.example",
+    "email-unicode": lambda m: (
+        f"jürgen.{m.of(string.ascii_lowercase, 6)}@müller-{m.of(string.ascii_lowercase, 4)}.de"
+    ),
+    "email-quoted": lambda m: (
+        f'"{m.of(string.ascii_lowercase, 5)} {m.of(string.ascii_lowercase, 6)}"@mail.example'
+    ),
+    "ipv4": lambda m: ".".join(str(m.number(11, 99)) for _ in range(4)),
+    "ipv6": lambda m: "2001:db8:" + ":".join(m.of(HEX, 4) for _ in range(6)),
+    "ipv6-short": lambda m: f"2001:db8:{m.of(HEX, 4)}::{m.of(HEX, 4)}",
+    "mac": lambda m: ":".join(m.of(HEX, 2) for _ in range(6)),
+    "card": lambda m: m.card(),
+    "iban": lambda m: m.iban(),
+    "phone": lambda m: f"+49 {m.number(150, 179)} {m.number(1000000, 9999999)}",
+    "phone-us": lambda m: f"({m.number(201, 899)}) {m.number(201, 899)}-{m.number(1000, 9999)}",
+    "ssn": lambda m: f"{m.number(100, 600)}-{m.number(10, 99)}-{m.number(1000, 9999)}",
+}
+PERSONAL_FRAMES = [
+    "{}",
+    "no answer from {} yet",
+    "'{}' is unknown",
+    "<{}>",
+    "failed for {}.",
+    "[{}]",
+    "value: {}",
+]
+
+NAMES = [
+    "password",
+    "DB_PASSWORD",
+    "apiKey",
+    "x-api-key",
+    "client_secret",
+    "accessToken",
+    "auth.token",
+    "session id",
+    "PASSPHRASE",
+    "private_key",
+    "pwd",
+    "csrf_token",
+    "otp",
+    "credentials",
+    "Set-Cookie",
+    "пароль",
+    "contraseña",
+]
+PAIRS = {
+    "pair-equals": "{name}={value}",
+    "pair-spaces": "{name} = {value}",
+    "pair-colon": "{name}: {value}",
+    "pair-quoted": "{name}='{value}'",
+    "pair-json": '{{"id": 7, "{name}": "{value}", "b": 1}}',
+    "pair-escaped-json": '"{{\\"{name}\\": \\"{value}\\"}}"',
+    "pair-repr": "{{'a': 1, '{name}': '{value}'}}",
+    "pair-bytes": "{{b'{name}': b'{value}'}}",
+    "pair-list": "[('{name}', '{value}'), ('b', 'c')]",
+    "pair-yaml": "db:\n  {name}: {value}\n  port: 5432",
+    "pair-yaml-block": "{name}: |\n  {value}\nnext: 1",
+    "pair-toml": '[db]\n{name} = "{value}"\nport = 1',
+    "pair-cli": "run --{name} {value} --verbose",
+    "pair-cli-equals": "run --{name}={value} --verbose",
+    "pair-argv": "Command '['run', '--{name}', '{value}']' returned non-zero exit status 1.",
+    "pair-xml": "<cfg><{name}>{value}</{name}></cfg>",
+    "pair-form": "a=1&{name}={value}&b=2",
+    "pair-html": '<input name="{name}" value="{value}">',
+    "pair-env": "environ({{'PATH': '/bin', '{name}': '{value}'}})",
+    "pair-dataclass": "Config(host='h', {name}='{value}', port=1)",
+}
+_CLOSED = {"pair-dataclass", "pair-cli", "pair-cli-equals", "pair-argv", "pair-xml", "pair-env"}
+
+SENTENCES = {
+    "prose": [
+        "my password is {}",
+        "the token {} has expired",
+        "Invalid API key: {}",
+        "password '{}' is wrong",
+        "secret {} was revoked",
+        "Das Passwort lautet {}",
+        "login with password {} failed",
+    ],
+    "bearer": [
+        "Authorization: Bearer {}",
+        "curl -H 'Authorization: Bearer {}' https://h.example",
+        "bad header Bearer {}",
+        "{{'authorization': 'Bearer {}'}}",
+    ],
+    "cookie": [
+        "Cookie: theme=dark; sessionid={}",
+        "Set-Cookie: sid={}; Path=/; HttpOnly",
+        "cookies={{'sessionid': '{}'}}",
+    ],
+    "connection": [
+        "postgresql://app:{}@db.example:5432/app",
+        "redis://:{}@cache.example/0",
+        "amqp://u:{}@mq.example//",
+        "Server=db;Uid=app;Pwd={};Database=x",
+        "host=db user=app password={} dbname=x",
+        "jdbc:mysql://db/x?user=a&password={}",
+        "mongodb+srv://u:{}@c.example/x",
+    ],
+    "query": [
+        "GET /p?x={} HTTP/1.1",
+        "https://h.example/p?a=1&q={}",
+        "Max retries exceeded with url: /v1/x?k={} (Caused by NewConnectionError)",
+        "401, message='Unauthorized', url=URL('https://h.example/x?k={}')",
+        "https://h.example/cb#id={}",
+    ],
+    "userinfo": [
+        "https://{}@git.example/r.git",
+        "https://u:{}@h.example/x",
+        "remote: https://oauth2:{}@git.example/r.git not found",
+    ],
+    "path": ["/reset-password/{}", "https://h.example/invite/{}/accept", "GET /verify/{} HTTP/1.1"],
+    "sqlalchemy": [
+        "(sqlite3.IntegrityError) UNIQUE constraint failed: t.a\n[SQL: INSERT INTO t]\n[parameters: ('{}',)]",
+        "[SQL: SELECT 1]\n[parameters: {{'a': '{}', 'b': 2}}]",
+    ],
+    "postgres": [
+        'duplicate key value violates unique constraint "t_a_key"\nDETAIL:  Key (a)=({}) already exists.',
+        'null value in column "b"\nDETAIL:  Failing row contains (1, {}, null).',
+        "invalid input for query argument $1: '{}' (expected int)",
+        "CONTEXT:  unnamed portal parameter $1 = '{}'",
+    ],
+    "mysql": [
+        "(1062, \"Duplicate entry '{}' for key 't.a'\")",
+        "(1366, \"Incorrect integer value: '{}' for column 'a' at row 1\")",
+    ],
+    "sql-literal": [
+        "INSERT INTO t (a, b) VALUES (1, '{}')",
+        "ALTER USER app WITH PASSWORD '{}'",
+        "UPDATE t SET password = '{}' WHERE id = 1",
+    ],
+    "pydantic": [
+        "1 validation error for M\na\n  Not an integer [type=int_parsing, input_value='{}', input_type=str]",
+        "1 validation error for M\n  Required [type=missing, input_value={{'a': '{}'}}, input_type=dict]",
+    ],
+    "command": [
+        "Command '['mysql', '-u', 'root', '-p{}', 'db']' returned non-zero exit status 1.",
+        "curl -u app:{} https://h.example",
+        "sshpass -p {} ssh h",
+        "redis-cli -a {} ping",
+    ],
+    "netrc": ["machine h.example login app password {}"],
+}
+
+
+def _jwt(m: Maker) -> str:
+    parts = [json.dumps({"alg": "HS256", "n": m.of(ALNUM, 6)}), json.dumps({"sub": m.of(ALNUM, 8)})]
+    return ".".join(
+        [
+            *(base64.urlsafe_b64encode(part.encode()).decode().rstrip("=") for part in parts),
+            m.of(BASE64URL, 43),
+        ]
+    )
+
+
+def _basic(m: Maker) -> tuple[str, str]:
+    secret = base64.b64encode(f"app:{m.password()}".encode()).decode()
+    return m.one(
+        ["Authorization: Basic {}", "header 'Basic {}' refused", "proxy-authorization: basic {}"]
+    ).format(secret), secret
+
+
+def _pem(m: Maker) -> tuple[str, str]:
+    body = "\n".join(m.of(ALNUM, 64) for _ in range(4))
+    kind = m.one(["RSA ", "EC ", "OPENSSH ", "ENCRYPTED ", ""])
+    text = f"could not read -----BEGIN {kind}PRIVATE KEY-----\n{body}\n-----END {kind}PRIVATE KEY----- here"
+    return text, body.split("\n")[1]
+
+
+def _home(m: Maker) -> tuple[str, str]:
+    user = m.of(string.ascii_lowercase, 8)
+    return m.one(
+        [
+            "/home/{}/app/x.py",
+            "/Users/{}/x.txt is gone",
+            "C:\\Users\\{}\\app",
+            "'C:\\\\Users\\\\{}\\\\x'",
+            "file:///home/{}/x",
+        ]
+    ).format(user), user
+
+
+def _encoded(m: Maker) -> tuple[str, str]:
+    secret = m.password()
+    pair = f"password={secret}"
+    return m.one(
+        [
+            quote(pair, safe=""),
+            base64.b64encode(f"x {pair}".encode()).decode(),
+            f"x {pair}".encode().hex(),
+            pair.replace("=", "\\u003d"),
+            f"&quot;password&quot;:&quot;{secret}&quot;",
+        ]
+    ), secret
+
+
+def _code(m: Maker) -> tuple[str, str]:
+    code = m.of(string.digits, 6)
+    return m.one(["your verification code is {}", "OTP {} is wrong", "PIN: {}"]).format(code), code
+
+
+OTHERS = {"basic": _basic, "pem": _pem, "home": _home, "encoded": _encoded, "code": _code}
+KINDS = (*TOKENS, *PERSONAL, *PAIRS, *SENTENCES, *OTHERS)
+
+
+def planted(kind: str, seed: int) -> tuple[str, str]:
+    """Return a text with a secret of that kind in it, and the secret."""
+    m = Maker(f"{kind}-{seed}")
+    if kind in TOKENS:
+        secret = TOKENS[kind](m)
+        return m.one(TOKEN_FRAMES).format(secret), secret
+    if kind in PERSONAL:
+        secret = PERSONAL[kind](m)
+        return m.one(PERSONAL_FRAMES).format(secret), secret
+    if kind in PAIRS:
+        secret = m.password()
+        names = (
+            [n for n in NAMES if n.isascii() and " " not in n] if kind in _CLOSED | {"pair-html"} else NAMES
+        )
+        return PAIRS[kind].format(name=m.one(names), value=secret), secret
+    if kind in SENTENCES:
+        secret = m.password() if kind != "bearer" else m.of(LOWER, 32)
+        return m.one(SENTENCES[kind]).format(secret), secret
+    return OTHERS[kind](m)

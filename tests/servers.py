@@ -1,0 +1,109 @@
+"""Start a real server with a product that it imports by name, and call it."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import httpx2
+
+TESTS = Path(__file__).parent
+WAIT_S = 60
+_POLL_S = 0.05
+
+
+def free_port():
+    """Return a port on which nobody listens at the moment."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        return listener.getsockname()[1]
+
+
+@contextmanager
+def serving(program, log, **environment):
+    """Run the server with `{port}` filled in until it answers; yield its address and its process."""
+    port = free_port()
+    command = [sys.executable, "-m", *[part.format(port=port) for part in program]]
+    paths = os.pathsep.join([str(TESTS), str(TESTS / "integration")])
+    variables = {**os.environ, "PYTHONPATH": paths, **environment}
+    with log.open("w") as output:
+        process = subprocess.Popen(command, env=variables, stdout=output, stderr=output)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _wait_for(url, process, log)
+        yield url, process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        try:
+            process.wait(WAIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(WAIT_S)
+
+
+def call(method, url, **options):
+    """Send one request on a connection of its own, so that any worker may get it."""
+    with httpx2.Client(timeout=WAIT_S, headers={"connection": "close"}) as client:
+        return client.request(method, url, **options)
+
+
+class Load:
+    """Requests at a steady rate from several threads; remembers which were answered, and when."""
+
+    def __init__(self, url, *, per_s, threads=8):
+        self._address = url.removeprefix("http://")
+        self._pause_s = threads / per_s
+        self._lock = threading.Lock()
+        self._next = 0
+        self._is_over = threading.Event()
+        self.answered = {}
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(threads)]
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_error):
+        self._is_over.set()
+        for thread in self._threads:
+            thread.join(WAIT_S)
+
+    def answered_before(self, moment_ns):
+        return {number for number, at_ns in list(self.answered.items()) if at_ns < moment_ns}
+
+    def _run(self):
+        while not self._is_over.wait(self._pause_s):
+            with self._lock:
+                number, self._next = self._next, self._next + 1
+            if self._is_answered(number):
+                self.answered[number] = time.monotonic_ns()
+
+    def _is_answered(self, number):
+        """Send one request by the cheapest client there is; a larger one would not keep the rate."""
+        with closing(http.client.HTTPConnection(self._address, timeout=WAIT_S)) as connection:
+            try:
+                connection.request("GET", f"/track/{number}", headers={"connection": "close"})
+                return connection.getresponse().status == 200
+            except (OSError, http.client.HTTPException):
+                return False
+
+
+def _wait_for(url, process, log):
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        try:
+            call("GET", f"{url}/")
+        except httpx2.TransportError:
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, "the server did not start"
+            time.sleep(_POLL_S)  # between two attempts, bounded by the deadline
+        else:
+            return

@@ -1,0 +1,148 @@
+"""A spool on disk that falls back on memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from textwrap import dedent
+
+import pytest
+from test_spool_file import World, some_batch
+
+from otel_posthog.durable_spool import RETRY_DISK_S, DurableSpool
+from otel_posthog.notices import Notices
+from otel_posthog.registry import Kind
+from otel_posthog.spool import MemorySpool, Withdrawal
+
+
+class Disk(World):
+    """A folder that can be made unusable: a file stands where it should be."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.told = []
+
+    def durable(self):
+        return DurableSpool(
+            self.spool(),
+            memory=MemorySpool(max_bytes=10_000, on_put=lambda: self.told.append("memory")),
+            on_put=lambda: self.told.append("disk"),
+            notices=Notices(),
+            clock=lambda: self.now_s,
+        )
+
+    def block(self):
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        self.folder.write_text("in the way")
+
+    def unblock(self):
+        self.folder.unlink()
+        self.now_s += RETRY_DISK_S
+
+
+@pytest.fixture
+def disk(tmp_path):
+    made = Disk(tmp_path / "spool")
+    yield made
+    for spool in made.made:
+        spool.close()
+
+
+def _accepted(spool):
+    found = []
+    while (batch := spool.first()) is not None:
+        found += [event.accepted_ns for event in batch.events]
+        spool.remove(batch)
+    return found
+
+
+def test_disk_that_fails_is_told_once_and_memory_takes_over(disk, caplog):
+    """Where nothing can be written, events wait in memory, with one line of warning."""
+    disk.block()
+    spool = disk.durable()
+
+    lost = []
+    for number in range(1, 5):
+        lost.append(spool.put(some_batch(number)))
+        disk.now_s += RETRY_DISK_S
+
+    assert lost == [0] * 4
+    assert _accepted(spool) == [1, 2, 3, 4]
+    assert ["spool_dir" in message for message in caplog.messages] == [True]
+    assert disk.told == ["memory"] * 4
+
+
+def test_disk_that_works_again_is_used_again(disk):
+    """After a while the disk is tried again; what is older leaves first, wherever it waits."""
+    disk.block()
+    spool = disk.durable()
+    spool.put(some_batch(1))
+    disk.unblock()
+
+    spool.put(some_batch(2))
+
+    assert disk.told == ["memory", "disk"]
+    assert _accepted(spool) == [1, 2]
+
+
+def test_withdrawal_reaches_both(disk):
+    """A withdrawal deletes on disk and in memory."""
+    spool = disk.durable()
+    disk.block()
+    spool.put(some_batch(1))
+    disk.unblock()
+    spool.put(some_batch(2))
+
+    purged = spool.purge(Withdrawal(kind=Kind.TELEMETRY, before_ns=0, generation=4))
+
+    assert (purged, spool.first()) == (2, None)
+
+
+def test_memory_is_drained_while_another_process_drains_the_file(disk):
+    """Who has no claim on the file still sends what only this process knows."""
+    spool, other = disk.durable(), disk.durable()
+    disk.block()
+    spool.put(some_batch(1))
+    disk.unblock()
+    spool.put(some_batch(2))
+
+    with other.claim() as theirs, spool.claim() as ours:
+        assert _accepted(ours) == [1]
+        assert _accepted(theirs) == [2]
+
+
+def test_spool_without_a_folder_is_memory(disk):
+    """Without a file all waits in memory, and nothing is said."""
+    memory = MemorySpool(max_bytes=10_000, on_put=lambda: None)
+    spool = DurableSpool(None, memory=memory, on_put=lambda: None, notices=Notices())
+
+    spool.put(some_batch(1))
+
+    with spool.claim() as ours:
+        assert _accepted(ours) == [1]
+
+
+def test_full_disk_means_memory(tmp_path):
+    """Where the disk has no room for a batch, memory has."""
+    program = """
+        import os, resource, signal, sys
+        from pathlib import Path
+        sys.path.insert(0, "tests")
+        from test_durable_spool import Disk
+        from test_spool_file import some_batch
+
+        disk = Disk(Path(sys.argv[1]))
+        spool = disk.durable()
+        spool.put(some_batch(1))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+        for number in range(2, 9):
+            spool.put(some_batch(number, text=os.urandom(4_000).hex()))
+        print(sorted(set(disk.told)))
+    """
+    command = [sys.executable, "-c", dedent(program), str(tmp_path / "spool")]
+
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert run.stdout == "['disk', 'memory']\n", run.stderr
+    assert run.stderr.count("spool_dir") == 1

@@ -1,0 +1,71 @@
+"""OpenTelemetry's metrics about our exporters."""
+
+from __future__ import annotations
+
+import pytest
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+from otel_posthog import track
+from otel_posthog.exporter_metrics import exporter_metrics
+from otel_posthog.testing import Fault
+
+SEMCONV = {
+    "otel.sdk.exporter.log.inflight": "{log_record}",
+    "otel.sdk.exporter.log.exported": "{log_record}",
+    "otel.sdk.exporter.operation.duration": "s",
+}
+
+
+@pytest.fixture
+def reader():
+    return InMemoryMetricReader()
+
+
+@pytest.fixture
+def provider(reader):
+    made = MeterProvider([reader], shutdown_on_exit=False)
+    yield made
+    made.shutdown()
+
+
+def _metrics(reader):
+    [of_resource] = reader.get_metrics_data().resource_metrics
+    found = [metric for scope in of_resource.scope_metrics for metric in scope.metrics]
+    return {metric.name: metric for metric in found if metric.name.startswith("otel.sdk.exporter.")}
+
+
+def _points(metric):
+    return {point.attributes.get("error.type"): point for point in metric.data.data_points}
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"), [([], None), ([Fault(status=503)], "held"), ([Fault(status=401)], "rejected")]
+)
+def test_each_export_is_counted_once(make_telemetry, sink, provider, reader, fault, error):
+    """Where the host has a meter provider, records in flight, exported and durations are told."""
+    telemetry = make_telemetry(meter_provider=provider, batch_delay_s=60, retry_initial_s=60)
+    telemetry.start()
+    telemetry.update_settings(enable_telemetry=True)
+    sink.script(fault)
+    for _ in range(3):
+        track("counted")
+
+    telemetry.flush()
+
+    metrics = _metrics(reader)
+    assert {name: metric.unit for name, metric in metrics.items()} == SEMCONV
+    assert {key: p.value for key, p in _points(metrics["otel.sdk.exporter.log.exported"]).items()} == {
+        error: 3
+    }
+    assert [p.value for p in _points(metrics["otel.sdk.exporter.log.inflight"]).values()] == [0]
+    assert [p.count for p in _points(metrics["otel.sdk.exporter.operation.duration"]).values()] == [1]
+    component = _points(metrics["otel.sdk.exporter.log.exported"])[error].attributes
+    assert component["otel.component.name"].startswith(f"{component['otel.component.type']}/")
+
+
+@pytest.mark.parametrize("given", [None, NoOpMeterProvider()], ids=["none", "no-op"])
+def test_nothing_is_measured_without_a_meter_provider(given):
+    """Where the host collects no metrics, none are made."""
+    assert exporter_metrics(given, "span") is None

@@ -1,0 +1,368 @@
+"""Batches in a file that processes share."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from contextlib import closing
+from datetime import UTC, datetime
+from textwrap import dedent
+from uuid import UUID
+
+import pytest
+
+from otel_posthog.counts import Counts
+from otel_posthog.events import Event, Stamp
+from otel_posthog.notices import Notices
+from otel_posthog.registry import Kind
+from otel_posthog.spool import Batch, Withdrawal
+from otel_posthog.spool_file import SpoolFile
+
+MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
+STAMP = Stamp(generation=3, instance_id="11111111-2222-4333-8444-555555555555")
+
+
+def some_event(accepted_ns=1, **properties):
+    return Event(
+        name="something",
+        properties=properties,
+        timestamp=MOMENT,
+        uuid=UUID(int=accepted_ns),
+        accepted_ns=accepted_ns,
+    )
+
+
+def some_batch(*accepted_ns, kind=Kind.TELEMETRY, stamp=STAMP, text=""):
+    events = tuple(some_event(at, text=text) for at in accepted_ns or (1,))
+    return Batch(kind=kind, events=events, size_bytes=100, stamp=stamp)
+
+
+class World:
+    """A folder, and spools in it as several processes would have them."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.path = folder / "spool.db"
+        self.counts = Counts()
+        self.now_s = 1000.0
+        self.made = []
+
+    def spool(self, *, max_bytes=10_000_000, max_age_s=100.0):
+        self.made.append(
+            SpoolFile(
+                self.folder,
+                max_bytes=max_bytes,
+                max_age_s=max_age_s,
+                counts=self.counts,
+                notices=Notices(),
+                clock=lambda: self.now_s,
+            )
+        )
+        return self.made[-1]
+
+    def files(self):
+        return sorted(path.name for path in self.folder.iterdir()) if self.folder.exists() else []
+
+
+@pytest.fixture
+def world(tmp_path):
+    made = World(tmp_path / "state" / "spool")
+    yield made
+    for spool in made.made:
+        spool.close()
+
+
+def _accepted(spool):
+    found = []
+    while (batch := spool.first()) is not None:
+        found.append([event.accepted_ns for event in batch.events])
+        spool.remove(batch)
+    return found
+
+
+def test_batch_comes_back_as_it_was(world):
+    """Another process reads the batch with its events, their frozen fields, and its stamp."""
+    event = Event(
+        name="$exception",
+        properties={"text": "ä\ud800"[:1], "list": [1, {"deep": None}]},
+        timestamp=MOMENT,
+        uuid=UUID(int=7),
+        accepted_ns=5,
+        distinct_id="somebody",
+    )
+    world.spool().put(Batch(kind=Kind.ERRORS, events=(event,), size_bytes=123, stamp=STAMP))
+
+    found = world.spool().first()
+
+    assert (found.kind, found.events, found.size_bytes, found.stamp) == (Kind.ERRORS, (event,), 123, STAMP)
+
+
+def test_nothing_is_made_before_something_waits(world):
+    """Looking, purging, claiming and closing leave no trace on disk."""
+    spool = world.spool()
+
+    assert spool.first() is None
+    assert spool.purge(Withdrawal(kind=Kind.ERRORS, before_ns=9)) == 0
+    with spool.claim() as is_ours:
+        assert is_ours is False
+    spool.close()
+    assert world.files() == []
+
+
+def test_nobody_else_may_read_it(world):
+    """Files are for their owner alone, and so is the folder, whatever the umask."""
+    before = os.umask(0)
+    try:
+        spool = world.spool()
+        spool.put(some_batch())
+        with spool.claim():
+            modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in world.folder.iterdir()}
+    finally:
+        os.umask(before)
+
+    assert stat.S_IMODE(world.folder.stat().st_mode) == 0o700
+    assert modes == dict.fromkeys(["drain.lock", "spool.db", "spool.db-shm", "spool.db-wal"], 0o600)
+
+
+def test_oldest_comes_first_whoever_put_it(world):
+    """Batches of several processes leave in the order in which they came."""
+    for number, spool in enumerate([world.spool(), world.spool(), world.spool()]):
+        spool.put(some_batch(number + 1))
+
+    assert _accepted(world.spool()) == [[1], [2], [3]]
+
+
+def test_oldest_make_room(world):
+    """The file never holds more than its bound; the oldest go, and their events are counted."""
+    spool = world.spool(max_bytes=200_000)
+    incompressible = os.urandom(20_000).hex()
+
+    lost = sum(spool.put(some_batch(number, number, text=incompressible)) for number in range(1, 40))
+
+    left = _accepted(world.spool())
+    assert lost == 2 * (39 - len(left))
+    assert left == [[number, number] for number in range(40 - len(left), 40)]
+    assert 0 < len(left) < 20
+    assert world.path.stat().st_size <= 200_000
+
+
+def test_batch_larger_than_the_spool_is_lost_alone(world):
+    """A batch that can never fit drives nothing else out."""
+    spool = world.spool(max_bytes=100_000)
+    spool.put(some_batch(1))
+
+    lost = spool.put(some_batch(2, 3, text=os.urandom(100_000).hex()))
+
+    assert lost == 2
+    assert _accepted(spool) == [[1]]
+
+
+def test_old_batches_expire(world):
+    """What waited longer than allowed is dropped and counted."""
+    spool = world.spool(max_age_s=100)
+    spool.put(some_batch(1, 2))
+    world.now_s += 60
+    spool.put(some_batch(3))
+    world.now_s += 60
+
+    assert _accepted(spool) == [[3]]
+    assert world.counts.as_dict() == {"expired": 2}
+
+
+@pytest.mark.parametrize(
+    ("withdrawal", "left"),
+    [
+        ({"before_ns": 0, "generation": 3}, [[1, 9], [7]]),
+        ({"before_ns": 0, "generation": 4}, [[7]]),
+        ({"before_ns": 8, "generation": 3}, [[1, 9]]),
+        ({"before_ns": 8, "generation": 4}, []),
+    ],
+    ids=["nothing", "later generation", "undated", "both"],
+)
+def test_purge_takes_what_was_withdrawn(world, withdrawal, left):
+    """A withdrawal deletes its kind by generation, and by time what has none, whoever put it there."""
+    world.spool().put(some_batch(1, 9))
+    world.spool().put(some_batch(7, stamp=Stamp()))
+    world.spool().put(some_batch(2, kind=Kind.ERRORS, stamp=Stamp(generation=0)))
+    spool = world.spool()
+
+    purged = spool.purge(Withdrawal(kind=Kind.TELEMETRY, **withdrawal))
+
+    assert purged == 3 - sum(len(batch) for batch in left)
+    assert _accepted(spool) == [*left, [2]]
+
+
+def test_purged_bytes_are_gone(world):
+    """After a purge neither file nor journal holds what was withdrawn."""
+    spool = world.spool()
+    spool.put(some_batch(1))
+    with closing(sqlite3.connect(world.path)) as connection:
+        (body,) = connection.execute("SELECT body FROM batches").fetchone()
+    assert any(body in path.read_bytes() for path in world.folder.iterdir())
+
+    spool.purge(Withdrawal(kind=Kind.TELEMETRY, before_ns=0, generation=4))
+
+    assert [path.name for path in world.folder.iterdir() if body in path.read_bytes()] == []
+
+
+def test_deleted_spool_leaves_no_file(world):
+    """Once all is withdrawn only the empty lock remains; other processes go on with a new file."""
+    spool, other = world.spool(), world.spool()
+    spool.put(some_batch(1))
+    other.put(some_batch(2))
+    with spool.claim():
+        spool.delete()
+        left = world.files()
+
+    assert left == ["drain.lock"]
+    assert other.first() is None
+    assert other.put(some_batch(3)) == 0
+    assert _accepted(spool) == [[3]]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"not a database at all, but long enough to look at" * 50, b"SQLite format 3\0" + b"\xff" * 5000],
+    ids=["foreign", "torn"],
+)
+def test_foreign_file_is_set_aside(world, caplog, content):
+    """A file that is none of ours is renamed, told once, and a new one begun."""
+    world.folder.mkdir(parents=True)
+    world.path.write_bytes(content)
+    spool = world.spool()
+
+    lost = spool.put(some_batch(1))
+
+    assert lost == 0
+    assert _accepted(spool) == [[1]]
+    assert (world.folder / "spool.db.set-aside").read_bytes() == content
+    assert ["set aside" in message for message in caplog.messages] == [True]
+
+
+def test_database_of_somebody_else_is_set_aside(world):
+    """A sound database with other tables is not written to."""
+    world.folder.mkdir(parents=True)
+    with closing(sqlite3.connect(world.path)) as connection:
+        connection.execute("CREATE TABLE theirs (value)")
+    spool = world.spool()
+
+    assert spool.first() is None
+
+    with closing(sqlite3.connect(world.folder / "spool.db.set-aside")) as connection:
+        assert connection.execute("SELECT count(*) FROM theirs").fetchone() == (0,)
+
+
+def test_torn_page_is_set_aside(world):
+    """Damage in the middle of a spool in use costs what was in it, never the process."""
+    first = world.spool()
+    for number in range(1, 20):
+        first.put(some_batch(number, text=os.urandom(4000).hex()))
+    first.close()
+    content = bytearray(world.path.read_bytes())
+    content[4096 : len(content) // 2] = b"\xa5" * (len(content) // 2 - 4096)
+    world.path.write_bytes(content)
+    spool = world.spool()
+
+    spool.put(some_batch(99))
+
+    assert _accepted(spool) == [[99]]
+    assert "spool.db.set-aside" in world.files()
+
+
+def test_unreadable_batch_costs_only_itself(world):
+    """A row whose bytes are no batch is dropped and counted."""
+    spool = world.spool()
+    spool.put(some_batch(1, 2))
+    spool.put(some_batch(3))
+    with closing(sqlite3.connect(world.path)) as connection:
+        connection.execute("UPDATE batches SET body = x'00' WHERE id = 1")
+        connection.commit()
+
+    assert _accepted(spool) == [[3]]
+    assert world.counts.as_dict() == {"unreadable": 2}
+
+
+def test_one_drains_at_a_time(world):
+    """While one has the claim another one of the same or another process has not."""
+    spool, other = world.spool(), world.spool()
+    spool.put(some_batch())
+
+    with spool.claim() as first, other.claim() as second:
+        assert (first, second) == (True, False)
+    with other.claim() as third:
+        assert third is True
+
+
+def test_killed_process_gives_the_claim_back(world):
+    """A process that was killed while it drained keeps nobody out."""
+    spool = world.spool()
+    spool.put(some_batch())
+    program = """
+        import os, signal, sys
+        from pathlib import Path
+        from otel_posthog.counts import Counts
+        from otel_posthog.notices import Notices
+        from otel_posthog.spool_file import SpoolFile
+
+        folder = Path(sys.argv[1])
+        spool = SpoolFile(folder, max_bytes=10**6, max_age_s=9, counts=Counts(), notices=Notices())
+        with spool.claim() as is_ours:
+            print(is_ours, flush=True)
+            sys.stdin.read(1)
+    """
+    command = [sys.executable, "-c", dedent(program), str(world.folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "True\n"
+        with spool.claim() as while_it_lives:
+            assert while_it_lives is False
+
+        process.kill()
+        process.wait()
+
+        with spool.claim() as afterwards:
+            assert afterwards is True
+
+
+def test_processes_that_start_at_once_share_one_file(world):
+    """Many processes that make the file at the same moment lose nothing."""
+    program = """
+        import os, sys
+        from pathlib import Path
+        sys.path.insert(0, "tests")
+        from test_spool_file import World, some_batch
+
+        world = World(Path(sys.argv[1]))
+        sys.stdin.read(1)
+        for number in range(10):
+            spool = world.spool()
+            assert spool.put(some_batch(int(sys.argv[2]) * 10 + number + 1)) == 0
+            spool.close()
+    """
+    command = [sys.executable, "-c", dedent(program), str(world.folder)]
+    processes = [
+        subprocess.Popen([*command, str(number)], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for number in range(6)
+    ]
+    ends = [process.communicate("go", timeout=60) for process in processes]
+
+    assert [errors for _, errors in ends] == [""] * 6
+    assert sorted(_accepted(world.spool())) == [[number] for number in range(1, 61)]
+    assert "spool.db.set-aside" not in world.files()
+
+
+def test_removed_batch_stays_away_even_where_it_cannot_be_deleted(world):
+    """What was sent is not sent again by this process, though the disk refuses to forget it."""
+    spool, other = world.spool(), world.spool()
+    spool.put(some_batch(1))
+    spool.put(some_batch(2))
+    batch = spool.first()
+    with closing(sqlite3.connect(world.path)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        with pytest.raises(sqlite3.OperationalError):
+            spool.remove(batch)
+
+    assert [event.accepted_ns for event in spool.first().events] == [2]
+    assert [event.accepted_ns for event in other.first().events] == [1]

@@ -1,0 +1,63 @@
+"""Start a `tracker.py` and talk to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+WAIT_S = 60
+IS_FULL = os.environ.get("OTEL_POSTHOG_FULL") == "1"
+QUICK = {"batch_delay_s": 0.05, "retry_initial_s": 0.02, "retry_max_s": 0.1, "consent_max_age_s": 0.2}
+
+
+class Tracker:
+    """A process that tracks what it is told."""
+
+    def __init__(self, sink_url, database_url, **settings):
+        arguments = [sink_url, database_url, json.dumps(settings)]
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "error", Path(__file__).with_name("tracker.py"), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self.answer() == "started"
+
+    def tell(self, command):
+        self.process.stdin.write(f"{command}\n")
+        self.process.stdin.flush()
+
+    def ask(self, command):
+        self.tell(command)
+        return self.answer()
+
+    def answer(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise AssertionError(self.process.communicate(timeout=WAIT_S)[1])
+        return json.loads(line)
+
+    def kill(self):
+        self.process.kill()
+        self.process.communicate(timeout=WAIT_S)
+
+    def exit(self):
+        """End it as a program ends; return its complaints."""
+        _, errors = self.process.communicate("exit\n", timeout=WAIT_S)
+        return errors
+
+
+@contextmanager
+def tracking(sink_url, database_url, **settings):
+    """Yield a tracker with short pauses, and end it whatever happens."""
+    tracker = Tracker(sink_url, database_url, **{**QUICK, **settings})
+    try:
+        yield tracker
+    finally:
+        if tracker.process.poll() is None:
+            tracker.kill()
