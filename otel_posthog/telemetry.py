@@ -627,6 +627,7 @@ class Telemetry:
     def _before_fork(self) -> None:
         """Wait until no thread is inside SQLite: its locks would stay locked in the child."""
         self._watch.before_fork()
+        self._store.before_fork()
         self._spool.before_fork()
         if isinstance(self._transport, PostHogTransport):
             self._transport.before_fork()
@@ -635,6 +636,7 @@ class Telemetry:
         if isinstance(self._transport, PostHogTransport):
             self._transport.after_fork_in_parent()
         self._spool.after_fork_in_parent()
+        self._store.after_fork_in_parent()
         self._watch.after_fork_in_parent()
 
     def _after_fork(self) -> None:

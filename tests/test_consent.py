@@ -9,6 +9,7 @@ from dataclasses import replace
 from uuid import UUID
 
 import pytest
+from logs import warnings
 
 from otel_posthog.consent import DENIED, Answer, Consent, ConsentWatch
 from otel_posthog.errors import StoreError
@@ -313,7 +314,7 @@ def test_trouble_is_told_once(watch, row, caplog):
         for _ in range(5):
             watch.look()
 
-    assert caplog.messages == ["Consent is unknown, so nothing is sent: The database is locked."]
+    assert warnings(caplog) == ["Consent is unknown, so nothing is sent: The database is locked."]
 
 
 def test_foreign_trouble_is_told_without_its_text(watch, row, caplog):
@@ -322,7 +323,7 @@ def test_foreign_trouble_is_told_without_its_text(watch, row, caplog):
 
     watch.look()
 
-    assert caplog.messages == ["Consent is unknown, so nothing is sent (ValueError)"]
+    assert warnings(caplog) == ["Consent is unknown, so nothing is sent (ValueError)"]
 
 
 def test_missing_row_is_told(watch, row, caplog):

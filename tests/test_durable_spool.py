@@ -7,6 +7,7 @@ import sys
 from textwrap import dedent
 
 import pytest
+from logs import warnings
 from test_spool_file import World, some_batch
 
 from otel_posthog.durable_spool import RETRY_DISK_S, DurableSpool
@@ -68,7 +69,7 @@ def test_disk_that_fails_is_told_once_and_memory_takes_over(disk, caplog):
 
     assert lost == [0] * 4
     assert _accepted(spool) == [1, 2, 3, 4]
-    assert ["spool_dir" in message for message in caplog.messages] == [True]
+    assert ["spool_dir" in message for message in warnings(caplog)] == [True]
     assert disk.told == ["memory"] * 4
 
 

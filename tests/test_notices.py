@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
+from logs import warning_records, warnings
 
 from otel_posthog.notices import NOTICE_INTERVAL_S, Notices
 
@@ -35,7 +36,7 @@ def test_first_line_is_logged(notices, caplog):
     """A problem is told at once, at warning level, without a traceback."""
     notices.warn(LOGGER, "lost %d", 3)
 
-    [record] = caplog.records
+    [record] = warning_records(caplog, LOGGER.name)
     assert (record.levelname, record.getMessage(), record.exc_info) == ("WARNING", "lost 3", None)
 
 
@@ -46,7 +47,7 @@ def test_same_template_within_a_minute_is_silent(notices, clock, caplog):
 
     notices.warn(LOGGER, "lost %d", 4)
 
-    assert caplog.messages == ["lost 3"]
+    assert warnings(caplog, LOGGER.name) == ["lost 3"]
 
 
 def test_same_template_after_a_minute_is_told_again(notices, clock, caplog):
@@ -56,7 +57,7 @@ def test_same_template_after_a_minute_is_told_again(notices, clock, caplog):
 
     notices.warn(LOGGER, "lost %d", 4)
 
-    assert caplog.messages == ["lost 3", "lost 4"]
+    assert warnings(caplog, LOGGER.name) == ["lost 3", "lost 4"]
 
 
 def test_silent_lines_do_not_prolong_the_silence(notices, clock, caplog):
@@ -65,7 +66,7 @@ def test_silent_lines_do_not_prolong_the_silence(notices, clock, caplog):
         notices.warn(LOGGER, "lost")
         clock.now += 1
 
-    assert len(caplog.messages) == 3
+    assert len(warnings(caplog, LOGGER.name)) == 3
 
 
 def test_other_template_is_told(notices, caplog):
@@ -74,7 +75,7 @@ def test_other_template_is_told(notices, caplog):
 
     notices.warn(LOGGER, "refused %d", 3)
 
-    assert caplog.messages == ["lost 3", "refused 3"]
+    assert warnings(caplog, LOGGER.name) == ["lost 3", "refused 3"]
 
 
 def test_child_process_may_speak(notices, caplog):
@@ -85,7 +86,7 @@ def test_child_process_may_speak(notices, caplog):
     notices.warn(LOGGER, "lost")
     notices.warn(LOGGER, "refused")
 
-    assert caplog.messages == ["lost", "refused"]
+    assert warnings(caplog, LOGGER.name) == ["lost", "refused"]
 
 
 def test_failing_log_handler_is_none_of_our_business(notices):

@@ -13,6 +13,7 @@ from textwrap import dedent
 from uuid import UUID
 
 import pytest
+from logs import warnings
 
 from otel_posthog.counts import Counts
 from otel_posthog.events import Event, Stamp
@@ -239,7 +240,7 @@ def test_foreign_file_is_set_aside(world, caplog, content):
     assert lost == 0
     assert _accepted(spool) == [[1]]
     assert (world.folder / "spool.db.set-aside").read_bytes() == content
-    assert ["set aside" in message for message in caplog.messages] == [True]
+    assert ["set aside" in message for message in warnings(caplog)] == [True]
 
 
 def test_database_of_somebody_else_is_set_aside(world):

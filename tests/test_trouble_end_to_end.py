@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import sqlite3
 import threading
@@ -10,6 +9,7 @@ from contextlib import closing
 
 import pytest
 from asgi import client_of, some_app
+from logs import warning_records, warnings
 from waiting import wait_until
 
 from otel_posthog import track
@@ -17,10 +17,6 @@ from otel_posthog.testing import Fault
 from otel_posthog.transport import Delivery, PostHogTransport, Result
 
 DATABASE_TIMEOUT_S = 0.1
-
-
-def _warnings(caplog):
-    return [r for r in caplog.records if r.name.startswith("otel_posthog") and r.levelno >= logging.WARNING]
 
 
 @pytest.fixture
@@ -71,7 +67,7 @@ def test_application_answers_as_before_with_a_locked_database(make_telemetry, si
     telemetry.flush()
     assert answers == [200, 500, 418] * 5
     assert sink.requests == []
-    assert len(_warnings(caplog)) == 1
+    assert len(warnings(caplog)) == 1
     assert "locked" in caplog.text
 
 
@@ -129,7 +125,7 @@ def test_read_only_database_without_the_table(make_telemetry, sink, tmp_path, ca
     telemetry.flush()
     assert answer.status_code == 500
     assert sink.requests == []
-    assert len(_warnings(caplog)) == 1
+    assert len(warnings(caplog)) == 1
 
 
 def test_database_that_cannot_be_made(make_telemetry, sink, caplog):
@@ -142,7 +138,8 @@ def test_database_that_cannot_be_made(make_telemetry, sink, caplog):
     telemetry.flush()
     assert answers == [200, 500] * 5
     assert sink.requests == []
-    assert [r.name for r in _warnings(caplog)] == ["otel_posthog.consent", "otel_posthog.durable_spool"]
+    loggers = [record.name for record in warning_records(caplog)]
+    assert loggers == ["otel_posthog.consent", "otel_posthog.durable_spool"]
 
 
 def test_read_only_database_with_the_row_is_enough_to_send(make_telemetry, sink, tmp_path):
@@ -169,7 +166,7 @@ def test_wrong_key_is_told_once_and_not_retried(make_telemetry, sink, caplog):
 
     assert telemetry.delivery() == {"refused": 3}
     assert len(sink.requests) == 3
-    assert ["check the project API key" in record.getMessage() for record in _warnings(caplog)] == [True]
+    assert ["check the project API key" in message for message in warnings(caplog)] == [True]
 
 
 def test_no_key_means_nothing_is_sent(make_telemetry, sink, caplog):
@@ -198,7 +195,7 @@ def test_unreachable_host_holds_events(make_telemetry, caplog):
     assert not telemetry.flush()
 
     assert telemetry.delivery() == {}
-    assert ["out of reach" in record.getMessage() for record in _warnings(caplog)] == [True]
+    assert ["out of reach" in message for message in warnings(caplog)] == [True]
 
 
 def test_events_arrive_once_posthog_is_back(make_telemetry, sink):

@@ -20,6 +20,7 @@ from otel_posthog.errors import ConfigError, OtelPosthogError
 
 from .failures import AbsentError, failure, shown
 from .schema import TABLE_NAME
+from .standstill import Standstill
 from .urls import DatabaseSource, database_name, is_in_memory, sqlite_file, usable_url
 
 if TYPE_CHECKING:
@@ -51,12 +52,14 @@ class Database:
         self.name = database_name(self._url)
         self._file_identity: tuple[int, int] | None = None
         self._connector = _connector(database, self._url, timeout_s)
+        self._standstill = Standstill()
 
     def run(self, doing: str, operation: Callable[[Connection], _T], *, table: str = TABLE_NAME) -> _T:
         """Return the operation's result, committed; `doing` and `table` stand in the error's message."""
         try:
-            self._check_file()
-            return self._connector.run(operation)
+            with self._standstill.working():
+                self._check_file()
+                return self._connector.run(operation)
         except OtelPosthogError:
             raise
         except Exception as error:  # each driver raises its own, asyncpg also bare ones
@@ -81,8 +84,22 @@ class Database:
         """Close the connections that are ours."""
         self._connector.close()
 
+    def before_fork(self) -> None:
+        """Let no thread be inside the database, and let a child inherit no open SQLite file.
+
+        SQLite in a child would take the parent's locks on an inherited file for its own: with a
+        write-ahead log, what the child commits is lost once the parent closes the file.
+        """
+        if self._standstill.begin() and self.file is not None:
+            self._connector.close_idle()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._standstill.end()
+
     def after_fork(self) -> None:
         """Forget, in a child process, the connections that belong to the parent."""
+        self._standstill.after_fork()
         self._connector.after_fork()
 
     def _check_file(self) -> None:
@@ -104,6 +121,7 @@ class Database:
 
 class _Connector(Protocol):
     def run(self, operation: Callable[[Connection], _T]) -> _T: ...
+    def close_idle(self) -> None: ...
     def close(self) -> None: ...
     def after_fork(self) -> None: ...
 
@@ -121,6 +139,10 @@ class _OwnEngine:
     def run(self, operation: Callable[[Connection], _T]) -> _T:
         with (self._engine or self._open()).begin() as connection:
             return _bounded(connection, operation, self._timeout_s)
+
+    def close_idle(self) -> None:
+        if self._engine is not None:
+            self._engine.dispose()
 
     def close(self) -> None:
         with self._lock:
@@ -142,7 +164,7 @@ class _OwnEngine:
 
 
 class _HostEngine:
-    """The host's engine, in its own pool; never closed by us."""
+    """The host's engine, in its own pool; what is in use there is never closed by us."""
 
     def __init__(self, engine: Engine, timeout_s: float) -> None:
         self._host = engine
@@ -156,12 +178,20 @@ class _HostEngine:
         with self._engine.begin() as connection:
             return _bounded(connection, operation, self._timeout_s)
 
+    def close_idle(self) -> None:
+        if not self._holds_state:
+            self._host.dispose()
+
     def close(self) -> None:
         """Leave it open: it is the host's."""
 
     def after_fork(self) -> None:
-        if not isinstance(self._host.pool, StaticPool | SingletonThreadPool):  # those hold :memory:
+        if not self._holds_state:
             self._inherited.append(_abandon_pool(self._host))
+
+    @property
+    def _holds_state(self) -> bool:
+        return isinstance(self._host.pool, StaticPool | SingletonThreadPool)  # those hold :memory:
 
 
 class _PrivateLoop:
@@ -176,6 +206,9 @@ class _PrivateLoop:
         if _has_running_loop():
             return _in_thread(lambda: self._run_here(operation))
         return self._run_here(operation)
+
+    def close_idle(self) -> None:
+        """Do nothing: each operation closes its own."""
 
     def close(self) -> None:
         self._engine = None  # its pool holds nothing

@@ -259,6 +259,14 @@ class SettingsStore:
         """Close our connections; the next call opens new ones. A given engine stays open."""
         self._database.close()
 
+    def before_fork(self) -> None:
+        """Let a child inherit no operation under way and no open SQLite file; call it before each fork."""
+        self._database.before_fork()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on; call it in the parent after each fork."""
+        self._database.after_fork_in_parent()
+
     def after_fork(self) -> None:
         """Forget the parent's connections without closing them; call it in each child process."""
         self._database.after_fork()

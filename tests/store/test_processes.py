@@ -32,6 +32,77 @@ print(status, store.read().is_setup_completed, store.read().instance_id == befor
 store.close()
 """
 
+FORK_AT_WORK_SCRIPT = """
+import os, sys, threading, warnings
+from otel_posthog.store import SettingsStore
+
+FORKS = 20
+store = SettingsStore(sys.argv[1], timeout_s=30)
+store.update(enable_telemetry=True)
+os.register_at_fork(
+    before=store.before_fork, after_in_parent=store.after_fork_in_parent, after_in_child=store.after_fork
+)
+is_over = threading.Event()
+
+def work():
+    while not is_over.wait(0.002):  # or SQLite, which is not fair, lets nobody else write
+        store.update(is_setup_completed=True)
+
+worker = threading.Thread(target=work)
+worker.start()
+codes = []
+for _ in range(FORKS):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python warns of forks with threads, which is the case here
+        child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = 0 if store.update(enable_error_reporting=True).enable_error_reporting else 2
+        finally:
+            os._exit(code)
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+is_over.set()
+worker.join()
+store.close()
+print(codes == [0] * FORKS)
+"""
+WRITE_AHEAD_SCRIPT = """
+import os, sqlite3, subprocess, sys
+import sqlalchemy
+from otel_posthog.store import SettingsStore
+
+path, is_engine = sys.argv[1], sys.argv[2] == "engine"
+LOOK = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('SELECT * FROM system_settings').fetchall()"
+with sqlite3.connect(path) as connection:
+    connection.execute("PRAGMA journal_mode=WAL")
+connection.close()
+url = f"sqlite:///{path}"
+engine = sqlalchemy.create_engine(url)
+store = SettingsStore(engine if is_engine else url)
+store.update(enable_telemetry=True)
+written, closed = os.pipe(), os.pipe()
+store.before_fork()
+child = os.fork()
+if child == 0:
+    store.after_fork()
+    store.update(is_setup_completed=True)
+    os.write(written[1], b"x")
+    os.read(closed[0], 1)
+    store.update(enable_error_reporting=True)
+    os._exit(0)
+store.after_fork_in_parent()
+os.read(written[0], 1)
+store.close()
+engine.dispose()
+subprocess.run([sys.executable, "-c", LOOK, path], check=True)
+os.write(closed[1], b"x")
+os.waitpid(child, 0)
+print(store.read().enable_error_reporting)
+store.close()
+engine.dispose()
+"""
+
 
 def run(*arguments):
     """Run Python with the given arguments and return its lines; warnings are errors there too."""
@@ -106,3 +177,14 @@ def test_engine_survives_a_fork(plain_database):
     said = run("-c", on_engine, url)
 
     assert said == ["0 True True"]
+
+
+def test_child_can_write_whatever_a_thread_was_at(url_database):
+    """A fork waits for the operations of other threads, whose locks nobody could end in the child."""
+    assert run("-c", FORK_AT_WORK_SCRIPT, url_database.target) == ["True"]
+
+
+@pytest.mark.parametrize("way", ["url", "engine"])
+def test_child_loses_nothing_with_a_write_ahead_log(tmp_path, way):
+    """What a child commits stays, though the parent closed the file that both had open."""
+    assert run("-c", WRITE_AHEAD_SCRIPT, tmp_path / "app.db", way) == ["True"]
