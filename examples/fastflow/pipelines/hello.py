@@ -1,0 +1,3 @@
+"""The smallest pipeline: a program that prints."""
+
+print("Hello from Fast-Flow.")
