@@ -35,7 +35,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, serve(sink) as address:
         database = f"sqlite:///{folder}/app.db"
         with Telemetry(
-            api_key="phc_…", host=address, database=database, registry=[ReportGenerated]
+            api_key="phc_quickstart", host=address, database=database, registry=[ReportGenerated]
         ) as telemetry:
             use_product()
             telemetry.flush()
