@@ -8,6 +8,7 @@ but us sees.
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable
 from importlib.metadata import version
 
@@ -18,15 +19,18 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import INVALID_SPAN, Tracer, get_current_span
 
 from . import attributes
+from .consent import Answer, ConsentWatch
 from .mapping import LIBRARY
 from .middleware.asgi import ASGIApp, Scope
 from .notices import Notices
+from .span_rules import SpanRules
 
 _log = logging.getLogger(__name__)
 _INSTRUMENTED_MARK = (
     "_is_instrumented_by_opentelemetry"  # set by the instrumentations of FastAPI and Starlette
 )
 _MAX_LAYERS = 100
+_DENIED = Answer.DENIED  # an enum's members are slow to look up
 
 
 class RequestTracing:
@@ -71,6 +75,40 @@ class RequestTracing:
         if self._is_traced_by_others is None:
             self._is_traced_by_others = _is_instrumented(self._app, scope)
         return None if self._is_traced_by_others else self._traced
+
+
+class RequestTracings:
+    """The tracing of every wrapped application; none exists without span rules."""
+
+    def __init__(
+        self, rules: SpanRules, *, watch: ConsentWatch, tracer: Callable[[], Tracer], notices: Notices
+    ) -> None:
+        self._rules = rules
+        self._watch = watch
+        self._tracer = tracer
+        self._notices = notices
+        self._all: weakref.WeakSet[RequestTracing] = weakref.WeakSet()
+        self.is_running = False
+        """Whether there is anybody to take a span; set at start and stop."""
+
+    def trace(self, app: ASGIApp) -> RequestTracing | None:
+        """Return what gives requests a span while telemetry is not denied, None without span rules."""
+        if not self._rules:
+            return None
+        tracing = RequestTracing(app, is_wanted=self._is_wanted, tracer=self._tracer, notices=self._notices)
+        self._all.add(tracing)
+        self.prepare()
+        return tracing
+
+    def prepare(self) -> None:
+        """Load what is needed once telemetry may be on; off the event loop, since loading takes time."""
+        consent = self._watch.current
+        if consent.telemetry is not _DENIED and consent.was_looked_at:
+            for tracing in list(self._all):
+                tracing.prepare()
+
+    def _is_wanted(self) -> bool:
+        return self.is_running and self._watch.current.telemetry is not _DENIED
 
 
 def own_provider() -> TracerProvider:

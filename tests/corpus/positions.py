@@ -6,6 +6,7 @@ import json
 from contextlib import suppress
 
 from asgi import call, http_scope
+from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Status, StatusCode
 
@@ -18,11 +19,11 @@ SHORT = 190  # longer texts are no property
 class Place:
     """One application with telemetry, into which texts are planted."""
 
-    def __init__(self, telemetry, folder):
-        self.telemetry = telemetry
+    def __init__(self, make_telemetry, folder):
+        self.provider = TracerProvider(shutdown_on_exit=False)
+        self.logger_provider = LoggerProvider(shutdown_on_exit=False)
+        self.telemetry = make_telemetry(tracer_provider=self.provider, logger_provider=self.logger_provider)
         self.folder = folder
-        self.provider = TracerProvider()
-        self.provider.add_span_processor(telemetry._spans)
         self.count = 0
 
     def next_file(self):
@@ -289,7 +290,7 @@ def log_chain(place, text):
 
 
 def _emit(place, attributes):
-    place.telemetry._logger_provider.get_logger("foreign").emit(attributes=attributes, body="b")
+    place.logger_provider.get_logger("foreign").emit(attributes=attributes, body="b")
 
 
 def _error():

@@ -28,10 +28,10 @@ def _cases(position):
 @pytest.mark.parametrize("position", list(POSITIONS))
 def test_nothing_planted_arrives(make_telemetry, sink, tmp_path, position):
     """No planted secret is in any byte at the sink, raw or encoded, wherever it was planted (R21)."""
-    telemetry = make_telemetry()
+    place = Place(make_telemetry, tmp_path)
+    telemetry = place.telemetry
     telemetry.start()
     telemetry.update_settings(enable_error_reporting=True, enable_telemetry=True)
-    place = Place(telemetry, tmp_path)
     secrets = []
 
     for kind, text, secret in _cases(position):
