@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 import asyncio
 import subprocess
 import sys
+import threading
 from textwrap import dedent
 from typing import Annotated
 from uuid import UUID, uuid5
