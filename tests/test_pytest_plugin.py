@@ -149,7 +149,7 @@ def test_leak_fails_the_run(product, form):
         from otel_posthog import track
         from product import SyncCompleted
 
-        SECRET = "Tübingen-4711/x"
+        SECRET = "Tü-4711/x"
 
         @pytest.fixture(scope="session", autouse=True)
         def nothing_leaks(assert_no_leak):
