@@ -136,10 +136,17 @@ def test_request_shown_is_the_one_that_is_made(make_telemetry, sink):
     telemetry = make_telemetry(registry=[RunFinished], retry_initial_s=0.3)
     telemetry.start()
     telemetry.update_settings(enable_telemetry=True)
-    sink.script([Fault(status=503, times=1)])
+    sink.script([Fault(status=503, times=None)])
     track(RunFinished(success=True, trigger="manual", steps=3, seconds=7, python="3.11", label="x"))
-    wait_until(lambda: len(telemetry.preview().waiting.events) == 1)
-    [shown] = telemetry.preview().waiting.requests
+    previews = []
+
+    def is_shown():
+        previews.append(telemetry.preview())
+        return previews[-1].waiting.events
+
+    wait_until(is_shown)
+    [shown] = previews[-1].waiting.requests
+    sink.script([])
 
     wait_until(lambda: len(sink.events) == 1)
     made = sink.requests[-1]

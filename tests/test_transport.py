@@ -160,14 +160,22 @@ def test_status_decides(transport, posthog, status, result, body):
         ("soon", 0, 0),
         ("inf", MAX_RETRY_AFTER_S, MAX_RETRY_AFTER_S),
         ("99999999", MAX_RETRY_AFTER_S, MAX_RETRY_AFTER_S),
-        (format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True), 3000, 3600),
-        (format_datetime(datetime.now(UTC) - timedelta(hours=1), usegmt=True), 0, 0),
     ],
 )
 @pytest.mark.parametrize("status", [429, 503])
-def test_pause_asked_for_is_passed_on(transport, posthog, header, low_s, high_s, status):
-    """`Retry-After` counts as seconds and as a date, within bounds."""
+def test_pause_in_seconds_is_passed_on(transport, posthog, header, low_s, high_s, status):
+    """`Retry-After` counts as seconds, within bounds."""
     posthog.status, posthog.headers = status, {"Retry-After": header}
+
+    assert low_s <= transport.send(BATCH, _always).retry_after_s <= high_s
+
+
+@pytest.mark.parametrize(("hours", "low_s", "high_s"), [(1, 3000, 3600), (-1, 0, 0)])
+@pytest.mark.parametrize("status", [429, 503])
+def test_pause_until_a_date_is_passed_on(transport, posthog, hours, low_s, high_s, status):
+    """`Retry-After` counts as a date, also one that has passed."""
+    until = format_datetime(datetime.now(UTC) + timedelta(hours=hours), usegmt=True)
+    posthog.status, posthog.headers = status, {"Retry-After": until}
 
     assert low_s <= transport.send(BATCH, _always).retry_after_s <= high_s
 
