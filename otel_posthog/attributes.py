@@ -27,6 +27,13 @@ EXCEPTION_HANDLED: Final = "posthog.exception_handled"
 PROPERTY_PREFIX: Final = "posthog.property."
 """Before each property that a caller of `capture_exception` adds."""
 
+EXCEPTION_TOLD: Final = "posthog.exception_told"
+"""On a span: somebody else reports what ended it, so that the span does not."""
+
+INSTANCE_ID: Final = "posthog.instance_id"
+CONSENT_PREFIX: Final = "posthog.consent."
+"""Before what `stamps.py` writes on each record that leaves for a Collector."""
+
 HEARTBEAT_SCOPE: Final = "otel_posthog.heartbeat"
 """Name of the meter whose gauges become the daily heartbeat."""
 GAUGE_VALUE: Final = "posthog.gauge_value"

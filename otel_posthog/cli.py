@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from . import commands as consent_commands
+from . import gateway_command
 from .config import SETTINGS, Config
 from .errors import OtelPosthogError
 
@@ -51,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     heartbeat.add_argument("--now", action="store_true", required=True, help="do not wait for its time")
     heartbeat.add_argument("--dry-run", action="store_true", help="print it, and send nothing")
     consent_commands.add_to(commands)
+    gateway_command.add_to(commands)
     config = commands.add_parser("config", help="look at the settings")
     config.add_subparsers(dest="action", required=True).add_parser(
         "show", help="print each setting with its value, unit, source and meaning; secrets are masked"

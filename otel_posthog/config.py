@@ -284,6 +284,69 @@ class Config:
         minimum=0.01,
         maximum=300,
     )
+    through_collector: bool = _setting(
+        False,
+        "Send nothing from this process: stamp records with consent, and leave them to your own OTLP "
+        "exporter (see collector.md).",
+        env=("OTEL_POSTHOG_THROUGH_COLLECTOR",),
+    )
+    gateway_token: str | None = _setting(
+        None,
+        "Bearer token that a Collector shows to the gateway. Without one it listens on loopback only.",
+        env=("OTEL_POSTHOG_GATEWAY_TOKEN",),
+        secret=True,
+    )
+    gateway_manifests: str = _setting(
+        "telemetry-manifest.json",
+        "The product's manifest file, as `otel-posthog docs` writes it; behind it, separated as in PATH, "
+        "those of earlier releases that installations have agreed to.",
+        env=("OTEL_POSTHOG_GATEWAY_MANIFESTS",),
+    )
+    gateway_span_rules: str | None = _setting(
+        None,
+        "JSON file with the span rules that the gateway applies: a list of objects with the fields of "
+        "`SpanRule`.",
+        env=("OTEL_POSTHOG_GATEWAY_SPAN_RULES",),
+    )
+    gateway_databases: str | None = _setting(
+        None,
+        "Database URLs, separated by blanks, in which the gateway looks consent up; then only their "
+        "installations count. Without any, what the records themselves carry counts alone.",
+        env=("OTEL_POSTHOG_GATEWAY_DATABASES",),
+        secret=True,
+    )
+    gateway_body_max_bytes: int = _setting(
+        8_000_000,
+        "Largest request that the gateway takes, as it comes.",
+        env=("OTEL_POSTHOG_GATEWAY_BODY_MAX_BYTES",),
+        unit="bytes",
+        minimum=1_000,
+        maximum=100_000_000,
+    )
+    gateway_plain_max_bytes: int = _setting(
+        32_000_000,
+        "Largest request that the gateway takes, once it is decompressed.",
+        env=("OTEL_POSTHOG_GATEWAY_PLAIN_MAX_BYTES",),
+        unit="bytes",
+        minimum=1_000,
+        maximum=1_000_000_000,
+    )
+    gateway_max_requests: int = _setting(
+        8,
+        "How many requests one worker of the gateway has in hand; further ones are turned back with 503.",
+        env=("OTEL_POSTHOG_GATEWAY_MAX_REQUESTS",),
+        unit="requests",
+        minimum=1,
+        maximum=40,
+    )
+    gateway_read_timeout_s: float = _setting(
+        10.0,
+        "How long a client of the gateway may take for its headers, and again for the body.",
+        env=("OTEL_POSTHOG_GATEWAY_READ_TIMEOUT_S",),
+        unit="seconds",
+        minimum=0.05,
+        maximum=300,
+    )
 
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     """Where each value came from: `argument`, the environment variable's name, or `default`."""

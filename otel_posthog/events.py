@@ -41,6 +41,8 @@ class Event:
     accepted_ns: int
     """When we took the record over, on this process's wall clock; withdrawals compare with it."""
     distinct_id: str | None = None
+    stamp: Stamp = UNSTAMPED
+    """The consent under which it was accepted, where it was so in another process."""
 
     @property
     def kind(self) -> Kind:

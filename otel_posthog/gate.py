@@ -62,12 +62,24 @@ class Parts:
     before_send: BeforeSend | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What became of events that somebody else answers for until they are in safety."""
+
+    outcome: Outcome
+    refused: int = 0
+    """How many PostHog refused for good."""
+    unkept: int = 0
+    """How many found no room: neither sent nor kept."""
+
+
+@dataclass(slots=True, eq=False)
 class _Work:
     """A batch under way: the pieces still to be tried, and those that have to wait."""
 
     todo: deque[Batch]
     left: list[Batch] = field(default_factory=list)
+    refused: int = 0
 
 
 class Gate:
@@ -87,10 +99,23 @@ class Gate:
 
     def send(self, events: Sequence[Event]) -> Outcome:
         """Send the events once, now; what cannot be sent yet is spooled. Never raises."""
+        return self.submit(events).outcome
+
+    def submit(self, events: Sequence[Event]) -> Report:
+        """Like `send`, and tell how many are not in safety afterwards."""
         consent = self._parts.watch.look()
-        return max(
-            (self._first_attempt(batch) for batch in self._batches(events, consent)), default=Outcome.NOTHING
+        reports = [self._first_attempt(batch) for batch in self._batches(events, consent)]
+        return Report(
+            outcome=max((report.outcome for report in reports), default=Outcome.NOTHING),
+            refused=sum(report.refused for report in reports),
+            unkept=sum(report.unkept for report in reports),
         )
+
+    def forget(self, events: Sequence[Event]) -> None:
+        """Let events that could not be kept be told again."""
+        with self._lock:
+            for event in events:
+                self._told.pop(event.uuid, None)
 
     def hold(self, events: Sequence[Event]) -> Outcome:
         """Spool the events without an attempt, and without asking the database. Never raises."""
@@ -170,7 +195,7 @@ class Gate:
         chosen: list[Event] = []
         size_bytes = 0
         for event in events:
-            if consent.is_withdrawn(kind, event.accepted_ns):
+            if consent.is_withdrawn(kind, event.accepted_ns, event.stamp):
                 self._parts.counts.add("withdrawn")
                 continue
             prepared = self._prepared(event, consent.grant(kind).manifest_at(event.accepted_ns))
@@ -260,19 +285,21 @@ class Gate:
                 self._told.popitem(last=False)
             return True
 
-    def _first_attempt(self, batch: Batch) -> Outcome:
+    def _first_attempt(self, batch: Batch) -> Report:
         """Deliver the batch, or spool it at once while an outage is known."""
         if self.pause_s() > 0:
-            return self._spool(batch)
+            return _report(self._spool(batch), 0, [batch])
         work = _Work(deque([batch]))
         with self._lock:
             self._under_way.add(work)
         outcome = self._deliver(work)
         with self._lock:
             if work not in self._under_way:
-                return outcome  # spooled meanwhile, by a process that ends
+                return _report(outcome, work.refused, [])  # spooled meanwhile, by a process that ends
             self._under_way.discard(work)
-        return max([outcome, *(self._keep(piece) for piece in work.left)])
+        kept = [(piece, self._keep(piece)) for piece in work.left]
+        unkept = [piece for piece, done in kept if done is Outcome.LOST]
+        return _report(max([outcome, *(done for _, done in kept)]), work.refused, unkept)
 
     def _deliver(self, work: _Work) -> Outcome:
         """Try each piece, until one parks deliveries; what has to be tried later is left over."""
@@ -282,6 +309,8 @@ class Gate:
             outcome, pieces = (Outcome.HELD, [batch]) if is_parked else self._attempt(batch)
             with self._lock:
                 work.todo.popleft()
+                if outcome is Outcome.LOST:
+                    work.refused += len(batch.events)
                 if outcome is Outcome.HELD:
                     work.left.extend(pieces)
                 else:
@@ -395,9 +424,16 @@ class Gate:
         if lost:
             self._parts.counts.add("spool_full", lost)
             self._parts.notices.warn(
-                _log, "The spool is full, the oldest events are dropped (spool_max_bytes)"
+                _log, "There is no room in the spool (spool_max_bytes), events are dropped or turned back"
             )
         return Outcome.LOST if lost else Outcome.HELD
+
+
+def _report(outcome: Outcome, refused: int, unkept: Sequence[Batch]) -> Report:
+    is_lost = outcome is Outcome.LOST
+    return Report(
+        outcome=outcome, refused=refused, unkept=sum(len(b.events) for b in unkept) if is_lost else 0
+    )
 
 
 def _withdrawal(kind: Kind, consent: Consent) -> Withdrawal:

@@ -64,6 +64,10 @@ class _ReplacedError(sqlite3.OperationalError):
     """Another process has renamed or deleted the file since it was opened."""
 
 
+class _FullError(Exception):
+    """There is no room, and what is there was promised to be kept."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StoredBatch(Batch):
     """A batch that lies in the file."""
@@ -74,7 +78,8 @@ class StoredBatch(Batch):
 class SpoolFile:
     """A queue of batches in `folder`; nothing is created there before the first `put`.
 
-    Its one connection is used under one lock, and is closed while the process forks.
+    Its one connection is used under one lock, and is closed while the process forks. Where there is no
+    room the oldest batches go.
     """
 
     def __init__(
@@ -115,7 +120,10 @@ class SpoolFile:
             body,
         )
         with self._lock:
-            return self._mended(lambda: self._put(row))
+            try:
+                return self._mended(lambda: self._put(row))
+            except _FullError:
+                return len(batch.events)
 
     def first(self) -> StoredBatch | None:
         """Return the oldest batch, or None; what has passed its age or cannot be read goes first."""
@@ -203,14 +211,18 @@ class SpoolFile:
         self._create()
         with self._writing() as connection:
             connection.execute(_PUT, row)
-            lost = 0
-            while used_bytes(connection) > self._max_bytes:
-                oldest = connection.execute(_OLDEST).fetchone()
-                if oldest is None:
-                    break
-                connection.execute(_DELETE, (oldest[0],))
-                lost += oldest[1]
-            return lost
+            return self._make_room(connection)
+
+    def _make_room(self, connection: sqlite3.Connection) -> int:
+        """Delete the oldest batches as far as needed and return how many events that were."""
+        lost = 0
+        while used_bytes(connection) > self._max_bytes:
+            oldest = connection.execute(_OLDEST).fetchone()
+            if oldest is None:
+                break
+            connection.execute(_DELETE, (oldest[0],))
+            lost += oldest[1]
+        return lost
 
     def _first(self) -> StoredBatch | None:
         while (row := self._open().execute(_FIRST, (self._done_up_to,)).fetchone()) is not None:
@@ -331,6 +343,15 @@ class SpoolFile:
         self._notices.warn(
             _log, "The spool %s is damaged or foreign; it was set aside and a new one begun", self._path
         )
+
+
+class PromisedSpoolFile(SpoolFile):
+    """One whose content somebody relies on: where there is no room, the new batch is not taken."""
+
+    def _make_room(self, connection: sqlite3.Connection) -> int:
+        if used_bytes(connection) > self._max_bytes:
+            raise _FullError
+        return 0
 
 
 def _exclusive(path: Path) -> sqlite3.Connection:

@@ -27,6 +27,8 @@ class BaseProperties:
     environment: str
     service_version: str | None = None
     send_host: bool = False
+    reads_source: bool = True
+    """Whether source lines are read from this machine's disk: only where the frames are this program's."""
     scrubber: Scrubber = field(default_factory=Scrubber, repr=False, compare=False)
 
     def as_dict(self) -> dict[str, object]:

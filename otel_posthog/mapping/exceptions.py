@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from uuid import UUID, uuid4, uuid5
 
 from otel_posthog import attributes
@@ -13,7 +13,7 @@ from otel_posthog.scrubbing.scrubber import MARGIN_CHARS
 from otel_posthog.tracebacks import MAX_MESSAGE_CHARS
 
 from .base import BaseProperties
-from .frames import bare_frame, frame_of
+from .frames import bare_frame, carrying_frame, frame_of
 
 MAX_VALUE_BYTES = 8_000  # PostHog cuts at 10,000; scrubbing may lengthen a text
 MAX_TYPE_BYTES = 255  # PostHog cuts longer ones
@@ -30,7 +30,7 @@ def exception_properties(
 ) -> dict[str, object]:
     """Return the properties of one `$exception` from a record's `exception.*` attributes."""
     properties = base.over(added_by_caller(recorded))
-    properties["$exception_list"] = exception_list(recorded, base.scrubber)
+    properties["$exception_list"] = exception_list(recorded, base.scrubber, reads_source=base.reads_source)
     properties["$exception_level"] = "error"
     path = recorded.get(attributes.URL_PATH)
     if isinstance(path, str):
@@ -46,17 +46,26 @@ def exception_properties(
     return properties
 
 
-def exception_list(recorded: Mapping[str, object], scrubber: Scrubber = _SCRUBBER) -> list[dict[str, object]]:
+def exception_list(
+    recorded: Mapping[str, object], scrubber: Scrubber = _SCRUBBER, *, reads_source: bool = True
+) -> list[dict[str, object]]:
     """Return `$exception_list`: outermost first, each with its frames, oldest call first.
 
     Without our own structured attribute only type, value and the frames named in the stack text
-    are known.
+    are known. Whoever wrote that attribute names the files of which lines are read: without
+    `reads_source` only the lines that it carries are shown.
     """
     handled = bool(recorded.get(attributes.EXCEPTION_HANDLED, False))
     chain = _chain(recorded.get(attributes.EXCEPTION_CHAIN))
     if chain:
         return [
-            _entry(index, item, _frames(item.get("frames"), scrubber), scrubber, handled=handled)
+            _entry(
+                index,
+                item,
+                _frames(item.get("frames"), scrubber, frame_of if reads_source else bare_frame),
+                scrubber,
+                handled=handled,
+            )
             for index, item in enumerate(chain)
         ]
     module, _, name = str(recorded.get(attributes.EXCEPTION_TYPE) or "Exception").rpartition(".")
@@ -150,12 +159,25 @@ def _scrubbed_message(text: str, scrubber: Scrubber) -> str:
     return scrubbed[:-MARGIN_CHARS] if len(text) >= MAX_MESSAGE_CHARS else scrubbed
 
 
-def _frames(recorded: object, scrubber: Scrubber) -> list[dict[str, object]]:
+def _frames(
+    recorded: object, scrubber: Scrubber, frame: Callable[..., dict[str, object]]
+) -> list[dict[str, object]]:
     if not isinstance(recorded, list):
         return []
     kept = []
-    for frame in recorded:
-        match frame:
+    for entry in recorded:
+        match entry:
             case [str(filename), int(lineno), str(function), str(module)]:
-                kept.append(frame_of(filename, lineno, function, module, scrubber))
+                kept.append(frame(filename, lineno, function, module, scrubber))
+            case [
+                str(filename),
+                int(lineno),
+                str(function),
+                str(module),
+                list(before),
+                str(line),
+                list(after),
+            ]:
+                made = bare_frame(filename, lineno, function, module, scrubber)
+                kept.append(carrying_frame(made, before, line, after, scrubber))
     return kept

@@ -56,6 +56,25 @@ def bare_frame(
     }
 
 
+def carrying_frame(
+    frame: dict[str, object],
+    before: Sequence[object],
+    line: str,
+    after: Sequence[object],
+    scrubber: Scrubber = _SCRUBBER,
+) -> dict[str, object]:
+    """Return the frame with source lines that came along with it, scrubbed and bounded anew."""
+
+    def shown(text: object) -> str:
+        return scrubber.source(str(text)[: 2 * MAX_SOURCE_LINE_CHARS])[:MAX_SOURCE_LINE_CHARS]
+
+    return frame | {
+        "pre_context": [shown(text) for text in before[-CONTEXT_LINES:]],
+        "context_line": shown(line),
+        "post_context": [shown(text) for text in after[:CONTEXT_LINES]],
+    }
+
+
 def relative_filename(filename: str, module: str) -> str:
     """Return the file relative to the root of its top-level package, or its bare name."""
     if filename.startswith("<"):

@@ -12,6 +12,8 @@ from otel_posthog.registry import EXCEPTION, Kind, Registry, kind_of
 from .base import BaseProperties
 from .exceptions import carried_uuid, exception_properties, exception_uuid
 
+_OURS = frozenset({attributes.EVENT_UUID, attributes.INSTANCE_ID})
+
 
 def kind_of_log(
     scope: str, event_name: str | None, recorded: Mapping[str, object], registry: Registry
@@ -44,7 +46,7 @@ def event_from_log(record: LogView, base: BaseProperties, registry: Registry) ->
         properties = exception_properties(recorded, base, trace_id=record.trace_id, span_id=record.span_id)
     else:
         name, uuid = record.event_name or "", carried_uuid(recorded)
-        own = {key: value for key, value in recorded.items() if key != attributes.EVENT_UUID}
+        own = {key: value for key, value in recorded.items() if not _is_ours(key)}
         properties = base.over(own)
     return Event(
         name=name,
@@ -53,3 +55,7 @@ def event_from_log(record: LogView, base: BaseProperties, registry: Registry) ->
         uuid=uuid,
         accepted_ns=record.observed_ns,
     )
+
+
+def _is_ours(key: str) -> bool:
+    return key in _OURS or key.startswith(attributes.CONSENT_PREFIX)

@@ -54,6 +54,8 @@ def _fatal_exceptions(span: SpanView) -> list[SpanEventView]:
     """Return what ended the span; of requests under our own tracing the middleware knows better."""
     if not (span.is_error and span.is_local_root) or span.scope == attributes.SCOPE:
         return []
+    if attributes.EXCEPTION_TOLD in span.attributes:
+        return []
     return [recorded for recorded in span.events if recorded.name == _SPAN_EVENT_NAME][-1:]
 
 

@@ -31,6 +31,17 @@ class Registry:
                 raise RegistryError(f"The event {spec.name!r} is declared twice.")
             self._specs[spec.name] = spec
 
+    @classmethod
+    def from_manifests(
+        cls, manifests: Mapping[Kind, Manifest], *, today: Callable[[], date] = today_utc
+    ) -> Registry:
+        """Return the registry of a product whose code is elsewhere."""
+        made = cls(today=today)
+        made._manifests = dict(manifests)
+        declared = manifests[Kind.TELEMETRY].events
+        made._specs = {name: spec for name, spec in declared.items() if name != HEARTBEAT}
+        return made
+
     def __len__(self) -> int:
         return len(self._specs)
 

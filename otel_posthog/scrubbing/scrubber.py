@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import cached_property
@@ -69,14 +70,7 @@ class Scrubber:
         """
         closed = None if self._registry is None else self._registry.closed_properties(event.name)
         name = self.text(event.name) if closed is None else event.name
-        return Event(
-            name=name,
-            properties=self._top(event.properties, closed or frozenset()),
-            timestamp=event.timestamp,
-            uuid=event.uuid,
-            accepted_ns=event.accepted_ns,
-            distinct_id=event.distinct_id,
-        )
+        return replace(event, name=name, properties=self._top(event.properties, closed or frozenset()))
 
     def text(self, text: str) -> str:
         """Return the text with every recognised secret replaced by the name of the rule that found it.

@@ -1,0 +1,83 @@
+"""Consent as attributes of a record: what a process knew when it handed the record to a Collector.
+
+Whoever takes the record out again, in another process and perhaps days later, decides by these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from uuid import UUID
+
+from . import attributes
+from .consent import Answer, Consent
+from .events import Stamp
+from .registry import Kind
+
+AttributeValue = bool | int | str
+_FLAG = {kind: f"{attributes.CONSENT_PREFIX}{kind.value}" for kind in Kind}
+_GENERATION = {kind: f"{flag}_generation" for kind, flag in _FLAG.items()}
+_MANIFEST = {kind: f"{flag}_manifest" for kind, flag in _FLAG.items()}
+_NOBODY = UUID(int=0)
+_KNOWN_IDS = 10_000  # installations whose id need not be parsed again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """Consent to one kind."""
+
+    stamp: Stamp
+    manifest: str | None
+    """Hash of the manifest to which it was given; None stands for the present one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stamped:
+    """What a record says of the installation from which it comes."""
+
+    instance_id: str
+    given: Mapping[Kind, Given]
+    """The kinds that are granted."""
+
+
+def stamps(consent: Consent) -> dict[str, AttributeValue]:
+    """Return the attributes for a record that is handed over now; none where nothing is granted."""
+    if not consent.is_on or consent.instance_id is None:
+        return {}
+    written: dict[str, AttributeValue] = {attributes.INSTANCE_ID: consent.instance_id}
+    for kind in Kind:
+        is_granted = consent.answer(kind) is Answer.GRANTED
+        written[_FLAG[kind]] = is_granted
+        generation, manifest = consent.stamp(kind).generation, consent.grant(kind).manifest
+        if is_granted and generation is not None:
+            written[_GENERATION[kind]] = generation
+        if is_granted and manifest is not None:
+            written[_MANIFEST[kind]] = manifest
+    return written
+
+
+def read(recorded: Mapping[str, object]) -> Stamped | None:
+    """Return what the record carries; None without a valid id, or where it carries no consent."""
+    instance_id = recorded.get(attributes.INSTANCE_ID)
+    if not isinstance(instance_id, str) or not _is_id(instance_id):
+        return None
+    given = {kind: _given(kind, recorded, instance_id) for kind in Kind if recorded.get(_FLAG[kind]) is True}
+    return Stamped(instance_id=instance_id, given=given) if given else None
+
+
+def _given(kind: Kind, recorded: Mapping[str, object], instance_id: str) -> Given:
+    generation, manifest = recorded.get(_GENERATION[kind]), recorded.get(_MANIFEST[kind])
+    return Given(
+        stamp=Stamp(generation=generation if type(generation) is int else None, instance_id=instance_id),
+        manifest=None if manifest is None else str(manifest),
+    )
+
+
+@lru_cache(maxsize=_KNOWN_IDS)
+def _is_id(text: str) -> bool:
+    try:
+        uuid = UUID(text)
+    except ValueError:
+        return False
+    return str(uuid) == text and uuid != _NOBODY
