@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .middleware import SecurityHeaders, TelemetryMiddleware, csp_nonce
     from .registry import Buckets, Expires, MaxChars, Range, Registry, Sensitivity, Version, event
     from .scrubbing import ScrubRule, ScrubRules
+    from .source_lines import SourceLineExporter
     from .span_rules import SpanRule
     from .telemetry import Telemetry
 
@@ -33,6 +34,7 @@ __all__ = [
     "ScrubRules",
     "SecurityHeaders",
     "Sensitivity",
+    "SourceLineExporter",
     "SpanRule",
     "StoreError",
     "Telemetry",
@@ -60,6 +62,7 @@ _HOMES = {
     "ScrubRules": "scrubbing",
     "SecurityHeaders": "middleware",
     "Sensitivity": "registry",
+    "SourceLineExporter": "source_lines",
     "SpanRule": "span_rules",
     "StoreError": "errors",
     "Telemetry": "telemetry",

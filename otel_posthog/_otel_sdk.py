@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from opentelemetry._logs import LogRecord
 from opentelemetry.sdk._logs import (
     LoggerProvider,
     LogRecordLimits,
@@ -32,9 +33,11 @@ __all__ = [
     "ReadWriteLogRecord",
     "ReadableLogRecord",
     "attributes_of",
+    "put_first",
     "shut_down_within",
     "take_what_waits",
     "without_events",
+    "write_attributes",
 ]
 
 
@@ -53,6 +56,23 @@ def attributes_of(span: ReadableSpan) -> Mapping[str, object]:
     except AttributeError:
         return span.attributes or {}
     return plain
+
+
+def write_attributes(record: object, written: Mapping[str, bool | int | str]) -> None:
+    """Write clean values on a log record, or on a span that is about to end and refuses the public way.
+
+    One that has its limit of attributes gets them all the same.
+    """
+    bounded: Any = record.attributes if isinstance(record, LogRecord) else vars(record)["_attributes"]
+    bounded._dict.update(written)  # noqa: SLF001
+
+
+def put_first(provider: LoggerProvider, processor: LogRecordProcessor) -> None:
+    """Add the processor before those that the provider has, so that these see what it writes."""
+    provider.add_log_record_processor(processor)
+    multi = provider._multi_log_record_processor  # noqa: SLF001
+    *others, added = multi._log_record_processors  # noqa: SLF001
+    multi._log_record_processors = (added, *others)  # noqa: SLF001
 
 
 def without_events(span: ReadableSpan) -> ReadableSpan:

@@ -10,7 +10,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -31,6 +31,7 @@ from ._otel_sdk import (
     shut_down_within,
     take_what_waits,
     without_events,
+    write_attributes,
 )
 from .analytics import mark_as_reported
 from .config import Config
@@ -42,6 +43,7 @@ from .notices import Notices
 from .registry import Kind, Registry, kind_of
 from .request_state import request_under_way
 from .span_rules import SpanRules
+from .stamps import Stamper
 
 _log = logging.getLogger(__name__)
 _ERROR = StatusCode.ERROR  # an enum's members are slow to look up
@@ -192,9 +194,13 @@ class _Switched(Generic[_P]):
 
 
 class ConsentLogRecordProcessor(_Switched[BatchLogRecordProcessor], LogRecordProcessor):
-    """Queue the log records that may become events, and nothing while consent is denied."""
+    """Queue the log records that may become events, and nothing while consent is denied.
 
-    def __init__(
+    With a `stamper` nothing is queued: each record gets the consent of this moment written on it, for
+    the host's own exporter, which stands behind this processor.
+    """
+
+    def __init__(  # noqa: PLR0913 - its collaborators, and which of the two ways
         self,
         make_exporter: Callable[[Waiting], PostHogLogExporter],
         *,
@@ -203,7 +209,9 @@ class ConsentLogRecordProcessor(_Switched[BatchLogRecordProcessor], LogRecordPro
         config: Config,
         counts: Counts,
         notices: Notices,
+        stamper: Stamper | None = None,
     ) -> None:
+        self._stamper = stamper
         self._notices = notices
         self._consent = consent
         self._shutdown_timeout_s = config.shutdown_timeout_s
@@ -240,7 +248,10 @@ class ConsentLogRecordProcessor(_Switched[BatchLogRecordProcessor], LogRecordPro
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Queue the record if it becomes an event and its kind is not denied."""
         try:
-            self._queue(log_record)
+            if self._stamper is None:
+                self._queue(log_record)
+            else:
+                write_attributes(log_record.log_record, self._stamper.current())
         except Exception as error:  # noqa: BLE001 - a fault of ours never reaches the host's logging
             self._notices.warn(_log, "A log record could not be queued (%s)", type(error).__name__)
 
@@ -259,9 +270,13 @@ class ConsentLogRecordProcessor(_Switched[BatchLogRecordProcessor], LogRecordPro
 
 
 class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
-    """Queue the ended spans that become events, and nothing while consent is denied."""
+    """Queue the ended spans that become events, and nothing while consent is denied.
 
-    def __init__(
+    With a `stamper` nothing is queued: each span gets the consent at its end written on it, for the
+    host's own exporter.
+    """
+
+    def __init__(  # noqa: PLR0913 - as of the other one
         self,
         make_exporter: Callable[[Waiting], PostHogSpanExporter],
         *,
@@ -270,7 +285,9 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
         config: Config,
         counts: Counts,
         notices: Notices,
+        stamper: Stamper | None = None,
     ) -> None:
+        self._stamper = stamper
         self._notices = notices
         self._consent = consent
         self._rules = rules
@@ -295,8 +312,29 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Do nothing."""
 
+    def _on_ending(self, span: Span) -> None:
+        """Write on the span what a gateway has to know; after this nobody can."""
+        if self._stamper is None:
+            return
+        try:
+            self._stamp(span, self._stamper.current())
+        except Exception as error:  # noqa: BLE001 - a fault of ours never reaches the host's code
+            self._notices.warn(_log, "A span could not be stamped (%s)", type(error).__name__)
+
+    def _stamp(self, span: Span, written: Mapping[str, bool | int | str]) -> None:
+        if not written:
+            return
+        if span.status.status_code is _ERROR and Kind.ERRORS in kinds_of_span(SdkSpan(span), self._rules):
+            if request_under_way() is not None:  # the middleware sees whether the application handles it
+                written = {**written, attributes.EXCEPTION_TOLD: True}
+            else:
+                mark_as_reported(sys.exc_info()[1])
+        write_attributes(span, written)
+
     def on_end(self, span: ReadableSpan) -> None:
         """Queue the span if any of its events is not denied."""
+        if self._stamper is not None:
+            return
         try:
             if self._may_become_event(span):
                 self._queue(span)

@@ -14,7 +14,7 @@ from opentelemetry.trace import Tracer, get_tracer_provider
 
 from . import attributes
 from ._otel import Logger
-from ._otel_sdk import LoggerProvider, LogRecordLimits
+from ._otel_sdk import LoggerProvider, LogRecordLimits, put_first
 from .mapping import LIBRARY
 from .processors import ConsentLogRecordProcessor, ConsentSpanProcessor
 from .tracing import own_provider, tracer_of
@@ -55,7 +55,7 @@ class Providers:
             )
         if not self._is_extending_logger:
             self._is_extending_logger = True
-            provider.add_log_record_processor(self._logs)
+            put_first(provider, self._logs)
         return provider.get_logger(attributes.SCOPE, version(LIBRARY))
 
     def extend_tracer(self) -> None:

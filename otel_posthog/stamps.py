@@ -5,7 +5,7 @@ Whoever takes the record out again, in another process and perhaps days later, d
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from uuid import UUID
@@ -55,6 +55,23 @@ def stamps(consent: Consent) -> dict[str, AttributeValue]:
         if is_granted and manifest is not None:
             written[_MANIFEST[kind]] = manifest
     return written
+
+
+class Stamper:
+    """Know what to write on a record at this moment; made anew only when consent was looked at again."""
+
+    def __init__(self, consent: Callable[[], Consent | None]) -> None:
+        self._consent = consent
+        self._last: tuple[Consent | None, dict[str, AttributeValue]] = (None, {})
+
+    def current(self) -> Mapping[str, AttributeValue]:
+        """Return the attributes; none where consent is denied, or not known for certain."""
+        consent = self._consent()
+        looked_at, written = self._last
+        if consent is not looked_at:
+            written = {} if consent is None else stamps(consent)
+            self._last = (consent, written)
+        return written
 
 
 def read(recorded: Mapping[str, object]) -> Stamped | None:

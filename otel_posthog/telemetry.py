@@ -12,6 +12,7 @@ from .config import Config
 from .consent import Answer, Consent
 from .decisions import AUDIT_MAX_ENTRIES, Decisions
 from .deliberate import emit_test_exception
+from .errors import ConfigError
 from .export_half import ExportHalf, Given
 from .lifecycle import Startable
 from .middleware import SecurityHeaders, SecurityHeadersMiddleware, TelemetryMiddleware
@@ -71,6 +72,8 @@ class Telemetry(Startable):
         url = database if isinstance(database, str) else None
         given = {"api_key": api_key, "host": host, "database": url, "environment": environment}
         self.config = Config.resolve({**given, "service_version": service_version, **limits}, environ)
+        if self.config.through_collector and logger_provider is None:
+            raise ConfigError("through_collector needs your logger_provider, with an OTLP exporter.")
         self.registry = registry if isinstance(registry, Registry) else Registry(registry or ())
         rules = SpanRules(span_rules, self.registry)
         self.notices = Notices()

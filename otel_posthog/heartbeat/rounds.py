@@ -10,16 +10,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from otel_posthog.config import Config
 from otel_posthog.consent import Answer, Consent, ConsentWatch
 from otel_posthog.counts import Counts
 from otel_posthog.errors import StoreError
-from otel_posthog.gate import Gate, Outcome
+from otel_posthog.events import Event
+from otel_posthog.gate import Outcome
 from otel_posthog.mapping import BaseProperties, Beat, heartbeat_event
 from otel_posthog.notices import Notices
 from otel_posthog.registry import DROPPED_PREFIX, FAILED_GAUGES
@@ -63,6 +64,13 @@ class Round:
     pause_s: float
 
 
+class Sender(Protocol):
+    """Where the heartbeat goes: the gate, or whatever stands in for it."""
+
+    def send(self, events: Sequence[Event]) -> Outcome:
+        """Send the events once, now; never raises."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundParts:
     """The collaborators of the rounds."""
@@ -70,7 +78,7 @@ class RoundParts:
     config: Config
     watch: ConsentWatch
     lease: HeartbeatLease
-    gate: Gate
+    gate: Sender
     base: BaseProperties
     counts: Counts
     notices: Notices

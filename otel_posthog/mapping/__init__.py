@@ -1,6 +1,7 @@
 """Pure functions from records to events."""
 
 from .base import LIBRARY, BaseProperties
+from .carried import with_source_lines
 from .exceptions import exception_properties
 from .logs import event_from_log, kind_of_log
 from .metrics import Beat, heartbeat_event
@@ -16,4 +17,5 @@ __all__ = [
     "heartbeat_event",
     "kind_of_log",
     "kinds_of_span",
+    "with_source_lines",
 ]

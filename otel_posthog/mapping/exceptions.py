@@ -56,7 +56,7 @@ def exception_list(
     `reads_source` only the lines that it carries are shown.
     """
     handled = bool(recorded.get(attributes.EXCEPTION_HANDLED, False))
-    chain = _chain(recorded.get(attributes.EXCEPTION_CHAIN))
+    chain = chain_of(recorded.get(attributes.EXCEPTION_CHAIN))
     if chain:
         return [
             _entry(
@@ -110,7 +110,8 @@ def added_by_caller(recorded: Mapping[str, object]) -> dict[str, object]:
     return {key.removeprefix(prefix): value for key, value in recorded.items() if key.startswith(prefix)}
 
 
-def _chain(text: object) -> list[Mapping[str, object]]:
+def chain_of(text: object) -> list[Mapping[str, object]]:
+    """Return the entries of a chain's text; none where it is cut or not ours."""
     if not isinstance(text, str):
         return []
     try:
@@ -120,6 +121,15 @@ def _chain(text: object) -> list[Mapping[str, object]]:
     if not isinstance(chain, list):
         return []
     return [item for item in chain if isinstance(item, dict)]
+
+
+def scrubbed_message(text: str, scrubber: Scrubber) -> str:
+    """Return the message as it may be shown.
+
+    It is scrubbed before the cut, or half a secret stays; of a text that came cut, its end goes as well.
+    """
+    scrubbed = scrubber.text(text)
+    return scrubbed[:-MARGIN_CHARS] if len(text) >= MAX_MESSAGE_CHARS else scrubbed
 
 
 def _entry(
@@ -141,7 +151,7 @@ def _entry(
     entry: dict[str, object] = {
         "type": _cut(scrubber.text(str(item.get("type") or "Exception")), MAX_TYPE_BYTES),
         "module": None if module == "builtins" else module,
-        "value": _cut(_scrubbed_message(str(item.get("value") or ""), scrubber), MAX_VALUE_BYTES),
+        "value": _cut(scrubbed_message(str(item.get("value") or ""), scrubber), MAX_VALUE_BYTES),
         "mechanism": mechanism,
     }
     if frames:
@@ -151,12 +161,6 @@ def _entry(
 
 def _cut(text: object, max_bytes: int) -> str:
     return str(text).encode("utf-8", "replace")[:max_bytes].decode("utf-8", "ignore")
-
-
-def _scrubbed_message(text: str, scrubber: Scrubber) -> str:
-    """Scrub before the cut, or half a secret stays; of a text that came cut, its end goes as well."""
-    scrubbed = scrubber.text(text)
-    return scrubbed[:-MARGIN_CHARS] if len(text) >= MAX_MESSAGE_CHARS else scrubbed
 
 
 def _frames(
