@@ -18,6 +18,7 @@ from .durable_spool import DurableSpool
 from .exporter_metrics import exporter_metrics
 from .exporters import PostHogLogExporter, PostHogSpanExporter
 from .gate import Gate, Parts
+from .handover import Handover
 from .heartbeat import Heartbeat, RoundParts
 from .mapping import LIBRARY, BaseProperties
 from .notices import Notices
@@ -29,10 +30,12 @@ from .span_rules import SpanRules
 from .spool import Drainer, MemorySpool
 from .spool_file import SpoolFile
 from .spool_place import spool_folder
+from .stamps import Stamper
 from .store import DatabaseMeasures, HeartbeatLease
 from .transport import PostHogTransport, Transport
 
 _WATCH_EVERY = 0.75  # of the age at which an answer is too old: while something may be sent it never is
+_STAMP_EVERY = 0.25  # the same, where an answer too old costs the records of the time between
 _MEMORY_SPOOL_MAX_BYTES = 16_000_000  # of JSON, where the disk fails or there is no folder
 
 
@@ -91,12 +94,13 @@ class ExportHalf:
             given.config,
         )
         self.heartbeat = self._make_heartbeat()
+        stamper = Stamper(self.watch.recent) if given.config.through_collector else None
         self._drainer = Drainer(
             self._spool,
             attempt=self.gate.resend,
             pause=self.gate.pause_s,
             watch=lambda: self.watch.look().is_on,
-            interval_s=given.config.consent_max_age_s * _WATCH_EVERY,
+            interval_s=given.config.consent_max_age_s * (_STAMP_EVERY if stamper else _WATCH_EVERY),
             notices=notices,
         )
         self.logs = ConsentLogRecordProcessor(
@@ -106,6 +110,7 @@ class ExportHalf:
             config=given.config,
             counts=self.counts,
             notices=notices,
+            stamper=stamper,
         )
         self.spans = ConsentSpanProcessor(
             self._span_exporter,
@@ -114,6 +119,7 @@ class ExportHalf:
             config=given.config,
             counts=self.counts,
             notices=notices,
+            stamper=stamper,
         )
 
     @property
@@ -218,7 +224,7 @@ class ExportHalf:
             config=self._given.config,
             watch=self.watch,
             lease=HeartbeatLease(database),
-            gate=self.gate,
+            gate=Handover() if self._given.config.through_collector else self.gate,
             base=self.base,
             counts=self.counts,
             notices=self._notices,
