@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 
+from . import acceptance
 from .errors import OtelPosthogError
 from .events import UNSTAMPED, Stamp
 from .notices import Notices
@@ -286,7 +287,7 @@ class ConsentWatch:
 
     def _apply(self, row: Settings, began_s: float) -> Consent:
         before, last = self._row, self.current
-        now_ns = time.time_ns()
+        now_ns = acceptance.now_ns()
         boundary = _Boundary(
             now_ns=now_ns,
             is_other_instance=before is not None and before.instance_id != row.instance_id,

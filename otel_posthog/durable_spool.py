@@ -41,7 +41,7 @@ class DurableSpool:
 
     def put(self, batch: Batch) -> int:
         """Keep the batch and return how many events had to go to make room."""
-        lost = self._on_disk(lambda file: file.put(batch), None)
+        lost = self._on_good_disk(lambda file: file.put(batch), None)
         if lost is None:
             return self._memory.put(batch)
         self._on_put()
@@ -49,13 +49,13 @@ class DurableSpool:
 
     def first(self) -> Batch | None:
         """Return the older one of the first batch on disk and the first in memory."""
-        waiting = [self._on_disk(lambda file: file.first(), None), self._memory.first()]
+        waiting = [self._on_good_disk(lambda file: file.first(), None), self._memory.first()]
         found = [batch for batch in waiting if batch is not None]
         return min(found, key=lambda batch: batch.oldest_ns) if found else None
 
     def waiting(self) -> list[Batch]:
         """Return what waits on disk and in memory, oldest first."""
-        on_disk: list[Batch] = self._on_disk(lambda file: list[Batch](file.waiting()), [])
+        on_disk: list[Batch] = self._on_good_disk(lambda file: list[Batch](file.waiting()), [])
         return sorted([*on_disk, *self._memory.waiting()], key=lambda batch: batch.oldest_ns)
 
     def remove(self, batch: Batch) -> None:
@@ -66,8 +66,7 @@ class DurableSpool:
             self._memory.remove(batch)
 
     def purge(self, withdrawal: Withdrawal) -> int:
-        """Delete what was withdrawn, whether the disk has just failed or not."""
-        self._failed_at_s = float("-inf")
+        """Delete what was withdrawn."""
         return self._on_disk(lambda file: file.purge(withdrawal), 0) + self._memory.purge(withdrawal)
 
     @contextmanager
@@ -83,9 +82,19 @@ class DurableSpool:
         """Leave nothing on disk: for when everything is withdrawn."""
         self._on_disk(lambda file: file.delete(), None)
 
-    def close(self) -> None:
-        """Close the file; the next use opens it again."""
+    def close(self) -> int:
+        """Bring to disk what waits in memory, close the file, and return how many events had to make room.
+
+        The next use opens it again. What the disk does not take stays in memory.
+        """
+        lost = 0
+        for batch in self._memory.waiting():
+            made_room = self._moved_to_disk(batch)
+            if made_room is None:
+                break
+            lost += made_room
         self._on_disk(lambda file: file.close(), None)
+        return lost
 
     def before_fork(self) -> None:
         """Bring the file into a state in which the process can be copied."""
@@ -103,8 +112,20 @@ class DurableSpool:
             self._file.after_fork_in_child()
         self._memory.after_fork()
 
+    def _moved_to_disk(self, batch: Batch) -> int | None:
+        lost = self._on_disk(lambda file: file.put(batch), None)
+        if lost is not None:
+            self._memory.remove(batch)
+        return lost
+
+    def _on_good_disk(self, act: Callable[[SpoolFile], _T], otherwise: _T) -> _T:
+        """Leave a disk alone that has just failed: what is asked often would wait for it each time."""
+        if self._clock() < self._failed_at_s + RETRY_DISK_S:
+            return otherwise
+        return self._on_disk(act, otherwise)
+
     def _on_disk(self, act: Callable[[SpoolFile], _T], otherwise: _T) -> _T:
-        if self._file is None or self._clock() < self._failed_at_s + RETRY_DISK_S:
+        if self._file is None:
             return otherwise
         try:
             result = act(self._file)

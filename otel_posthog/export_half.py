@@ -186,7 +186,7 @@ class ExportHalf:
         self.watch.close(left_s(deadline_s))
         if self._transport is not None:
             self._transport.close()
-        self._spool.close()
+        self.counts.add("spool_full", self._spool.close())
 
     def before_fork(self) -> None:
         """Wait until no thread is inside SQLite: its locks would stay locked in the child."""

@@ -80,6 +80,8 @@ class _Work:
     todo: deque[Batch]
     left: list[Batch] = field(default_factory=list)
     refused: int = 0
+    is_given_up: bool = False
+    """Spooled by a process that ends: a request that has not begun to send it must not do so any more."""
 
 
 class Gate:
@@ -125,12 +127,14 @@ class Gate:
     def hold_what_is_under_way(self) -> None:
         """Spool what a first attempt still has in hand: the process ends and does not wait for it.
 
-        Should PostHog take it all the same, it comes a second time, with the same uuid and time.
+        What PostHog has before it at that moment may come a second time, with the same uuid and time.
         """
         with self._lock:
-            abandoned = [batch for work in self._under_way for batch in (*work.todo, *work.left)]
-            self._under_way = set()
-        for batch in abandoned:
+            given_up, self._under_way = self._under_way, set()
+            for work in given_up:
+                work.is_given_up = True
+            batches = [batch for work in given_up for batch in (*work.todo, *work.left)]
+        for batch in batches:
             self._keep(batch)
 
     def resend(self, batch: Batch) -> bool:
@@ -306,7 +310,7 @@ class Gate:
         worst, is_parked = Outcome.NOTHING, False
         while work.todo:
             batch = work.todo[0]
-            outcome, pieces = (Outcome.HELD, [batch]) if is_parked else self._attempt(batch)
+            outcome, pieces = (Outcome.HELD, [batch]) if is_parked else self._attempt(work, batch)
             with self._lock:
                 work.todo.popleft()
                 if outcome is Outcome.LOST:
@@ -315,11 +319,11 @@ class Gate:
                     work.left.extend(pieces)
                 else:
                     work.todo.extendleft(reversed(pieces))
-            is_parked = self.pause_s() > 0
+            is_parked = work.is_given_up or self.pause_s() > 0
             worst = max(worst, outcome)
         return worst
 
-    def _attempt(self, batch: Batch) -> tuple[Outcome, list[Batch]]:
+    def _attempt(self, work: _Work, batch: Batch) -> tuple[Outcome, list[Batch]]:
         """Deliver what consent allows at this moment.
 
         Returned with it: where the outcome is HELD what has to wait, else smaller pieces to try now.
@@ -329,7 +333,7 @@ class Gate:
         if opened is None:
             return outcome, [batch] if outcome is Outcome.HELD else []
         try:
-            delivery = self._post(opened)
+            delivery = self._post(opened, lambda: not work.is_given_up and self._may_leave(opened))
         finally:
             with self._door:
                 self._in_flight[batch.kind] -= 1
@@ -365,13 +369,15 @@ class Gate:
             self._in_flight[batch.kind] += 1
         return replace(batch, events=events), Outcome.SENT
 
-    def _post(self, batch: Batch) -> Delivery:
+    def _post(self, batch: Batch, may_leave: Callable[[], bool]) -> Delivery:
         if self._parts.transport is None:
             return Delivery(result=Result.REFUSED, reason="no project API key is set (POSTHOG_API_KEY)")
-        return self._parts.transport.send(
-            [event.to_wire() for event in batch.events],
-            lambda: self._parts.watch.current.allows(batch.kind, batch.oldest_ns, batch.stamp),
-        )
+        return self._parts.transport.send([event.to_wire() for event in batch.events], may_leave)
+
+    def _may_leave(self, batch: Batch) -> bool:
+        """Look again where connecting took long, and another worker may have withdrawn meanwhile."""
+        consent = self._parts.watch.recent() or self._parts.watch.look()
+        return consent.allows(batch.kind, batch.oldest_ns, batch.stamp)
 
     def _settle(self, batch: Batch, delivery: Delivery) -> tuple[Outcome, list[Batch]]:
         match delivery.result:

@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,18 +23,22 @@ from .events import Stamp
 from .notices import Notices
 from .spool import Batch, Withdrawal
 from .spool_codec import packed, unpacked
-from .spool_schema import PAGE_BYTES, ForeignFileError, connected, is_damage, prepare, used_bytes
+from .spool_lock import locked
+from .spool_schema import PAGE_BYTES, connected, is_damage, prepare, used_bytes
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 FILE_NAME = "spool.db"
 CLAIM_NAME = "drain.lock"
+LOCK_NAME = "file.lock"
 ASIDE_SUFFIX = ".set-aside"
 MAX_SHOWN_BATCHES = 1_000
 """For somebody who looks at what waits."""
 _COMPANIONS = ("", "-wal", "-shm")  # what SQLite keeps beside a file in WAL mode
 _FORK_TIMEOUT_S = 1.0
+_LOCK_TIMEOUT_S = 2.0  # all workers may start at once, and checking a large file takes its time
+_REPLACED_TIMES = 3  # that a file may be replaced under an operation before that gives up
 _OVERHEAD_BYTES = 10 * PAGE_BYTES  # header, tables, index, and the pages on which a row begins and ends
 _OVERHEAD_RATIO = 1.01  # of the pages that a long row goes on
 
@@ -52,6 +56,7 @@ _ALL = (
 )
 _OLDEST = "SELECT id, events FROM batches ORDER BY id LIMIT 1"
 _DELETE = "DELETE FROM batches WHERE id = ?"
+_DELETE_SAME = "DELETE FROM batches WHERE id = ? AND accepted_ns = ?"  # a new file begins with 1 again
 _WITHDRAWN = (
     "kind = :kind AND (generation < :generation OR (generation IS NULL AND accepted_ns < :before_ns))"
 )
@@ -73,6 +78,8 @@ class StoredBatch(Batch):
     """A batch that lies in the file."""
 
     row_id: int
+    opening: int
+    """Which opening of the file it was read from."""
 
 
 class SpoolFile:
@@ -102,6 +109,7 @@ class SpoolFile:
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._claimed: sqlite3.Connection | None = None
+        self._opening = 0
         self._done_up_to = 0
         self._lock = threading.RLock()
 
@@ -142,9 +150,10 @@ class SpoolFile:
         if not isinstance(batch, StoredBatch):
             return
         with self._lock:
-            self._done_up_to = max(self._done_up_to, batch.row_id)
-            with self._writing() as connection:
-                connection.execute(_DELETE, (batch.row_id,))
+            if batch.opening == self._opening:
+                self._done_up_to = max(self._done_up_to, batch.row_id)
+            if self._path.exists():
+                self._mended(lambda: self._remove(batch))
 
     def purge(self, withdrawal: Withdrawal) -> int:
         """Delete what was withdrawn, so that its bytes are gone from the file, too."""
@@ -161,16 +170,16 @@ class SpoolFile:
     def delete(self) -> None:
         """Delete the file, and what was set aside: once everything is withdrawn nothing may stay."""
         with self._lock:
-            self.close()
-            for path in (self._path, _aside(self._path)):
-                _delete(path)
+            if not (self._path.exists() or _aside(self._path).exists()):
+                return
+            with self._alone():
+                self._delete()
 
     @contextmanager
     def claim(self) -> Iterator[bool]:
         """Hold the right to drain; tell whether this process has it.
 
-        The right is SQLite's exclusive lock on a second, empty file: the operating system takes it
-        back from a process that was killed, at once, and there is no clock in it.
+        The right is a lock on an empty file, so that it ends with a process that is killed.
         """
         claimed = self._take_claim()
         try:
@@ -208,7 +217,6 @@ class SpoolFile:
             claimed.close()
 
     def _put(self, row: tuple[object, ...]) -> int:
-        self._create()
         with self._writing() as connection:
             connection.execute(_PUT, row)
             return self._make_room(connection)
@@ -231,7 +239,7 @@ class SpoolFile:
                 self._expire()
                 continue
             try:
-                return _stored(row)
+                return _stored(row, self._opening)
             except ValueError:
                 self._drop_unreadable(row_id, events)
         return None
@@ -240,8 +248,12 @@ class SpoolFile:
         found = []
         for row in self._open().execute(_ALL, (self._done_up_to, MAX_SHOWN_BATCHES)):
             with suppress(ValueError):
-                found.append(_stored(row))
+                found.append(_stored(row, self._opening))
         return found
+
+    def _remove(self, batch: StoredBatch) -> None:
+        with self._writing() as connection:
+            connection.execute(_DELETE_SAME, (batch.row_id, batch.oldest_ns))
 
     def _expire(self) -> None:
         limit_s = self._clock() - self._max_age_s
@@ -270,7 +282,7 @@ class SpoolFile:
             if not self._path.exists():
                 return None
             try:
-                self._claimed = _exclusive(self._folder / CLAIM_NAME)
+                self._claimed = locked(self._folder / CLAIM_NAME, timeout_s=0)
             except (OSError, sqlite3.Error):  # another one's, or a place where nothing could be removed
                 return None
             return self._claimed
@@ -293,53 +305,72 @@ class SpoolFile:
         if _identity_of(self._path) != self._identity:
             raise _ReplacedError("another process has replaced the spool")
 
-    def _create(self) -> None:
-        if self._path.exists():
-            return
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with suppress(FileExistsError):
-            os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-
     def _open(self) -> sqlite3.Connection:
-        """Return the connection, opened anew where the file has been replaced."""
-        identity = _identity_of(self._path)
-        if self._connection is not None and identity == self._identity:
+        """Return the connection, on a file made anew where there is none, and opened anew on another one."""
+        if self._connection is not None and _identity_of(self._path) == self._identity:
             return self._connection
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._alone():
+            self.close()
+            with suppress(FileExistsError):
+                os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            self._identity, self._done_up_to = _identity_of(self._path), 0
+            self._opening += 1
+            connection = connected(self._path)
+            try:
+                prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+            return connection
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other processes from opening, making, deleting or renaming the file.
+
+        A file of SQLite is three files. Who opened a new one between the deletion of the old one's first
+        and last would lose what it writes.
+        """
+        with closing(locked(self._folder / LOCK_NAME, timeout_s=_LOCK_TIMEOUT_S)):
+            yield
+
+    def _delete(self) -> None:
+        """Delete the files while nobody writes: who waits to write finds the file replaced."""
         self.close()
-        self._identity, self._done_up_to = identity, 0
-        connection = connected(self._path)
-        try:
-            prepare(connection)
-        except BaseException:
-            connection.close()
-            raise
-        self._connection = connection
-        return connection
+        if self._path.exists():
+            with closing(connected(self._path)) as connection:
+                try:
+                    connection.execute("BEGIN IMMEDIATE")
+                except sqlite3.DatabaseError as error:
+                    if not is_damage(error):
+                        raise
+                _delete(self._path)
+        _delete(_aside(self._path))
 
     def _mended(self, act: Callable[[], _T]) -> _T:
         """Return what the act returns, on a new file where the old one turns out to be none of ours."""
-        try:
-            return act()
-        except _ReplacedError:
-            return act()
-        except ForeignFileError:
-            pass
-        except sqlite3.DatabaseError as error:
-            if not is_damage(error):
-                raise
-        self._set_aside()
-        self._create()
+        for _ in range(_REPLACED_TIMES):
+            try:
+                return act()
+            except _ReplacedError:
+                continue
+            except sqlite3.DatabaseError as error:
+                if not is_damage(error):
+                    raise
+                self._set_aside()
         return act()
 
     def _set_aside(self) -> None:
         """Rename the file, unless another process has done so; one is kept, the last."""
         broken = self._identity
         self.close()
-        if _identity_of(self._path) != broken:
-            return
-        for companion in _COMPANIONS:
-            with suppress(FileNotFoundError):
-                os.replace(f"{self._path}{companion}", f"{_aside(self._path)}{companion}")  # noqa: PTH105 - suffixes
+        with self._alone():
+            if _identity_of(self._path) != broken:
+                return
+            for companion in _COMPANIONS:
+                with suppress(FileNotFoundError):
+                    os.replace(f"{self._path}{companion}", f"{_aside(self._path)}{companion}")  # noqa: PTH105 - suffixes
         self._notices.warn(
             _log, "The spool %s is damaged or foreign; it was set aside and a new one begun", self._path
         )
@@ -352,18 +383,6 @@ class PromisedSpoolFile(SpoolFile):
         if used_bytes(connection) > self._max_bytes:
             raise _FullError
         return 0
-
-
-def _exclusive(path: Path) -> sqlite3.Connection:
-    path.touch(mode=0o600)
-    connection = connected(path, timeout_s=0)
-    try:
-        connection.execute("PRAGMA journal_mode = MEMORY")  # nothing is written, so no file beside it
-        connection.execute("BEGIN EXCLUSIVE")
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
 
 
 def _identity_of(path: Path) -> tuple[int, int] | None:
@@ -383,9 +402,14 @@ def _delete(path: Path) -> None:
         Path(f"{path}{companion}").unlink(missing_ok=True)
 
 
-def _stored(row: tuple[Any, ...]) -> StoredBatch:
+def _stored(row: tuple[Any, ...], opening: int) -> StoredBatch:
     row_id, kind, generation, instance_id, _, _, body = row
     batch = unpacked(body, kind=kind, stamp=Stamp(generation=generation, instance_id=instance_id))
     return StoredBatch(
-        kind=batch.kind, events=batch.events, size_bytes=batch.size_bytes, stamp=batch.stamp, row_id=row_id
+        kind=batch.kind,
+        events=batch.events,
+        size_bytes=batch.size_bytes,
+        stamp=batch.stamp,
+        row_id=row_id,
+        opening=opening,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from pathlib import Path
 
 PAGE_BYTES = 4096
@@ -26,8 +25,10 @@ CREATE TABLE IF NOT EXISTS batches (
 _INDEX = "CREATE INDEX IF NOT EXISTS batches_by_consent ON batches (kind, generation, accepted_ns, events)"
 
 
-class ForeignFileError(Exception):
+class ForeignFileError(sqlite3.DatabaseError):
     """Raised for a file that is damaged, or not one of ours."""
+
+    sqlite_errorcode = sqlite3.SQLITE_NOTADB
 
 
 def connected(path: Path, *, timeout_s: float = _LOCK_TIMEOUT_S) -> sqlite3.Connection:
@@ -39,7 +40,7 @@ def connected(path: Path, *, timeout_s: float = _LOCK_TIMEOUT_S) -> sqlite3.Conn
 
 
 def prepare(connection: sqlite3.Connection) -> None:
-    """Make a new file ours; raise `ForeignFileError` for one that is not."""
+    """Make a new file ours, while nobody else opens it; raise `ForeignFileError` for one that is not."""
     connection.execute("PRAGMA secure_delete = ON")
     connection.execute(
         "PRAGMA synchronous = NORMAL"
@@ -47,7 +48,7 @@ def prepare(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA journal_size_limit = {_WAL_MAX_BYTES}")
     if _is_new(connection):
         connection.execute("PRAGMA auto_vacuum = FULL")
-        _use_wal(connection)
+        connection.execute("PRAGMA journal_mode = WAL")
         _make_tables(connection)
     found = [_pragma(connection, name) for name in ("application_id", "user_version", "quick_check(1)")]
     if found != [_APPLICATION_ID, _VERSION, "ok"]:
@@ -57,20 +58,6 @@ def prepare(connection: sqlite3.Connection) -> None:
 def _is_new(connection: sqlite3.Connection) -> bool:
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     return bool(tables == 0)
-
-
-def _use_wal(connection: sqlite3.Connection) -> None:
-    """Switch to WAL mode; where another process is just doing so SQLite does not wait by itself."""
-    deadline = time.monotonic() + _LOCK_TIMEOUT_S
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.005)
-        else:
-            return
 
 
 def _make_tables(connection: sqlite3.Connection) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 FINAL_STATUSES = frozenset({401, 403})
 SPLIT_STATUSES = frozenset({400, 413})
 MAX_RETRY_AFTER_S = 86_400.0
+MAX_ANSWER_BYTES = 65_536  # PostHog's has a few; a page of somebody else's may be of any size
 _IMPORT_TIMEOUT_S = 10.0  # an import ends; on a machine in trouble it takes more than a second
 
 _is_sending: contextvars.ContextVar[bool] = contextvars.ContextVar("otel_posthog_is_sending", default=False)
@@ -116,8 +117,8 @@ class PostHogTransport:
         except _WithdrawnError:
             return Delivery(result=Result.WITHDRAWN)
         except Exception as error:  # noqa: BLE001 - batch_post raises what requests raises, and more
-            if post.answer is not None:  # and TypeError for an answer whose JSON is no object
-                return _from_status(post.answer.status_code, None)
+            if post.status is not None:  # an answer that breaks off is one all the same
+                return _from_status(post.status, None)
             return Delivery(result=Result.RETRY, reason=f"no answer ({type(error).__name__})")
         finally:
             _is_sending.reset(token)
@@ -179,23 +180,38 @@ class _Body(io.BytesIO):
         return super().read(size)
 
 
+class _Answer:
+    """What `batch_post` sees of the answer: never its body, of which nothing is wanted."""
+
+    text = ""
+
+    def __init__(self, response: requests.Response) -> None:
+        self.status_code = response.status_code
+        self.headers = response.headers
+
+    def json(self) -> object:
+        raise ValueError("the body is not read")
+
+
 class _Post:
     """What `batch_post` sees of the session.
 
     It follows no redirect, since requests would turn a 302 into GET and lose the batch, asks for leave
-    once the connection stands, and keeps the answer.
+    once the connection stands, and reads no more of the answer than a connection that is used again needs.
     """
 
     def __init__(self, session: requests.Session, may_leave: Callable[[], bool]) -> None:
         self._session = session
         self._may_leave = may_leave
-        self.answer: requests.Response | None = None
+        self.status: int | None = None
 
-    def post(self, url: str, *, data: bytes | str, **options: Any) -> requests.Response:
+    def post(self, url: str, *, data: bytes | str, **options: Any) -> _Answer:
         content = data.encode() if isinstance(data, str) else data
         body = _Body(content, self._may_leave)
-        self.answer = self._session.post(url, data=body, allow_redirects=False, **options)
-        return self.answer
+        with self._session.post(url, data=body, allow_redirects=False, stream=True, **options) as response:
+            self.status = response.status_code
+            response.raw.read(MAX_ANSWER_BYTES, decode_content=False)  # could unpack to gigabytes
+            return _Answer(response)
 
 
 def _no_auth(prepared: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -2,35 +2,87 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
+from textwrap import dedent
 
+import pytest
 from opentelemetry._logs import LogRecord
 
-from otel_posthog.acceptance import accept, accepted_ns
+from otel_posthog.acceptance import accept, accepted_ns, now_ns
 
 LATER_NS = 10**15
+A_MINUTE_NS = 60 * 10**9
 
 
 def test_own_note_counts():
     """Whatever time the record's maker set, the moment at which we took it counts."""
     record = LogRecord(observed_timestamp=time.time_ns() + LATER_NS)
-    before_ns = time.time_ns()
+    before_ns = now_ns()
 
     accept(record)
 
-    assert before_ns <= accepted_ns(record, record.observed_timestamp) <= time.time_ns()
+    assert before_ns <= accepted_ns(record, record.observed_timestamp) <= now_ns()
 
 
 def test_record_without_a_note_is_never_of_the_future():
     """Behind stock processors the record's own time counts, but a later one than now does not."""
-    assert accepted_ns(LogRecord(), 5) == 5
-    assert accepted_ns(LogRecord(), time.time_ns() + LATER_NS) <= time.time_ns()
+    own_ns = time.time_ns()
+
+    assert own_ns - A_MINUTE_NS < accepted_ns(LogRecord(), own_ns) <= own_ns
+    assert accepted_ns(LogRecord(), time.time_ns() + LATER_NS) <= now_ns()
 
 
 def test_object_that_takes_no_note_is_no_error():
     """What cannot be noted keeps its own time."""
-    record = object()
+    record, own_ns = object(), time.time_ns()
 
     accept(record)
 
-    assert accepted_ns(record, 5) == 5
+    assert own_ns - A_MINUTE_NS < accepted_ns(record, own_ns) <= own_ns
+
+
+PROGRAM = """
+    import json, sys, time
+
+    shift_s, real = 0, time.time_ns
+    time.time_ns = lambda: real() + shift_s * 10**9
+    time.time = lambda: time.time_ns() / 1e9
+
+    from opentelemetry._logs import LogRecord
+    from otel_posthog import Telemetry, track
+    from otel_posthog.acceptance import accepted_ns, now_ns
+
+    telemetry = Telemetry(api_key="phc_test", host=sys.argv[1], database=sys.argv[2], batch_delay_s=60)
+    telemetry.start()
+    telemetry.update_settings(enable_telemetry=True, enable_error_reporting=True)
+    track("before_the_withdrawal")
+    own_ns = time.time_ns()
+    shift_s = int(sys.argv[3])
+    boundary_ns = now_ns()
+    telemetry.update_settings(enable_telemetry=False)
+    telemetry.update_settings(enable_telemetry=True)
+    track("afterwards")
+    assert telemetry.flush(30)
+    print(json.dumps({
+        "withdrawn": telemetry.delivery()["withdrawn"],
+        "is_before": accepted_ns(LogRecord(), own_ns) < boundary_ns,
+        "is_after": accepted_ns(LogRecord(), time.time_ns()) >= boundary_ns,
+    }))
+"""
+
+
+@pytest.mark.parametrize("shift_s", [-3600, 3600])
+def test_clock_that_is_set_brings_nothing_back(shift_s, sink, sink_url, database_url):
+    """Whichever way the machine's clock is set, a withdrawal divides before from after (R4)."""
+    command = [sys.executable, "-c", dedent(PROGRAM), sink_url, database_url, str(shift_s)]
+
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert run.returncode == 0, run.stderr
+    answer = json.loads(run.stdout)
+    assert [event.name for event in sink.events] == ["afterwards"]
+    assert (answer["withdrawn"], answer["is_before"]) == (1, True)
+    assert answer["is_after"] or shift_s < 0  # by a clock set back, the earlier reading of it counts

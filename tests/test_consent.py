@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from dataclasses import replace
 from uuid import UUID
 
 import pytest
 from logs import warnings
 
+from otel_posthog import acceptance
 from otel_posthog.consent import DENIED, Answer, Consent, ConsentWatch
 from otel_posthog.errors import StoreError
 from otel_posthog.notices import Notices
@@ -121,7 +121,7 @@ def test_trouble_is_unknown(watch, row, trouble):
 def test_unknown_keeps_the_cut(watch, row):
     """Trouble after a withdrawal does not bring back what was withdrawn."""
     row.answer = DENIED_ROW
-    before_ns = time.time_ns() - 1
+    before_ns = acceptance.now_ns() - 1
     watch.look()
     row.answer = StoreError("locked")
     watch.look()
@@ -155,7 +155,7 @@ def test_identity_outlives_trouble(watch, row):
 def test_withdrawal_between_two_looks_is_seen(watch, row, generations, withdrawn):
     """Off and on again between two looks leaks nothing: generation or instance have changed (R4)."""
     watch.look()
-    before_ns = time.time_ns() - 1
+    before_ns = acceptance.now_ns() - 1
     row.answer = replace(GRANTED_ROW, **generations)
 
     consent = watch.look()
@@ -173,7 +173,7 @@ def test_first_look_after_a_withdrawal_cuts_what_is_old(make_watch, row):
     """A withdrawal before the first look cannot be dated, so what waited long for that look goes (R4)."""
     watch = make_watch(max_age_s=1.0)
     row.answer = replace(GRANTED_ROW, errors_generation=1)
-    now_ns = time.time_ns()
+    now_ns = acceptance.now_ns()
 
     consent = watch.look()
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from textwrap import dedent
 
 import pytest
@@ -84,6 +87,100 @@ def test_disk_that_works_again_is_used_again(disk):
 
     assert disk.told == ["memory", "disk"]
     assert _accepted(spool) == [1, 2]
+
+
+def test_what_was_sent_is_forgotten_though_the_disk_fails_meanwhile(disk):
+    """A batch that was sent while the disk failed for another one does not come a second time."""
+    spool = disk.durable()
+    spool.put(some_batch(1))
+    under_way = spool.first()
+    with closing(sqlite3.connect(disk.path)) as somebody:
+        somebody.execute("BEGIN IMMEDIATE")
+        spool.put(some_batch(2))
+
+    spool.remove(under_way)
+
+    disk.now_s += RETRY_DISK_S
+    assert disk.told == ["disk", "memory"]
+    assert _accepted(spool) == [2]
+    assert _accepted(disk.spool()) == []
+
+
+def test_end_brings_memory_to_disk(disk):
+    """What had to wait in memory lies on disk after the end, if the disk takes it by then."""
+    disk.block()
+    spool = disk.durable()
+    for number in range(1, 4):
+        spool.put(some_batch(number))
+    disk.folder.unlink()
+
+    assert spool.close() == 0
+
+    assert _accepted(disk.spool()) == [1, 2, 3]
+    assert disk.durable().first() is None
+
+
+def test_end_without_a_disk_keeps_memory(disk):
+    """Where the disk still fails at the end, a later start in the same process finds what waits."""
+    disk.block()
+    spool = disk.durable()
+    spool.put(some_batch(1))
+
+    assert spool.close() == 0
+
+    assert _accepted(spool) == [1]
+
+
+def test_deletion_does_not_spare_a_disk_that_has_just_failed(disk):
+    """Once all is withdrawn the file goes, though the disk has failed a moment ago."""
+    spool = disk.durable()
+    spool.put(some_batch(1))
+    with closing(sqlite3.connect(disk.path)) as somebody:
+        somebody.execute("BEGIN IMMEDIATE")
+        spool.put(some_batch(2))
+
+    spool.delete()
+
+    assert not disk.path.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="permissions of files are another matter on Windows")
+def test_read_only_folder_means_memory(tmp_path):
+    """Where nothing may be written, neither a new file nor one that is there, memory has to do."""
+    program = """
+        import os, sys
+        from pathlib import Path
+        sys.path.insert(0, "tests")
+        from test_durable_spool import Disk
+        from test_spool_file import some_batch
+
+        folder = Path(sys.argv[1])
+        if sys.argv[2] == "with a spool":
+            before = Disk(folder).spool()
+            before.put(some_batch(1))
+            before.close()
+        folder.mkdir(exist_ok=True)
+        for path in [folder, *folder.iterdir()]:
+            path.chmod(0o555)
+        if os.geteuid() == 0:
+            os.seteuid(65534)
+        disk = Disk(folder)
+        spool = disk.durable()
+        print(spool.put(some_batch(2)), disk.told)
+        with spool.claim() as ours:
+            print([event.accepted_ns for event in ours.first().events])
+        spool.delete()
+        spool.close()
+    """
+    for path in [tmp_path, *tmp_path.parents][: 3 if os.geteuid() == 0 else 0]:
+        path.chmod(0o755)  # pytest's own are root's alone
+    for state in ("with a spool", "empty"):
+        command = [sys.executable, "-c", dedent(program), str(tmp_path / state), state]
+
+        run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+        assert run.stdout == "0 ['memory']\n[2]\n", run.stderr
+        assert run.stderr.count("spool_dir") == 1
 
 
 def test_withdrawal_reaches_both(disk):

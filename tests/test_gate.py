@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated
@@ -10,6 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from otel_posthog import acceptance
 from otel_posthog.config import Config
 from otel_posthog.consent import ConsentWatch
 from otel_posthog.counts import Counts
@@ -101,7 +101,7 @@ def some_event(name="happened", *, uuid=None, **properties):
         properties=properties,
         timestamp=datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC),
         uuid=uuid or uuid4(),
-        accepted_ns=time.time_ns(),
+        accepted_ns=acceptance.now_ns(),
     )
 
 

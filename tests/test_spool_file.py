@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from datetime import UTC, datetime
 from textwrap import dedent
@@ -125,7 +126,9 @@ def test_nobody_else_may_read_it(world):
         os.umask(before)
 
     assert stat.S_IMODE(world.folder.stat().st_mode) == 0o700
-    assert modes == dict.fromkeys(["drain.lock", "spool.db", "spool.db-shm", "spool.db-wal"], 0o600)
+    assert modes == dict.fromkeys(
+        ["drain.lock", "file.lock", "spool.db", "spool.db-shm", "spool.db-wal"], 0o600
+    )
 
 
 def test_oldest_comes_first_whoever_put_it(world):
@@ -210,7 +213,7 @@ def test_purged_bytes_are_gone(world):
 
 
 def test_deleted_spool_leaves_no_file(world):
-    """Once all is withdrawn only the empty lock remains; other processes go on with a new file."""
+    """Once all is withdrawn only the empty locks remain; other processes go on with a new file."""
     spool, other = world.spool(), world.spool()
     spool.put(some_batch(1))
     other.put(some_batch(2))
@@ -218,7 +221,7 @@ def test_deleted_spool_leaves_no_file(world):
         spool.delete()
         left = world.files()
 
-    assert left == ["drain.lock"]
+    assert left == ["drain.lock", "file.lock"]
     assert other.first() is None
     assert other.put(some_batch(3)) == 0
     assert _accepted(spool) == [[3]]
@@ -367,3 +370,87 @@ def test_removed_batch_stays_away_even_where_it_cannot_be_deleted(world):
 
     assert [event.accepted_ns for event in spool.first().events] == [2]
     assert [event.accepted_ns for event in other.first().events] == [1]
+
+
+def test_batch_of_an_earlier_file_takes_no_other_along(world):
+    """A batch that is dealt with after the file was deleted removes nothing from the new file."""
+    spool, other = world.spool(), world.spool()
+    spool.put(some_batch(1))
+    under_way = spool.first()
+    other.delete()
+    other.put(some_batch(2))
+    spool.put(some_batch(3))
+
+    spool.remove(under_way)
+
+    assert _accepted(spool) == [[2], [3]]
+
+
+def test_processes_that_delete_and_write_at_once_lose_nothing(world):
+    """Whenever one process deletes the file, the others go on with a new one, without a fault."""
+    program = """
+        import random, sys, time
+        from pathlib import Path
+        sys.path.insert(0, "tests")
+        from test_spool_file import World, some_batch
+
+        number, chance = int(sys.argv[2]), random.Random(int(sys.argv[2]))
+        spool = World(Path(sys.argv[1])).spool()
+        print("ready", flush=True)
+        sys.stdin.readline()
+        for _ in range(100):
+            time.sleep(chance.uniform(0, 0.02))
+            chance.choice([lambda: spool.put(some_batch()), spool.first, spool.first, spool.delete])()
+        print("over", flush=True)
+        sys.stdin.readline()
+        for last in range(10):
+            spool.put(some_batch(100 * number + last))
+        spool.close()
+    """
+    command = [sys.executable, "-c", dedent(program), str(world.folder)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen([*command, str(number)], **pipes) for number in range(1, 5)]
+    for _ in ("ready", "over"):
+        for process in processes:
+            process.stdout.readline()
+        for process in processes:
+            process.stdin.write("go on\n")
+            process.stdin.flush()
+    errors = [process.communicate(timeout=60)[1] for process in processes]
+
+    assert errors == [""] * 4
+    left = {at for batch in _accepted(world.spool()) for at in batch}
+    assert {100 * number + last for number in range(1, 5) for last in range(10)} <= left
+    assert "spool.db.set-aside" not in world.files()
+
+
+def test_spool_of_another_version_is_set_aside(world):
+    """A spool that a later version wrote is kept as it is, and a new one begun."""
+    spool = world.spool()
+    spool.put(some_batch(1))
+    spool.close()
+    with closing(sqlite3.connect(world.path)) as connection:
+        connection.execute("PRAGMA user_version = 2")
+
+    spool.put(some_batch(2))
+
+    assert _accepted(spool) == [[2]]
+    with closing(sqlite3.connect(world.folder / "spool.db.set-aside")) as connection:
+        assert connection.execute("SELECT count(*) FROM batches").fetchone() == (1,)
+
+
+def test_damage_that_all_find_at_once_costs_nothing_new(world):
+    """Of several processes that find the same damage one sets the file aside; what follows is kept."""
+    world.folder.mkdir(parents=True)
+    world.path.write_bytes(b"not a database at all, but long enough to look at" * 50)
+    spools = [world.spool() for _ in range(4)]
+    threads = [
+        threading.Thread(target=spool.put, args=(some_batch(number + 1),))
+        for number, spool in enumerate(spools)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(_accepted(world.spool())) == [[1], [2], [3], [4]]

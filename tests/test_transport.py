@@ -34,6 +34,8 @@ class FakePostHog(ThreadingHTTPServer):
         self.body = b'{"status": 1}'
         self.may_answer = threading.Event()
         self.may_answer.set()
+        self.connections = 0
+        self.is_endless = False
         self.url = f"http://localhost:{self.server_address[1]}"
 
     def handle_error(self, *_):
@@ -45,6 +47,10 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
 
+    def setup(self):
+        super().setup()
+        self.server.connections += 1
+
     def _answer(self):
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         self.server.requests.append(
@@ -54,9 +60,12 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(self.server.status)
         for name, value in self.server.headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(self.server.body)))
+        if not (self.server.is_endless or "Content-Length" in self.server.headers):
+            self.send_header("Content-Length", str(len(self.server.body)))
         self.end_headers()
         self.wfile.write(self.server.body)
+        while self.server.is_endless:
+            self.wfile.write(b"x" * 65_536)  # until the client closes the connection
 
     do_GET = do_POST = _answer  # noqa: N815 - names that http.server looks for
 
@@ -218,6 +227,48 @@ def test_connection_opens_again_after_closing(transport):
     transport.close()
 
     assert transport.send(BATCH, _always).result is Result.ACCEPTED
+
+
+def test_connection_is_used_again(transport, posthog):
+    """One connection carries batch after batch, whatever the answers are."""
+    for status in (200, 503, 400, 200):
+        posthog.status = status
+        transport.send(BATCH, _always)
+
+    assert (len(posthog.requests), posthog.connections) == (4, 1)
+
+
+@pytest.mark.parametrize(("status", "result"), [(200, Result.ACCEPTED), (503, Result.RETRY)])
+def test_endless_answer_is_not_read(transport, posthog, status, result):
+    """An answer without an end, as of a wrong host, neither fills memory nor keeps the thread."""
+    posthog.status, posthog.is_endless = status, True
+
+    assert transport.send(BATCH, _always).result is result
+
+
+def test_answer_that_unpacks_to_gigabytes_is_not_unpacked(transport, posthog):
+    """Of a compressed answer the status counts, and nothing of it is unpacked."""
+    posthog.headers = {"Content-Encoding": "gzip"}
+    posthog.body = b"no gzip at all"
+
+    assert transport.send(BATCH, _always).result is Result.ACCEPTED
+
+
+@pytest.mark.parametrize("status", [200, 503])
+def test_answer_that_breaks_off_is_an_answer(transport, posthog, status):
+    """Where the connection ends within the answer's body, its status counts."""
+    posthog.status, posthog.headers = status, {"Content-Length": "1000", "Connection": "close"}
+
+    delivery = transport.send(BATCH, _always)
+
+    assert delivery.result is (Result.ACCEPTED if status == 200 else Result.RETRY)
+
+
+def test_pause_is_asked_for_whatever_the_body(transport, posthog):
+    """`Retry-After` counts also where the answer's JSON is no object."""
+    posthog.status, posthog.headers, posthog.body = 503, {"Retry-After": "7"}, b'["no"]'
+
+    assert transport.send(BATCH, _always).retry_after_s == 7
 
 
 def test_child_process_opens_its_own_connection(transport):

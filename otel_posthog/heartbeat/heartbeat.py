@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
+from otel_posthog import acceptance
 from otel_posthog.consent import Answer, Consent
 from otel_posthog.errors import RegistryError
 from otel_posthog.events import Event
@@ -159,7 +160,7 @@ class Heartbeat:
         beat = Beat(
             instance_id=instance_id,
             due_at=latest_due(self._now_s(), time_of_day(self._parts.config.heartbeat_time)).at,
-            accepted_ns=time.time_ns(),
+            accepted_ns=acceptance.now_ns(),
         )
         counts = {FAILED_GAUGES: len(collected.failures)}
         return heartbeat_event(collected.metrics, beat, self._parts.base, counts)

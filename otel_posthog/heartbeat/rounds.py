@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol, TypeAlias
 
+from otel_posthog import acceptance
 from otel_posthog.config import Config
 from otel_posthog.consent import Answer, Consent, ConsentWatch
 from otel_posthog.counts import Counts
@@ -168,7 +168,7 @@ class Rounds:
         return Round(result=result, pause_s=due.next_in_s)
 
     def _send(self, due: Due, instance_id: str, read: Read) -> Result:
-        beat = Beat(instance_id=instance_id, due_at=due.at, accepted_ns=time.time_ns())
+        beat = Beat(instance_id=instance_id, due_at=due.at, accepted_ns=acceptance.now_ns())
         collected = read(self.is_wanted)
         if not self.is_wanted():
             return Result.OFF
