@@ -382,7 +382,8 @@ class Gate:
     def _settle(self, batch: Batch, delivery: Delivery) -> tuple[Outcome, list[Batch]]:
         match delivery.result:
             case Result.ACCEPTED:
-                self._failures, self._not_before = 0, 0.0
+                if self.pause_s() <= 0:  # else a request of before the pause, and PostHog asked for it since
+                    self._failures = 0
                 self._parts.counts.add("sent", len(batch.events))
                 return Outcome.SENT, []
             case Result.WITHDRAWN:  # denied or unknown by now: the next attempt finds out which

@@ -269,15 +269,20 @@ def test_pause_doubles_and_ends_with_success():
     batch = world.spool.first()
     pauses = [world.gate.pause_s()]
     for _ in range(3):
+        world.now_s += 10
         assert not world.gate.resend(batch)
         pauses.append(world.gate.pause_s())
 
+    world.now_s += 10
     is_done = world.gate.resend(batch)
 
-    for pause, expected in zip(pauses, [1, 2, 4, 4], strict=True):
-        assert pause == pytest.approx(expected, rel=0.21)  # the jitter, both ways
     assert is_done
     assert world.gate.pause_s() < 0
+    world.transport.answers = [failed]
+    world.gate.send([some_event()])
+    pauses.append(world.gate.pause_s())
+    for pause, expected in zip(pauses, [1, 2, 4, 4, 1], strict=True):
+        assert pause == pytest.approx(expected, rel=0.21)  # the jitter, both ways
 
 
 def test_refused_batch_is_halved_until_the_bad_event_is_found():
@@ -327,6 +332,48 @@ def test_withdrawal_while_the_connection_is_made():
     assert outcome is not Outcome.SENT
     assert world.spool.first() is None
     assert world.counts.as_dict() == {"withdrawn": 1}
+
+
+def test_withdrawal_by_another_worker_while_the_connection_is_made():
+    """Where to connect takes longer than an answer may be old, the row is asked again (R4)."""
+    world = World()
+
+    class Slow:
+        """A transport whose connection stands only after another worker's withdrawal."""
+
+        def send(self, _batch, may_leave):
+            world.row = settings_row()
+            return Delivery(result=Result.ACCEPTED if may_leave() else Result.WITHDRAWN)
+
+        def close(self):
+            """Do nothing."""
+
+    world.use(Slow())
+
+    outcome = world.gate.send([some_event()])
+
+    assert outcome is not Outcome.SENT
+    assert world.counts.as_dict() == {"withdrawn": 1}
+
+
+def test_success_does_not_end_a_pause_that_was_asked_for_meanwhile():
+    """A request that was under way when PostHog asked for a pause says nothing about it."""
+    world = World()
+
+    class Slow(Scripted):
+        """A transport in whose first call another thread is asked to wait."""
+
+        def send(self, batch, may_leave):
+            delivery = super().send(batch, may_leave)
+            if len(self.batches) == 1:
+                world.gate.send([some_event()])
+            return delivery
+
+    world.use(Slow(ACCEPTED, Delivery(result=Result.RETRY, retry_after_s=30)))
+
+    world.gate.send([some_event()])
+
+    assert world.gate.pause_s() == pytest.approx(30)
 
 
 def test_unregistered_event_is_counted():
@@ -481,6 +528,50 @@ def test_what_is_under_way_at_the_end_is_spooled():
     batch = world.spool.first()
     assert [event.properties["number"] for event in batch.events] == [1]
     world.spool.remove(batch)
+    assert world.spool.first() is None
+
+
+def test_what_was_spooled_at_the_end_does_not_leave_late():
+    """A request that gets its connection only after the end has spooled its batch sends nothing."""
+    world = World()
+
+    class Late:
+        """A transport whose connection stands when the process has given it up."""
+
+        def send(self, _batch, may_leave):
+            world.gate.hold_what_is_under_way()
+            return Delivery(result=Result.ACCEPTED if may_leave() else Result.WITHDRAWN)
+
+        def close(self):
+            """Do nothing."""
+
+    world.use(Late())
+
+    world.gate.send([some_event()])
+
+    assert world.counts.as_dict() == {}
+    world.spool.remove(world.spool.first())
+    assert world.spool.first() is None
+
+
+def test_several_poisoned_events():
+    """Each of several events that PostHog refuses is found and set aside, wherever they stand."""
+    poisoned = {0, 3, 4, 250, 498, 499}
+
+    class Picky(Scripted):
+        """A transport that refuses a batch with a poisoned event in it."""
+
+        def send(self, batch, may_leave):
+            super().send(batch, may_leave)
+            numbers = {event["properties"]["number"] for event in batch}
+            return Delivery(result=Result.SPLIT) if numbers & poisoned else ACCEPTED
+
+    world = World(batch_max_events=500)
+    world.use(Picky())
+
+    world.gate.send([some_event(number=number) for number in range(500)])
+
+    assert world.counts.as_dict() == {"refused": len(poisoned), "sent": 500 - len(poisoned)}
     assert world.spool.first() is None
 
 
