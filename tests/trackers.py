@@ -11,7 +11,15 @@ from pathlib import Path
 
 WAIT_S = 60
 IS_FULL = os.environ.get("OTEL_POSTHOG_FULL") == "1"
-QUICK = {"batch_delay_s": 0.05, "retry_initial_s": 0.02, "retry_max_s": 0.1, "consent_max_age_s": 0.2}
+QUICK = {
+    "batch_delay_s": 0.05,
+    "retry_initial_s": 0.02,
+    "retry_max_s": 0.1,
+    "consent_max_age_s": 0.2,
+    "http_timeout_s": 30.0,
+}
+PATIENT = {"OTEL_POSTHOG_SHUTDOWN_TIMEOUT_S": "60", "OTEL_POSTHOG_HTTP_TIMEOUT_S": "60"}
+"""For a process of which all has to arrive: what is late on a busy machine would be spooled."""
 
 
 class Tracker:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from textwrap import dedent
 
 import pytest
+from trackers import PATIENT
 
 START = """
     import os, sys
@@ -18,9 +20,17 @@ START = """
 """
 
 
-def _run(program, *arguments, timeout=60):
-    command = [sys.executable, "-W", "error", "-c", dedent(START) + dedent(program), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+def _run(program, *arguments, timeout=120):
+    return _finished("-W", "error", "-c", dedent(START) + dedent(program), *arguments, timeout=timeout)
+
+
+def _finished(*arguments, timeout=120):
+    """Run Python to its end, in a process with time enough to send all on a busy machine."""
+    command = [sys.executable, *map(str, arguments)]
+    variables = {**os.environ, **PATIENT}
+    return subprocess.run(
+        command, env=variables, capture_output=True, text=True, timeout=timeout, check=False
+    )
 
 
 @pytest.mark.parametrize("ending", ["pass", "sys.exit(3)", "raise SystemExit", "1 / 0"])
@@ -101,8 +111,7 @@ if __name__ == "__main__":
 """
     program.write_text(dedent(CHILD) + main)
 
-    command = [sys.executable, program, sink_url, database_url]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    run = _finished(program, sink_url, database_url)
 
     assert (run.returncode, run.stderr) == (0, "")
     assert sorted(event.name for event in sink.events) == ["in_a_child"] * 3 + ["in_the_parent"]
@@ -166,9 +175,7 @@ def test_gevent(sink, sink_url, database_url):
         assert telemetry.flush()
         track("last_words")
     """
-    command = [sys.executable, "-c", dedent(program), sink_url, database_url]
-
-    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    run = _finished("-c", dedent(program), sink_url, database_url)
 
     assert (run.returncode, run.stderr) == (0, "")
     names = [event.name for event in sink.events]

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 from servers import WAIT_S, call, serving
+from trackers import PATIENT
 
 from otel_posthog import Telemetry
 
@@ -29,7 +30,8 @@ def environment(sink_url, database_url, tmp_path):
     telemetry = Telemetry(database=database_url, environ={}, spool_dir=":memory:")
     telemetry.update_settings(enable_error_reporting=True, enable_telemetry=True)
     telemetry.shutdown()
-    return {"SINK_URL": sink_url, "DATABASE_URL": database_url, "SPOOL_DIR": str(tmp_path / "spool")}
+    places = {"SINK_URL": sink_url, "DATABASE_URL": database_url, "SPOOL_DIR": str(tmp_path / "spool")}
+    return {**PATIENT, **places}
 
 
 def _serve_requests(command, log, environment):
