@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
-from importlib import import_module
-from pathlib import Path
 
+from ._places import object_at
 from .errors import ConfigError
 from .registry import Registry
 from .telemetry import Telemetry
@@ -35,17 +33,7 @@ def load_registry(place: str) -> Registry:
 
 
 def _load(place: str) -> object:
-    module_name, colon, name = place.partition(":")
-    if not (module_name and colon and name):
-        raise ConfigError(f"--app {place}: name it as module:name, such as myproduct.main:telemetry.")
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
     try:
-        module = import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"--app {place}: there is no module {error.name!r} from {folder} on.") from error
-    if not hasattr(module, name):
-        raise ConfigError(f"--app {place}: {module_name} has no {name}.")
-    found: object = getattr(module, name)
-    return found
+        return object_at(place)
+    except ConfigError as error:
+        raise ConfigError(f"--app {error}") from error

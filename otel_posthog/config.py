@@ -2,12 +2,11 @@
 
 Each field of `Config` is a row: name, environment variables, default, unit and help stand
 together, and validation, documentation and ``otel-posthog config show`` are made from them.
-Precedence: argument, environment, default.
+Precedence: argument, environment, file, default.
 """
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import re
@@ -16,6 +15,7 @@ from dataclasses import Field, dataclass, field, fields
 from typing import TypeVar, cast
 from urllib.parse import urlsplit
 
+from ._nearest import did_you_mean
 from .errors import ConfigError
 from .schedule import time_of_day
 
@@ -170,6 +170,16 @@ class Config:
         unit="records",
         minimum=1,
         maximum=1_000_000,
+    )
+    manifest: str | None = _setting(
+        None,
+        "Manifest file that `otel-posthog docs` wrote: what may leave, where no code declares it.",
+        env=("OTEL_POSTHOG_MANIFEST",),
+    )
+    events: str | None = _setting(
+        None,
+        "Module with the product's `@event` classes, or `module:name` of a Registry or a list of them.",
+        env=("OTEL_POSTHOG_EVENTS",),
     )
     spool_dir: str | None = _setting(
         None,
@@ -349,24 +359,26 @@ class Config:
     )
 
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
-    """Where each value came from: `argument`, the environment variable's name, or `default`."""
+    """Where each value came from: `argument`, the environment variable's name, `file`, or `default`."""
 
     @classmethod
     def resolve(
-        cls, arguments: Mapping[str, object] | None = None, environ: Mapping[str, str] | None = None
+        cls,
+        arguments: Mapping[str, object] | None = None,
+        environ: Mapping[str, str] | None = None,
+        file: Mapping[str, object] | None = None,
     ) -> Config:
-        """Build the settings from arguments and environment; raise `ConfigError` on the first bad one.
+        """Build the settings from their sources; raise `ConfigError` on the first bad one.
 
-        An argument that is None counts as not given. The switches in `KILL_SWITCHES` stand outside
+        An argument, or a value of the file, that is None counts as not given. The switches in `KILL_SWITCHES` stand outside
         the precedence: any of them switches off, none switches on (requirement R2).
         """
-        given = {name: value for name, value in (arguments or {}).items() if value is not None}
+        given, in_file = _given(arguments), _given(file)
         variables = os.environ if environ is None else environ
-        _refuse_unknown(given)
         values: dict[str, object] = {}
         sources: dict[str, str] = {}
         for row in SETTINGS:
-            values[row.name], sources[row.name] = _value_of(row, given, variables)
+            values[row.name], sources[row.name] = _value_of(row, given, variables, in_file)
         for switch in KILL_SWITCHES:
             if variables.get(switch, "").strip().lower() not in _NEVER_SET:
                 values["disabled"], sources["disabled"] = True, switch
@@ -383,15 +395,23 @@ def _row(column: Field[object]) -> Setting:
 SETTINGS: tuple[Setting, ...] = tuple(_row(column) for column in fields(Config) if column.metadata)
 
 
-def _value_of(row: Setting, given: Mapping[str, object], environ: Mapping[str, str]) -> tuple[object, str]:
-    if row.name in given:
-        return _checked(row, given[row.name], f"argument {row.name}"), "argument"
+def given_by(row: Setting, environ: Mapping[str, str]) -> str | None:
+    """Return the environment variable that gives this setting, if one does."""
     if row.name == "disabled":  # read as a kill switch, where anything but "0" switches off
-        return row.default, "default"
-    for variable in row.env:
-        text = environ.get(variable, "").strip()
-        if text:
-            return _checked(row, _parsed(row, text, variable), variable), variable
+        return None
+    return next((variable for variable in row.env if environ.get(variable, "").strip()), None)
+
+
+def _value_of(
+    row: Setting, given: Mapping[str, object], environ: Mapping[str, str], file: Mapping[str, object]
+) -> tuple[object, str]:
+    if row.name in given:
+        return checked(row, given[row.name], f"argument {row.name}"), "argument"
+    variable = given_by(row, environ)
+    if variable is not None:
+        return checked(row, _parsed(row, environ[variable].strip(), variable), variable), variable
+    if row.name in file:
+        return checked(row, file[row.name], row.name), "file"
     return row.default, "default"
 
 
@@ -407,7 +427,8 @@ def _parsed(row: Setting, text: str, where: str) -> object:
         raise ConfigError(f"{where}={text!r} is not a number of {row.unit}.") from None
 
 
-def _checked(row: Setting, value: object, where: str) -> object:
+def checked(row: Setting, value: object, where: str) -> object:
+    """Return the value as the setting has it; raise `ConfigError`, which names `where`."""
     if row.type is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not row.type:
@@ -445,10 +466,9 @@ def _check_host(value: str, where: str) -> None:
         raise ConfigError(f"{where}={shown!r} is not an address such as https://eu.posthog.com.")
 
 
-def _refuse_unknown(given: Mapping[str, object]) -> None:
+def _given(values: Mapping[str, object] | None) -> dict[str, object]:
     known = [row.name for row in SETTINGS]
-    for name in given:
+    for name in values or {}:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"There is no setting {name!r}.{hint}")
+            raise ConfigError(f"There is no setting {name!r}.{did_you_mean(name, known)}")
+    return {name: value for name, value in (values or {}).items() if value is not None}

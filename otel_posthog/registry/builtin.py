@@ -161,6 +161,11 @@ def heartbeat_spec(gauges: Mapping[str, Property]) -> EventSpec:
     )
 
 
+def gauges_of(heartbeat: EventSpec) -> dict[str, Property]:
+    """Return the gauges of a heartbeat's declaration."""
+    return {name: gauge for name, gauge in heartbeat.properties.items() if name not in _COUNTS}
+
+
 def gauge_property(gauge: Property) -> Property:
     """Return what the gauge may hold; one of requirement R20 holds no more than its name says."""
     known = GAUGES.get(gauge.name)

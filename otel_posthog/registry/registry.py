@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date
+from typing import Self
 
 from otel_posthog.errors import RegistryError
 
-from .builtin import BASE, EXCEPTION_SPEC, gauge_property, heartbeat_spec
+from .builtin import BASE, EXCEPTION_SPEC, gauge_property, gauges_of, heartbeat_spec
 from .changes import Change, narrowed, widenings
 from .declarations import EXCEPTION, HEARTBEAT, EventSpec, Kind, Property, kind_of, spec_of
 from .manifest import Admission, Manifest, hash_of, parse, today_utc
@@ -33,13 +34,26 @@ class Registry:
 
     @classmethod
     def from_manifests(
-        cls, manifests: Mapping[Kind, Manifest], *, today: Callable[[], date] = today_utc
-    ) -> Registry:
-        """Return the registry of a product whose code is elsewhere."""
-        made = cls(today=today)
-        made._manifests = dict(manifests)
-        declared = manifests[Kind.TELEMETRY].events
-        made._specs = {name: spec for name, spec in declared.items() if name != HEARTBEAT}
+        cls,
+        manifests: Mapping[Kind, Manifest],
+        events: Iterable[type] = (),
+        *,
+        today: Callable[[], date] = today_utc,
+    ) -> Self:
+        """Return the registry of a product whose code is elsewhere, with what these classes declare besides.
+
+        Its own manifests are the same, so that consent to them counts. Raises `RegistryError` where a
+        class declares an event otherwise than the manifest does.
+        """
+        made = cls(events, today=today)
+        made._manifests = {} if made._specs else dict(manifests)
+        for name, spec in manifests[Kind.TELEMETRY].events.items():
+            if name == HEARTBEAT:
+                made._gauges = gauges_of(spec)
+            elif made._specs.setdefault(name, spec) != spec:
+                raise RegistryError(
+                    f"The manifest declares {name!r} otherwise than its class does. Run: otel-posthog docs"
+                )
         return made
 
     def __len__(self) -> int:

@@ -66,8 +66,8 @@ class SpanRules:
     def __init__(self, rules: Iterable[SpanRule] = (), registry: Registry | None = None) -> None:
         self._rules = tuple(rules)
         for rule in self._rules:
-            if registry is not None and len(registry):
-                _check_declared(rule, registry)
+            if registry is not None:
+                check_declared(rule, registry)
         self.names = NameIndex([rule.name for rule in self._rules])
         self._conditions = [_conditions(rule) for rule in self._rules]
 
@@ -128,8 +128,13 @@ def _on_attribute(attribute: str, wanted: tuple[object, ...]) -> _Condition:
     return holds
 
 
-def _check_declared(rule: SpanRule, registry: Registry) -> None:
-    """Refuse a rule whose event, properties or ranges the registry would drop without a word."""
+def check_declared(rule: SpanRule, registry: Registry) -> None:
+    """Raise `RegistryError` for a rule whose event, properties or ranges would be dropped without a word.
+
+    While the registry is empty, a rule may name any event.
+    """
+    if not len(registry):
+        return
     spec = registry.spec(rule.event)
     where = f"Span rule {rule.name!r} → {rule.event!r}:"
     if spec is None:

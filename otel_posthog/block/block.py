@@ -1,0 +1,94 @@
+"""Read a `posthog:` block: settings, span rules, scrub rules and registry, or everything that is wrong."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from otel_posthog.config import SETTINGS, Config, given_by
+from otel_posthog.declared_events import declared_events
+from otel_posthog.errors import OtelPosthogError
+from otel_posthog.registry import Registry
+from otel_posthog.scrubbing import ScrubRules
+from otel_posthog.span_rules import SpanRule, SpanRules
+from otel_posthog.span_rules.compiled import check_declared
+
+from .problems import BlockError, Path, Problem, problems_of
+from .schema import block_schema
+
+_T = TypeVar("_T")
+_ROWS = {row.name: row for row in SETTINGS}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """What a block comes to, together with the environment."""
+
+    config: Config
+    registry: Registry
+    span_rules: SpanRules
+    scrub_rules: ScrubRules
+
+
+def read_block(data: Mapping[str, object], environ: Mapping[str, str] | None = None) -> Block:
+    """Return what the block says; raise `BlockError` with all that is wrong with it.
+
+    The environment wins over the block, and the project API key has to stand in either.
+    """
+    variables = os.environ if environ is None else environ
+    given = {key: value for key, value in data.items() if not _is_given_otherwise(key, value, variables)}
+    misfits = problems_of(given, block_schema()) if given else []
+    if misfits:
+        raise BlockError(misfits)
+    return _Reading(given, variables).block()
+
+
+class _Reading:
+    """Reads a block of the right shape, and collects what else is wrong."""
+
+    def __init__(self, given: Mapping[str, Any], environ: Mapping[str, str]) -> None:
+        self._given = given
+        self._environ = environ
+        self._problems: list[Problem] = []
+
+    def block(self) -> Block:
+        config = self._tried((), self._config)
+        registry = self._tried((), lambda: declared_events(config)) if config else None
+        scrub_rules = self._tried(("scrub",), lambda: ScrubRules.from_mapping(self._given.get("scrub", {})))
+        rules = self._rules(registry)
+        if config is None or registry is None or scrub_rules is None or self._problems:
+            raise BlockError(self._problems)
+        return Block(
+            config=config, registry=registry, span_rules=SpanRules(rules), scrub_rules=scrub_rules
+        )
+
+    def _config(self) -> Config:
+        in_file = {name: value for name, value in self._given.items() if name in _ROWS}
+        config = Config.resolve(environ=self._environ, file=in_file)
+        if config.api_key is None and not config.disabled:
+            wanted = f"missing, expected the project API key. Set {_ROWS['api_key'].env[-1]}."
+            self._problems.append(Problem(("api_key",), wanted))
+        return config
+
+    def _rules(self, registry: Registry | None) -> list[SpanRule]:
+        found = []
+        for at, fields in enumerate(self._given.get("spans", ())):
+            rule = self._tried(("spans", at), lambda fields=fields: SpanRule(**fields))
+            if rule is not None and registry is not None:
+                self._tried(("spans", at), lambda rule=rule: check_declared(rule, registry))
+                found.append(rule)
+        return found
+
+    def _tried(self, path: Path, make: Callable[[], _T]) -> _T | None:
+        try:
+            return make()
+        except OtelPosthogError as error:
+            self._problems.append(Problem(path, str(error)))
+            return None
+
+
+def _is_given_otherwise(key: str, value: object, environ: Mapping[str, str]) -> bool:
+    """Whether nothing stands here, perhaps for a variable that is not set, and the environment says it."""
+    return value is None and key in _ROWS and given_by(_ROWS[key], environ) is not None
