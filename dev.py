@@ -18,7 +18,7 @@ from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent
 OLDEST_PYTHON = (3, 11)
-TESTED_EXTRAS = "aiosqlite,api,asyncpg,demo,gateway,migrations,postgresql,spans,system,testing"
+TESTED_EXTRAS = "aiosqlite,api,asyncpg,config,demo,gateway,migrations,postgresql,spans,system,testing"
 CHECKS = (
     ("ruff", "check", "."),
     ("ruff", "format", "--check", "."),

@@ -9,15 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from opentelemetry._logs import Logger, LogRecord, SeverityNumber, get_logger
-from opentelemetry.context import (
-    _SUPPRESS_HTTP_INSTRUMENTATION_KEY,
-    _SUPPRESS_INSTRUMENTATION_KEY,
-    attach,
-    detach,
-    get_current,
-    set_value,
-)
+from ._versions import unsupported
+
+try:
+    from opentelemetry._logs import Logger, LogRecord, SeverityNumber, get_logger
+    from opentelemetry.context import (
+        _SUPPRESS_HTTP_INSTRUMENTATION_KEY,
+        _SUPPRESS_INSTRUMENTATION_KEY,
+        attach,
+        detach,
+        get_current,
+        set_value,
+    )
+except ImportError as error:
+    raise unsupported("opentelemetry-api", error) from error
 
 __all__ = ["LogRecord", "Logger", "SeverityNumber", "get_logger", "suppressed_instrumentation"]
 

@@ -12,16 +12,26 @@ from contextlib import suppress
 from typing import Any
 
 from opentelemetry._logs import LogRecord
-from opentelemetry.sdk._logs import (
-    LoggerProvider,
-    LogRecordLimits,
-    LogRecordProcessor,
-    ReadableLogRecord,
-    ReadWriteLogRecord,
-)
-from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter, LogRecordExportResult
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from ._versions import unsupported
+
+try:
+    from opentelemetry.sdk._logs import (
+        LoggerProvider,
+        LogRecordLimits,
+        LogRecordProcessor,
+        ReadableLogRecord,
+        ReadWriteLogRecord,
+    )
+    from opentelemetry.sdk._logs.export import (
+        BatchLogRecordProcessor,
+        LogRecordExporter,
+        LogRecordExportResult,
+    )
+    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+except ImportError as error:
+    raise unsupported("opentelemetry-sdk", error) from error
 
 __all__ = [
     "BatchLogRecordProcessor",

@@ -19,6 +19,14 @@ URL_SCHEME: Final = "url.scheme"
 URL_PATH: Final = "url.path"
 SERVER_ADDRESS: Final = "server.address"
 
+FORMER_NAMES: Final = {
+    HTTP_REQUEST_METHOD: "http.method",
+    URL_SCHEME: "http.scheme",
+    URL_PATH: "http.target",
+    SERVER_ADDRESS: "http.host",
+}
+"""What instrumentations write unless OTEL_SEMCONV_STABILITY_OPT_IN says otherwise."""
+
 EVENT_UUID: Final = "posthog.event_uuid"
 EVENT_NAME: Final = "posthog.event"
 EXCEPTION_CHAIN: Final = "posthog.exception_chain"

@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from . import commands as consent_commands
-from . import gateway_command
-from .config import SETTINGS, Config
+from . import config_command, gateway_command
 from .errors import OtelPosthogError
 
 USAGE_ERROR = 2
@@ -19,14 +18,13 @@ USAGE_ERROR = 2
 def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
     """Run one command and return the exit code; a bad setting is one line on stderr and code 2."""
     options = _parser().parse_args(arguments)
+    options.environ = os.environ if environ is None else environ
     try:
         if options.command == "demo":
             return _demo(options)
         if options.command == "heartbeat":
             return _heartbeat(options)
-        if options.command != "config":
-            return int(options.run(options))
-        return _config_show(os.environ if environ is None else environ)
+        return int(options.run(options))
     except OtelPosthogError as error:
         print(f"otel-posthog: {error}", file=sys.stderr)
         return USAGE_ERROR
@@ -53,10 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     heartbeat.add_argument("--dry-run", action="store_true", help="print it, and send nothing")
     consent_commands.add_to(commands)
     gateway_command.add_to(commands)
-    config = commands.add_parser("config", help="look at the settings")
-    config.add_subparsers(dest="action", required=True).add_parser(
-        "show", help="print each setting with its value, unit, source and meaning; secrets are masked"
-    )
+    config_command.add_to(commands)
     return parser
 
 
@@ -72,15 +67,6 @@ def _heartbeat(options: argparse.Namespace) -> int:
     from .heartbeat_command import print_heartbeat, send_heartbeat  # noqa: PLC0415 - costs the SDK
 
     return print_heartbeat(options.app) if options.dry_run else send_heartbeat(options.app)
-
-
-def _config_show(environ: Mapping[str, str]) -> int:
-    config = Config.resolve(environ=environ)
-    for row in SETTINGS:
-        value = f"{row.show(getattr(config, row.name))} {row.unit}".rstrip()
-        print(f"{row.name} = {value}  [{config.sources[row.name]}]\n    {row.help}")
-        print(f"    {', '.join(row.env)}\n")
-    return 0
 
 
 if __name__ == "__main__":

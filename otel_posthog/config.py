@@ -370,8 +370,9 @@ class Config:
     ) -> Config:
         """Build the settings from their sources; raise `ConfigError` on the first bad one.
 
-        An argument, or a value of the file, that is None counts as not given. The switches in `KILL_SWITCHES` stand outside
-        the precedence: any of them switches off, none switches on (requirement R2).
+        An argument, or a value of the file, that is None counts as not given. The switches in
+        `KILL_SWITCHES` stand outside the precedence: any of them switches off, none switches on
+        (requirement R2).
         """
         given, in_file = _given(arguments), _given(file)
         variables = os.environ if environ is None else environ

@@ -305,18 +305,8 @@ class ConsentWatch:
                 errors=_answer(row.enable_error_reporting),
                 telemetry=_answer(row.enable_telemetry),
                 instance_id=str(row.instance_id) if row.instance_id else None,
-                errors_since_ns=boundary.since_ns(
-                    row.enable_error_reporting,
-                    (before or row).errors_generation,
-                    row.errors_generation,
-                    last.errors_since_ns,
-                ),
-                telemetry_since_ns=boundary.since_ns(
-                    row.enable_telemetry,
-                    (before or row).telemetry_generation,
-                    row.telemetry_generation,
-                    last.telemetry_since_ns,
-                ),
+                errors_since_ns=boundary.since_ns(before or row, row, Kind.ERRORS, last),
+                telemetry_since_ns=boundary.since_ns(before or row, row, Kind.TELEMETRY, last),
                 errors_grant=grants[Kind.ERRORS],
                 telemetry_grant=grants[Kind.TELEMETRY],
                 errors_generation=row.errors_generation,
@@ -339,11 +329,17 @@ class _Boundary:
     now_ns: int
     is_other_instance: bool
 
-    def since_ns(self, is_granted: bool, before: int, generation: int, last_ns: int) -> int:  # noqa: FBT001 - a flag of the row
-        """Return that moment for one kind, given its generation at the look before and at this one."""
-        if not is_granted or self.is_other_instance or before != generation:
-            return self.now_ns
-        return last_ns
+    def since_ns(self, before: Settings, row: Settings, kind: Kind, last: Consent) -> int:
+        """Return that moment for one kind, given the row at the look before and at this one.
+
+        A grant does not reach back either: nobody can tell which side of it lies what was accepted
+        between the two looks, and behind a stock processor it waits unjudged.
+        """
+        was_granted = before.is_granted(kind)
+        is_same = before.generation(kind) == row.generation(kind) and not self.is_other_instance
+        if was_granted and row.is_granted(kind) and is_same:
+            return last.since_ns(kind)
+        return self.now_ns
 
 
 def _answer(flag: bool) -> Answer:  # noqa: FBT001 - a flag of the row

@@ -16,9 +16,11 @@ def declared_events(config: Config) -> Registry:
     """Return it; raise `ConfigError` where it cannot be read. Without either setting it is empty."""
     events = _events(config.events) if config.events else ()
     if config.manifest is None:
-        return events if isinstance(events, Registry) else Registry(events)
+        return registry_of(events)
     if isinstance(events, Registry):
-        raise ConfigError("events: name a module or a list of classes where there is a manifest, no Registry.")
+        raise ConfigError(
+            "events: name a module or a list of classes where there is a manifest, no Registry."
+        )
     from .registry.documents import read_manifest_file  # noqa: PLC0415 - only where there is one
 
     try:
@@ -28,6 +30,11 @@ def declared_events(config: Config) -> Registry:
         raise ConfigError(f"manifest: {config.manifest} cannot be read ({error.strerror}).") from error
     except RegistryError as error:
         raise ConfigError(f"manifest: {config.manifest}: {error}") from error
+
+
+def registry_of(events: Registry | Iterable[type]) -> Registry:
+    """Return the registry itself, or one of these classes."""
+    return events if isinstance(events, Registry) else Registry(events)
 
 
 def _events(place: str) -> Registry | list[type]:

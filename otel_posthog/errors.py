@@ -5,7 +5,8 @@ OtelPosthogError
 ├── HookError            a product's hook raised or returned what cannot be sent; the event stays behind
 ├── MissingExtraError    an optional package is not installed (also an ImportError)
 ├── RegistryError        an event or property was declared or used wrongly
-└── StoreError           the settings row could not be read or written
+├── StoreError           the settings row could not be read or written
+└── UnsupportedVersionError  a package is there in a version that cannot be used (also an ImportError)
 
 Only configuration, declaration and the settings calls raise; nothing on a request's way does.
 """
@@ -38,3 +39,7 @@ class StoreError(OtelPosthogError):
 
 class HookError(OtelPosthogError):
     """Raised where a product's hook cannot be followed; the event stays behind."""
+
+
+class UnsupportedVersionError(OtelPosthogError, ImportError):
+    """Raised when a package is there in a version that cannot be used; the message names one that can."""

@@ -16,14 +16,14 @@ from .counts import Counts
 from .decisions import Decisions
 from .durable_spool import DurableSpool
 from .exporter_metrics import exporter_metrics
-from .exporters import PostHogLogExporter, PostHogSpanExporter
+from .exporters import PostHogLogExporter, PostHogSpanExporter, Queue
 from .gate import Gate, Parts
 from .handover import Handover
 from .heartbeat import Heartbeat, RoundParts
 from .mapping import LIBRARY, BaseProperties
 from .notices import Notices
 from .preview import Sources
-from .processors import ConsentLogRecordProcessor, ConsentSpanProcessor, Waiting
+from .processors import ConsentLogRecordProcessor, ConsentSpanProcessor
 from .registry import Registry
 from .scrubbing import BeforeSend, Scrubber
 from .span_rules import SpanRules
@@ -104,7 +104,7 @@ class ExportHalf:
             notices=notices,
         )
         self.logs = ConsentLogRecordProcessor(
-            self._log_exporter,
+            self.log_exporter,
             consent=self.watch.peek,
             registry=given.registry,
             config=given.config,
@@ -113,7 +113,7 @@ class ExportHalf:
             stamper=stamper,
         )
         self.spans = ConsentSpanProcessor(
-            self._span_exporter,
+            self.span_exporter,
             consent=self.watch.peek,
             rules=given.span_rules,
             config=given.config,
@@ -256,26 +256,26 @@ class ExportHalf:
     def _wake_drainer(self) -> None:
         self._drainer.wake()
 
-    def _log_exporter(self, waiting: Waiting) -> PostHogLogExporter:
+    def log_exporter(self, queue: Queue | None = None) -> PostHogLogExporter:
+        """Return an exporter of log records: for our own processor, or to stand behind any other."""
         return PostHogLogExporter(
             self.gate,
             self.base,
             self._given.registry,
             self._notices,
-            on_taken=waiting.leave,
-            is_behind=waiting.is_nearly_full,
+            queue=queue,
             metrics=exporter_metrics(self._given.meter_provider, "log"),
         )
 
-    def _span_exporter(self, waiting: Waiting) -> PostHogSpanExporter:
+    def span_exporter(self, queue: Queue | None = None) -> PostHogSpanExporter:
+        """Return an exporter of spans: for our own processor, or to stand behind any other."""
         return PostHogSpanExporter(
             self.gate,
             self.base,
             self._given.registry,
             self._notices,
             rules=self._given.span_rules,
-            on_taken=waiting.leave,
-            is_behind=waiting.is_nearly_full,
+            queue=queue,
             metrics=exporter_metrics(self._given.meter_provider, "span"),
         )
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -161,23 +161,31 @@ class SdkSpan:
         return self._span.context.span_id if self._span.context else 0
 
 
+class Queue(Protocol):
+    """Where records wait in front of an exporter."""
+
+    def leave(self, number: int) -> None:
+        """Give so many places back."""
+
+    def is_nearly_full(self) -> bool:
+        """Tell whether there will soon be no room."""
+
+
 class _Delivering(Generic[_T]):
     """What the exporters share: map record by record, pass the gate, keep nothing back."""
 
-    def __init__(  # noqa: PLR0913 - four collaborators, and what its place in the pipeline adds
+    def __init__(
         self,
         gate: Gate,
         base: BaseProperties,
         registry: Registry,
         notices: Notices,
         *,
-        on_taken: Callable[[int], None] | None = None,
-        is_behind: Callable[[], bool] = lambda: False,
+        queue: Queue | None = None,
         metrics: ExporterMetrics | None = None,
     ) -> None:
         self._metrics = metrics
-        self._on_taken = on_taken
-        self._is_behind = is_behind
+        self._queue = queue
         self._gate = gate
         self._base = base
         self._registry = registry
@@ -203,8 +211,8 @@ class _Delivering(Generic[_T]):
 
     def _deliver(self, records: Sequence[_T]) -> bool:
         """Tell whether nothing was lost."""
-        if self._on_taken is not None:
-            self._on_taken(len(records))
+        if self._queue is not None:
+            self._queue.leave(len(records))
         if self._metrics is None:
             return self._pass_on(records) is not Outcome.LOST
         return self._metrics.measured(len(records), lambda: self._pass_on(records)) is not Outcome.LOST
@@ -214,7 +222,8 @@ class _Delivering(Generic[_T]):
         events = self._events(records)
         if not events:
             return Outcome.NOTHING
-        return self._gate.hold(events) if self._is_behind() else self._gate.send(events)
+        is_behind = self._queue is not None and self._queue.is_nearly_full()
+        return self._gate.hold(events) if is_behind else self._gate.send(events)
 
     def _events(self, records: Sequence[_T]) -> list[Event]:
         """Map the records; one that cannot be mapped costs only itself."""
@@ -253,13 +262,10 @@ class PostHogSpanExporter(_Delivering[ReadableSpan], SpanExporter):
         notices: Notices,
         *,
         rules: SpanRules | None = None,
-        on_taken: Callable[[int], None] | None = None,
-        is_behind: Callable[[], bool] = lambda: False,
+        queue: Queue | None = None,
         metrics: ExporterMetrics | None = None,
     ) -> None:
-        super().__init__(
-            gate, base, registry, notices, on_taken=on_taken, is_behind=is_behind, metrics=metrics
-        )
+        super().__init__(gate, base, registry, notices, queue=queue, metrics=metrics)
         self._rules = rules or SpanRules()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:

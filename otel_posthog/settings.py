@@ -39,6 +39,10 @@ class Settings:
         """Tell whether the flag of this kind is on."""
         return self.enable_error_reporting if kind is Kind.ERRORS else self.enable_telemetry
 
+    def generation(self, kind: Kind) -> int:
+        """Return how often consent of this kind was withdrawn."""
+        return self.errors_generation if kind is Kind.ERRORS else self.telemetry_generation
+
     def manifest(self, kind: Kind) -> str | None:
         """Return the hash of the manifest to which consent was given."""
         return self.errors_manifest if kind is Kind.ERRORS else self.telemetry_manifest

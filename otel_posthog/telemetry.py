@@ -11,6 +11,7 @@ from ._otel_sdk import LoggerProvider
 from .config import Config
 from .consent import Answer, Consent
 from .decisions import AUDIT_MAX_ENTRIES, Decisions
+from .declared_events import declared_events, registry_of
 from .deliberate import emit_test_exception
 from .errors import ConfigError
 from .export_half import ExportHalf, Given
@@ -74,7 +75,7 @@ class Telemetry(Startable):
         self.config = Config.resolve({**given, "service_version": service_version, **limits}, environ)
         if self.config.through_collector and logger_provider is None:
             raise ConfigError("through_collector needs your logger_provider, with an OTLP exporter.")
-        self.registry = registry if isinstance(registry, Registry) else Registry(registry or ())
+        self.registry = declared_events(self.config) if registry is None else registry_of(registry)
         rules = SpanRules(span_rules, self.registry)
         self.notices = Notices()
         self._decisions = Decisions(database or self.config.database, self.config, self.registry)

@@ -16,6 +16,7 @@ import httpx2
 
 TESTS = Path(__file__).parent
 WAIT_S = 60
+_PYTHON_MODULE = (sys.executable, "-m")
 _POLL_S = 0.05
 
 
@@ -26,10 +27,10 @@ def free_port():
 
 
 @contextmanager
-def serving(program, log, **environment):
+def serving(program, log, *, runner=_PYTHON_MODULE, **environment):
     """Run the server with `{port}` filled in until it answers; yield its address and its process."""
     port = free_port()
-    command = [sys.executable, "-m", *[part.format(port=port) for part in program]]
+    command = [*runner, *[part.format(port=port) for part in program]]
     paths = os.pathsep.join([str(TESTS), str(TESTS / "integration")])
     variables = {**os.environ, "PYTHONPATH": paths, **environment}
     with log.open("w") as output:

@@ -1,4 +1,4 @@
-"""The `posthog:` block of an OpenTelemetry configuration file: what it may hold, and what is wrong with one."""
+"""The `posthog:` block of an OpenTelemetry configuration file, and what is wrong with one."""
 
 from .block import Block, read_block
 from .problems import BlockError, Problem

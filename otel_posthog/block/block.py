@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from otel_posthog.config import SETTINGS, Config, given_by
@@ -60,9 +61,7 @@ class _Reading:
         rules = self._rules(registry)
         if config is None or registry is None or scrub_rules is None or self._problems:
             raise BlockError(self._problems)
-        return Block(
-            config=config, registry=registry, span_rules=SpanRules(rules), scrub_rules=scrub_rules
-        )
+        return Block(config=config, registry=registry, span_rules=SpanRules(rules), scrub_rules=scrub_rules)
 
     def _config(self) -> Config:
         in_file = {name: value for name, value in self._given.items() if name in _ROWS}
@@ -75,9 +74,8 @@ class _Reading:
     def _rules(self, registry: Registry | None) -> list[SpanRule]:
         found = []
         for at, fields in enumerate(self._given.get("spans", ())):
-            rule = self._tried(("spans", at), lambda fields=fields: SpanRule(**fields))
-            if rule is not None and registry is not None:
-                self._tried(("spans", at), lambda rule=rule: check_declared(rule, registry))
+            rule = self._tried(("spans", at), partial(_rule, fields, registry))
+            if rule is not None:
                 found.append(rule)
         return found
 
@@ -85,8 +83,17 @@ class _Reading:
         try:
             return make()
         except OtelPosthogError as error:
-            self._problems.append(Problem(path, str(error)))
+            name, _, text = str(error).partition(": ")
+            is_setting = name in _ROWS  # of the settings that name a file or a module
+            self._problems.append(Problem((name,), text) if is_setting else Problem(path, str(error)))
             return None
+
+
+def _rule(fields: Mapping[str, Any], registry: Registry | None) -> SpanRule:
+    rule = SpanRule(**fields)
+    if registry is not None:
+        check_declared(rule, registry)
+    return rule
 
 
 def _is_given_otherwise(key: str, value: object, environ: Mapping[str, str]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,8 @@ _TYPES = {
     "array": "a list",
 }
 _FOUND = {bool: "boolean", str: "text", int: "number", float: "number", dict: "mapping", list: "list"}
-_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+_COUNTED = {"minProperties": "at least", "maxProperties": "at most"}
+IS_SET = "Is the variable set that stands here?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,26 +78,26 @@ def _place(error: ValidationError) -> list[str]:
 
 
 def _problems(error: ValidationError) -> Iterator[Problem]:
-    path, schema = tuple(error.absolute_path), _mapping(error.schema)
-    match error.validator:
-        case "additionalProperties" if isinstance(error.validator_value, bool):
-            known = list(_mapping(schema.get("properties")))
-            for key in error.instance:
-                if key not in known:
-                    yield Problem((*path, key), f"unknown key.{did_you_mean(key, known) or _choice(known)}")
-        case "required":
-            missing = next(key for key in error.validator_value if key not in error.instance)
-            wanted = expected(_mapping(_mapping(schema.get("properties")).get(missing)))
-            yield Problem((*path, missing), f"missing, expected {wanted}.")
-        case "pattern" if "propertyNames" in error.absolute_schema_path:
-            yield Problem((*path, error.instance), f"expected {expected(schema)} here.")
-        case _:
-            yield Problem(path, _mismatch(path, error.instance, schema))
+    path, schema, found = tuple(error.absolute_path), _mapping(error.schema), error.instance
+    known = _mapping(schema.get("properties"))
+    if error.validator == "additionalProperties":
+        for key in _mapping(found).keys() - known.keys():
+            yield Problem((*path, key), f"unknown key.{did_you_mean(key, known) or _choice(known)}")
+    elif error.validator == "required":
+        for key in schema["required"]:
+            if key not in _mapping(found):
+                yield Problem((*path, key), f"missing, expected {expected(_mapping(known.get(key)))}.")
+    elif "propertyNames" in error.absolute_schema_path:
+        yield Problem((*path, str(found)), f"expected {expected(schema)} here.")
+    elif error.validator in _COUNTED:
+        yield Problem(path, f"found {len(_mapping(found))} keys, expected {_COUNTED[error.validator]} one.")
+    else:
+        yield Problem(path, _mismatch(path, found, schema))
 
 
 def _mismatch(path: Path, value: object, schema: Mapping[str, Any]) -> str:
     if value is None:
-        return f"found nothing, expected {expected(schema)}. Is the variable set that stands here?"
+        return f"found nothing, expected {expected(schema)}. {IS_SET}"
     near = did_you_mean(value, schema["enum"]) if "enum" in schema else ""
     return f"found {_found(path, value)}, expected {expected(schema)}.{near}"
 
@@ -133,7 +134,7 @@ def _bounds(schema: Mapping[str, Any]) -> str:
     return "" if low is None else f" of at least {low:g}"
 
 
-def _choice(known: Sequence[str]) -> str:
+def _choice(known: Iterable[str]) -> str:
     return f" There are: {', '.join(known)}."
 
 

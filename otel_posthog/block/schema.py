@@ -83,7 +83,11 @@ _SPAN_RULE: Schema = {
         "properties": {
             "type": "object",
             "description": "The attributes that leave, each with the name of its property.",
-            "additionalProperties": {"type": "string", "pattern": r"^[^$]", "x-expected": "a property's name"},
+            "additionalProperties": {
+                "type": "string",
+                "pattern": r"^[^$]",
+                "x-expected": "a property's name",
+            },
         },
         "buckets": {
             "type": "object",
@@ -108,7 +112,10 @@ _SCRUB: Schema = {
         "add": {
             "type": "object",
             "description": "Rules of your own: a name and a regular expression.",
-            "propertyNames": {"pattern": r"^[a-z][a-z0-9-]{0,40}$", "x-expected": "a name of a to z, 0 to 9 and -"},
+            "propertyNames": {
+                "pattern": r"^[a-z][a-z0-9-]{0,40}$",
+                "x-expected": "a name of a to z, 0 to 9 and -",
+            },
             "additionalProperties": {"type": "string"},
         },
         "switch_off": {

@@ -32,13 +32,15 @@ def exception_properties(
     properties = base.over(added_by_caller(recorded))
     properties["$exception_list"] = exception_list(recorded, base.scrubber, reads_source=base.reads_source)
     properties["$exception_level"] = "error"
-    path = recorded.get(attributes.URL_PATH)
+    path = _of_request(recorded, attributes.URL_PATH)
     if isinstance(path, str):
         path = re.split(r"[?#]", path, maxsplit=1)[0]
-        properties["$request_method"] = str(recorded.get(attributes.HTTP_REQUEST_METHOD, ""))
+        properties["$request_method"] = str(_of_request(recorded, attributes.HTTP_REQUEST_METHOD) or "")
         properties["$request_path"] = path
         properties["$current_url"] = base.url(
-            recorded.get(attributes.URL_SCHEME, "http"), recorded.get(attributes.SERVER_ADDRESS), path
+            _of_request(recorded, attributes.URL_SCHEME) or "http",
+            _of_request(recorded, attributes.SERVER_ADDRESS),
+            path,
         )
     if trace_id:
         properties["$trace_id"] = f"{trace_id:032x}"
@@ -108,6 +110,11 @@ def added_by_caller(recorded: Mapping[str, object]) -> dict[str, object]:
     """Return the properties that stand under `attributes.PROPERTY_PREFIX`, without the prefix."""
     prefix = attributes.PROPERTY_PREFIX
     return {key.removeprefix(prefix): value for key, value in recorded.items() if key.startswith(prefix)}
+
+
+def _of_request(recorded: Mapping[str, object], name: str) -> object:
+    value = recorded.get(name)
+    return recorded.get(attributes.FORMER_NAMES[name]) if value is None else value
 
 
 def chain_of(text: object) -> list[Mapping[str, object]]:

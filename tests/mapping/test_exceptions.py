@@ -200,6 +200,18 @@ def test_request_is_told_without_host_and_query():
     }
 
 
+def test_request_is_told_from_former_names_too():
+    """What an instrumentation writes by the older conventions says the same (R12)."""
+    properties = _properties(
+        {"http.method": "GET", "http.scheme": "https", "http.target": "/runs/1?token=planted"}
+    )
+
+    assert (properties["$request_method"], properties["$current_url"]) == (
+        "GET",
+        "https://host.invalid/runs/1",
+    )
+
+
 def test_host_is_told_where_the_product_wants_it():
     """With `send_host` the URL names the host, still without credentials."""
     properties = _properties(REQUEST, BaseProperties(environment="production", send_host=True))

@@ -1,0 +1,138 @@
+"""An OpenTelemetry configuration file as we see it: its `posthog:` blocks, and all that is wrong with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+from . import _otel_config
+from ._nearest import did_you_mean
+from .block import BlockError, Problem, block_schema, read_block
+from .block.problems import IS_SET, problems_of
+from .config import SETTINGS
+from .errors import ConfigError
+
+NAME = "posthog"
+_REFERENCE = {"type": "string", "pattern": r"\$\{[A-Za-z_]"}
+_Place = tuple[str | int, ...]
+_PLACES = (
+    ("tracer_provider", "processors", ("batch", "simple"), "SpanExporter"),
+    ("meter_provider", "readers", ("periodic",), "PushMetricExporter"),
+    ("logger_provider", "processors", ("batch", "simple"), "LogRecordExporter"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExporterEntry:
+    """One exporter that the file names."""
+
+    path: _Place
+    kind: str
+    name: str
+    block: Mapping[str, Any]
+
+
+class ConfigFile:
+    """A file with variables put in; raise `ConfigError` where it cannot be read at all."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} cannot be read ({error}).") from error
+        content = _otel_config.parsed(self._text, path)
+        if not isinstance(content, Mapping):
+            raise ConfigError(f"{path} holds no mapping.")
+        self._content = content
+
+    def exporters(self) -> list[ExporterEntry]:
+        """Return what the file names as exporters, in order."""
+        return list(self._entries())
+
+    def block(self) -> Mapping[str, Any]:
+        """Return the block that counts, or an empty one."""
+        return next((entry.block for entry in self._entries() if entry.name == NAME and entry.block), {})
+
+    def problems(self, environ: Mapping[str, str] | None = None) -> list[str]:
+        """Return all that is wrong, each as a line that begins with file and line."""
+        variables = os.environ if environ is None else environ
+        found = [*problems_of(dict(self._content), _otel_config.file_schema()), *self._format_problems()]
+        found += [*self._name_problems(), *self._block_problems(variables)]
+        lines = [(_otel_config.line_of(self._text, problem.path), problem) for problem in found]
+        return [self._told(line, problem) for line, problem in sorted(lines, key=itemgetter(0))]
+
+    def _entries(self) -> Iterator[ExporterEntry]:
+        for provider, listed, kinds, exporter_kind in _PLACES:
+            for at, item in enumerate(_list(_mapping(self._content.get(provider)).get(listed))):
+                for kind in kinds:
+                    exporter = _mapping(_mapping(_mapping(item).get(kind)).get("exporter"))
+                    for name, block in exporter.items():
+                        path = (provider, listed, at, kind, "exporter", name)
+                        yield ExporterEntry(path=path, kind=exporter_kind, name=name, block=_mapping(block))
+
+    def _format_problems(self) -> Iterator[Problem]:
+        if isinstance(self._content.get("file_format"), str):
+            try:
+                _otel_config.check_file_format(self._content)
+            except ConfigError as error:
+                yield Problem(("file_format",), f"{error}.")
+
+    def _name_problems(self) -> Iterator[Problem]:
+        known_keys = _otel_config.file_schema()["properties"]
+        for key in self._content.keys() - known_keys.keys():  # which OpenTelemetry ignores
+            yield Problem((key,), f"unknown key.{did_you_mean(key, known_keys)}")
+        entries = self.exporters()
+        for entry in entries:
+            known = _otel_config.known_exporters(entry.kind)
+            if entry.name not in known:
+                near = did_you_mean(entry.name, known) or f" There are: {', '.join(known)}."
+                yield Problem(entry.path, f"no package brings an exporter of this name.{near}")
+        if all(entry.name != NAME for entry in entries):
+            yield Problem((), f"no exporter is called {NAME}, so nothing is sent.")
+
+    def _block_problems(self, environ: Mapping[str, str]) -> Iterator[Problem]:
+        named = [entry for entry in self._entries() if entry.name == NAME]
+        first = next((entry for entry in named if entry.block), named[0] if named else None)
+        if first is None:
+            return
+        try:
+            read_block(first.block, environ)
+        except BlockError as error:
+            yield from (problem.under(first.path) for problem in error.problems)
+        for entry in named:
+            if entry.block and entry.block != first.block:
+                text = "differs from the first one, expected one block for all. Refer to it as *posthog."
+                yield Problem(entry.path, text)
+
+    def _told(self, line: int, problem: Problem) -> str:
+        raw = _otel_config.raw_at(self._text, problem.path)
+        if problem.text.endswith(IS_SET) and raw:
+            problem = replace(problem, text=problem.text.replace(IS_SET, f"{raw} is not set."))
+        return f"{self._path}:{line}: {problem}"
+
+
+def schema_for_editors() -> dict[str, Any]:
+    """Return OpenTelemetry's schema of a file, with ours for what stands under `posthog:`.
+
+    An editor sees the file before variables are put in, so each setting may be one.
+    """
+    ours: dict[str, Any] = block_schema()
+    for row in SETTINGS:
+        ours["properties"][row.name] = {"anyOf": [ours["properties"][row.name], _REFERENCE]}
+    schema = _otel_config.file_schema()
+    for kind in _otel_config.EXPORTERS:
+        schema["$defs"][kind]["properties"][NAME] = ours
+    return schema
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,86 @@
+"""The export half behind processors of others: it begins with the first record, without the emit half."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from ._forks import follow_forks
+from .block import Block
+from .consent import Consent
+from .decisions import Decisions
+from .deliberate import startup_test_event
+from .export_half import ExportHalf, Given
+from .gate import DEVELOPMENT
+from .heartbeat.exporter import PostHogMetricExporter
+from .notices import Notices
+from .scrubbing import Scrubber
+
+
+class Standalone:
+    """One gate, transport, spool and consent, and exporters that share them."""
+
+    def __init__(self, block: Block, notices: Notices) -> None:
+        self._config = block.config
+        self._notices = notices
+        self._decisions = Decisions(block.config.database, block.config, block.registry)
+        self._half = ExportHalf(
+            Given(
+                config=block.config,
+                registry=block.registry,
+                span_rules=block.span_rules,
+                scrubber=Scrubber(block.scrub_rules, registry=block.registry),
+                before_send=None,
+                transport=None,
+                meter_provider=None,
+                clock=None,
+                environ=None,
+            ),
+            decisions=self._decisions,
+            notices=notices,
+            on_change=self._follow,
+        )
+        self.spans = self._half.span_exporter()
+        self.logs = self._half.log_exporter()
+        self.metrics = PostHogMetricExporter(
+            self._half.heartbeat.rounds, check_s=block.config.heartbeat_check_s
+        )
+        follow_forks(self)
+
+    def begin(self) -> None:
+        """Watch consent, and send what an earlier process left; in development the test of the start, too."""
+        self._half.open()
+        if self._config.environment == DEVELOPMENT:
+            threading.Thread(target=self._send_startup_test, name="otel-posthog-test", daemon=True).start()
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether anything may be sent or held, by a look at consent now."""
+        return not self._half.watch.look().is_off
+
+    def close(self) -> None:
+        """Send what waits within `shutdown_timeout_s`, spool the rest, and stop every thread."""
+        deadline_s = time.monotonic() + self._config.shutdown_timeout_s
+        self._half.close(deadline_s)
+        self._half.release(deadline_s)
+        self._decisions.store.close()
+
+    def before_fork(self) -> None:
+        """Wait until no thread of ours is where its locks would stay locked in the child."""
+        self._half.before_fork()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._half.after_fork_in_parent()
+
+    def after_fork(self) -> None:
+        """Forget in a child what is the parent's."""
+        self._notices.after_fork()
+        self._half.after_fork()
+        self._decisions.store.after_fork()
+
+    def _follow(self, consent: Consent) -> None:
+        self._half.follow(consent)
+
+    def _send_startup_test(self) -> None:
+        self._half.gate.send_startup_test(startup_test_event(self._config, self._half.base))

@@ -1,0 +1,130 @@
+"""Every way to get a configuration file wrong, and what is said about it.
+
+Each file in `tests/golden/config/` ends with the messages expected, as comments that begin with `#>`.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from otel_posthog.block import block_schema
+from otel_posthog.cli import main
+from otel_posthog.config_file import ConfigFile, schema_for_editors
+from otel_posthog.declarative import Sharing
+from otel_posthog.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted((ROOT / "tests" / "golden" / "config").glob("*.yaml"), key=lambda path: path.name)
+WORDS_ONLY = {  # what a JSON Schema cannot say: it depends on other keys, files, or the meaning of a text
+    "attribute_that_never_leaves",
+    "blocks_that_differ",
+    "misspelt_exporter",
+    "misspelt_processor",
+    "misspelt_section",
+    "missing_key",
+    "no_exporter",
+    "no_manifest_at_all",
+    "no_manifest_there",
+    "no_module_there",
+    "no_yaml",
+    "ranges_that_fall",
+    "rule_that_matches_all",
+    "scrub_pattern_that_is_none",
+    "unregistered_event",
+    "unregistered_property",
+    "unsupported_file_format",
+}
+
+
+@pytest.fixture
+def from_root(monkeypatch):
+    """Look for files from the repository on."""
+    monkeypatch.chdir(ROOT)
+
+
+def _expected(path):
+    lines = [line.removeprefix("#> ") for line in path.read_text().splitlines() if line.startswith("#> ")]
+    return "".join(f"{line}\n" for line in lines).replace("{file}", str(path)).replace("{folder}", str(ROOT))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_check_tells_what_is_wrong(path, from_root, capsys):
+    """Path, file and line, what was found, what is expected, and the nearest valid name."""
+    code = main(["config", "check", str(path)], {})
+
+    assert code != 0
+    assert capsys.readouterr().err == _expected(path) != ""
+
+
+def _blocks():
+    for path in FILES:
+        try:
+            block = ConfigFile(path).block()
+        except ConfigError:
+            continue
+        if block and path.stem not in {"blocks_that_differ", "misspelt_section", *FILE_LEVEL}:
+            yield pytest.param(path, block, id=path.stem)
+
+
+FILE_LEVEL = {"no_file_format", "unsupported_file_format"}  # which OpenTelemetry refuses before us
+
+
+@pytest.mark.parametrize(("path", "block"), list(_blocks()))
+def test_exporter_sends_nothing_and_says_why(path, block, from_root, caplog):
+    """An exporter made of such a block never raises; one line tells the first thing that is wrong."""
+    sharing = Sharing()
+
+    with caplog.at_level(logging.WARNING):
+        sharing.join(block)
+        sharing.join(block)
+        parts = sharing.parts()
+
+    [record] = caplog.records
+    first = next(line for line in _expected(path).splitlines() if ".posthog" in line)
+    reason = first.partition(".exporter.posthog")[2].removeprefix(".")
+    assert parts is None
+    assert record.getMessage().startswith("Nothing is sent to PostHog. posthog: ")
+    assert reason.partition("${")[0].removeprefix(": ").rstrip() in record.getMessage()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_schema_refuses_what_it_can_express(path):
+    """An editor that knows the schema marks the same files, but for what no schema can say."""
+    if path.stem == "no_yaml":
+        return
+    content = yaml.safe_load(path.read_text())
+    for name in ("${NO_SUCH_KEY}", "${NO_SUCH_VARIABLE}"):
+        content = _without(content, name)
+
+    is_valid = Draft202012Validator(schema_for_editors()).is_valid(content)
+
+    assert is_valid is (path.stem in WORDS_ONLY)
+
+
+def _without(content, text):
+    """Put nothing in the place of a variable that is not set."""
+    if isinstance(content, dict):
+        return {key: _without(value, text) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_without(value, text) for value in content]
+    return None if content == text else content
+
+
+def test_schemas_are_schemas():
+    """Both are valid JSON Schemas themselves."""
+    Draft202012Validator.check_schema(block_schema())
+    Draft202012Validator.check_schema(schema_for_editors())
+
+
+def test_our_own_file_is_fine(from_root, capsys):
+    """The file of the repository passes the check, and the schema for editors."""
+    code = main(["config", "check", "otel-config.yaml"], {"POSTHOG_API_KEY": "phc_test"})
+
+    assert (code, capsys.readouterr().err) == (0, "")
+    content = yaml.safe_load(Path("otel-config.yaml").read_text())
+    assert Draft202012Validator(schema_for_editors()).is_valid(content)

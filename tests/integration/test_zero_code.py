@@ -1,0 +1,148 @@
+"""A product that imports nothing of ours, under `opentelemetry-instrument` and our otel-config.yaml."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sqlite3
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from servers import WAIT_S, call, serving
+from waiting import wait_until
+
+from otel_posthog.testing import PostHogSink, serve
+
+ROOT = Path(__file__).parents[2]
+PROGRAMS = Path(sys.executable).parent
+INSTRUMENT = (str(PROGRAMS / "opentelemetry-instrument"),)
+PROGRAM = ["uvicorn", "zero_code_product:app", "--workers", "2", "--port", "{port}"]
+FOLLOWED_WITHIN_NS = 10**9
+FAR_TOO_MANY = 2_000
+
+
+@pytest.fixture
+def database(tmp_path):
+    """Return the file of a database that is not there yet."""
+    return tmp_path / "data" / "app.db"
+
+
+@pytest.fixture
+def own_sink():
+    """Return a local PostHog of this test's own, and its address: nothing of another test arrives late."""
+    sink = PostHogSink()
+    with serve(sink) as url:
+        yield sink, url
+
+
+@pytest.fixture
+def environment(own_sink, database):
+    """Return the variables that an operator would set."""
+    return {
+        "PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}",
+        "OTEL_CONFIG_FILE": str(ROOT / "otel-config.yaml"),
+        "POSTHOG_API_KEY": "phc_test",
+        "POSTHOG_HOST": own_sink[1],
+        "OTEL_POSTHOG_DATABASE": f"sqlite:///{database}",
+    }
+
+
+def _sql(database, statement):
+    with closing(sqlite3.connect(database, timeout=30)) as connection:
+        rows = connection.execute(statement).fetchall()
+        connection.commit()
+        return rows
+
+
+def _switch(database, flag):
+    _sql(database, f"UPDATE system_settings SET enable_error_reporting = {flag}, enable_telemetry = {flag}")
+    return time.monotonic_ns()
+
+
+def _ask(url, number):
+    """Send one request of each kind; return which worker ran a pipeline."""
+    assert call("GET", f"{url}/boom/{number}").status_code == 500
+    assert call("GET", f"{url}/handled/{number}").status_code == 404
+    return call("POST", f"{url}/api/pipelines/{number}/run").json()["pid"]
+
+
+def _ask_both_workers(url, first):
+    """Send requests until both workers have answered; return their numbers."""
+    workers, number = set(), first
+    while number < first + 10 or len(workers) < 2:
+        workers.add(_ask(url, number))
+        number += 1
+        assert number < first + FAR_TOO_MANY, "one worker answers all"
+    return range(first, number)
+
+
+def _ask_until_both_send(url, sink, first):
+    """Send requests until errors of both workers have arrived."""
+    deadline, number = time.monotonic() + WAIT_S, first
+    while len({pid for at, pid in _failures(sink) if at >= first}) < 2:
+        _ask(url, number)
+        number += 1
+        assert time.monotonic() < deadline, "a worker does not follow"
+
+
+def _named(sink, name):
+    return [event for event in sink.events if event.name == name]
+
+
+def _failures(sink):
+    """Return number and worker of each error that arrived."""
+    messages = [event.properties["$exception_list"][0]["value"] for event in _named(sink, "$exception")]
+    return [tuple(map(int, re.match(r"boom (\d+) of (\d+), ", message).groups())) for message in messages]
+
+
+def test_two_workers_follow_the_switches_in_the_database(own_sink, database, environment, tmp_path):
+    """Nothing while off; then each unhandled error once, and what rules name; off again by SQL (R28, R29)."""
+    sink, log = own_sink[0], tmp_path / "log"
+    with serving(PROGRAM, log, runner=INSTRUMENT, **environment) as (url, process):
+        _ask_both_workers(url, 0)
+        wait_until(database.exists, timeout_s=WAIT_S)
+        wait_until(lambda: _sql(database, "SELECT * FROM system_settings"), timeout_s=WAIT_S)
+        assert sink.requests == []
+
+        _switch(database, 1)
+        _ask_until_both_send(url, sink, 10_000)
+        runs_before = len(_named(sink, "pipeline_run_started"))
+        wanted = _ask_both_workers(url, 20_000)
+        wait_until(
+            lambda: len([at for at, _ in _failures(sink) if at in wanted]) >= len(wanted), timeout_s=WAIT_S
+        )
+        for name in ("pipeline_run_started", "pipeline_run_finished"):
+            wait_until(
+                lambda name=name: len(_named(sink, name)) >= runs_before + len(wanted), timeout_s=WAIT_S
+            )
+
+        switched_off_ns = _switch(database, 0)
+        _ask_both_workers(url, 30_000)
+        wait_until(lambda: time.monotonic_ns() > switched_off_ns + FOLLOWED_WITHIN_NS)
+        requests_while_on = len(sink.requests)
+        _ask_both_workers(url, 40_000)
+        assert len(sink.requests) == requests_while_on
+        _switch(database, 1)
+        _ask_until_both_send(url, sink, 50_000)
+        process.send_signal(signal.SIGTERM)
+        process.wait(WAIT_S)
+
+    numbers = [number for number, _ in _failures(sink)]
+    assert sorted(number for number in numbers if number in wanted) == list(wanted), log.read_text()
+    assert len(numbers) == len(set(numbers))
+    assert [number for number in numbers if 30_000 <= number < 50_000] == []
+    finished = [event.properties for event in _named(sink, "pipeline_run_finished")]
+    assert {(own["success"], own["steps"]) for own in finished} == {(True, "6-10")}
+    assert {event.name for event in sink.events} == {
+        "$exception",
+        "pipeline_run_started",
+        "pipeline_run_finished",
+    }
+    assert not any(sink.contains(text) for text in ("planted", "a@b.example"))
+    told = _named(sink, "$exception")[-1].properties
+    assert (told["$request_method"], told["$request_path"]) == ("GET", f"/boom/{numbers[-1]}")
+    assert told["$current_url"] == f"http://host.invalid/boom/{numbers[-1]}"
