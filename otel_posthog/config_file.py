@@ -62,7 +62,7 @@ class ConfigFile:
         """Return all that is wrong, each as a line that begins with file and line."""
         variables = os.environ if environ is None else environ
         found = [*problems_of(dict(self._content), _otel_config.file_schema()), *self._format_problems()]
-        found += [*self._name_problems(), *self._block_problems(variables)]
+        found += [*self._problems_of_names(), *self._block_problems(variables)]
         lines = [(_otel_config.line_of(self._text, problem.path), problem) for problem in found]
         return [self._told(line, problem) for line, problem in sorted(lines, key=itemgetter(0))]
 
@@ -82,10 +82,13 @@ class ConfigFile:
             except ConfigError as error:
                 yield Problem(("file_format",), f"{error}.")
 
-    def _name_problems(self) -> Iterator[Problem]:
+    def _problems_of_names(self) -> Iterator[Problem]:
         known_keys = _otel_config.file_schema()["properties"]
         for key in self._content.keys() - known_keys.keys():  # which OpenTelemetry ignores
             yield Problem((key,), f"unknown key.{did_you_mean(key, known_keys)}")
+        if "propagator" not in self._content:  # it extracts None, on which instrumentations fail
+            text = "missing, expected how trace context is passed on: without it each traced request fails."
+            yield Problem(("propagator",), text)
         entries = self.exporters()
         for entry in entries:
             known = _otel_config.known_exporters(entry.kind)

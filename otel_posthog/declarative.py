@@ -55,7 +55,8 @@ class Sharing:
                     ConfigError("the posthog blocks differ. Write one, and refer to it with *posthog.")
                 )
             elif self._block is None:
-                self._data, self._block = data, self._read(data)
+                self._data = data
+                self._block = self._read(data)
 
     def leave(self) -> None:
         """Take part no longer; with the last one all is closed."""
@@ -114,9 +115,7 @@ class Sharing:
         parts, self._parts = self._parts, None
         reason = str(error) if isinstance(error, OtelPosthogError) else type(error).__name__
         check = f" Try: otel-posthog config check {os.environ.get(_FILE_VARIABLE) or 'FILE'}"
-        _log.error(
-            "Nothing is sent to PostHog. posthog: %s%s", reason, check if self._data or self._block else ""
-        )
+        _log.error("Nothing is sent to PostHog. posthog: %s%s", reason, check if self._data else "")
         if parts is not None:
             parts.close()
 

@@ -51,4 +51,4 @@ def _events(place: str) -> Registry | list[type]:
         return list(dict.fromkeys(classes))
     if isinstance(found, Iterable):
         return list(found)
-    raise ConfigError(f"events: {place} is a {type(found).__name__}, no module, Registry or list of events.")
+    raise ConfigError(f"events: {place} is no module, Registry or list of events.")

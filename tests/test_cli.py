@@ -18,6 +18,31 @@ def test_config_show_names_every_setting_with_its_source(capsys):
     assert all(f"{row.name} = " in printed for row in SETTINGS)
 
 
+def test_config_show_names_the_file(capsys, tmp_path):
+    """What a configuration file says is shown with the file as its source, below the environment."""
+    file = tmp_path / "otel.yaml"
+    block = "{api_key: phc_0123456789abcdef, environment: staging, host: 'https://h.example'}"
+    file.write_text(
+        'file_format: "1.0"\ntracer_provider:\n  processors:\n'
+        f"    - simple: {{exporter: {{posthog: {block}}}}}\n"
+    )
+
+    code = main(["config", "show"], {"OTEL_CONFIG_FILE": str(file), "ENVIRONMENT": "production"})
+
+    printed = capsys.readouterr().out
+    assert code == 0
+    assert "environment = production  [ENVIRONMENT]" in printed
+    assert f"host = https://h.example  [{file}]" in printed
+    assert "0123456789abcdef" not in printed
+
+
+def test_config_schema_is_json(capsys):
+    """The schema for editors is printed as JSON, with our block in it."""
+    assert main(["config", "schema"], {}) == 0
+
+    assert '"posthog"' in capsys.readouterr().out
+
+
 def test_config_show_masks_secrets(capsys):
     """Neither the whole API key nor a database's password is printed."""
     environ = {

@@ -15,6 +15,7 @@ import pytest
 from servers import WAIT_S, call, serving
 from waiting import wait_until
 
+from otel_posthog import Telemetry
 from otel_posthog.testing import PostHogSink, serve
 
 ROOT = Path(__file__).parents[2]
@@ -146,3 +147,46 @@ def test_two_workers_follow_the_switches_in_the_database(own_sink, database, env
     told = _named(sink, "$exception")[-1].properties
     assert (told["$request_method"], told["$request_path"]) == ("GET", f"/boom/{numbers[-1]}")
     assert told["$current_url"] == f"http://host.invalid/boom/{numbers[-1]}"
+
+
+def test_classic_variables_make_the_same_exporters(own_sink, database, environment, tmp_path):
+    """`OTEL_*_EXPORTER=posthog` without any file: an unhandled error arrives once (R29)."""
+    sink = own_sink[0]
+    telemetry = Telemetry(database=f"sqlite:///{database}", environ={}, spool_dir=":memory:")
+    telemetry.update_settings(enable_error_reporting=True, enable_telemetry=True)
+    telemetry.shutdown()
+    del environment["OTEL_CONFIG_FILE"]
+    environment |= {f"OTEL_{name}_EXPORTER": "posthog" for name in ("TRACES", "LOGS", "METRICS")}
+
+    program = ["uvicorn", "zero_code_product:app", "--port", "{port}"]
+    with serving(program, tmp_path / "log", runner=INSTRUMENT, **environment) as (url, process):
+        _ask(url, 1)
+        process.send_signal(signal.SIGINT)  # at a SIGTERM uvicorn ends itself before Python can flush
+        process.wait(WAIT_S)
+
+    assert [number for number, _ in _failures(sink)] == [1], (tmp_path / "log").read_text()
+    assert {event.name for event in sink.events} == {"$exception"}
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("typo_in_a_setting", "posthog: batch_dely_s: unknown key. Did you mean 'batch_delay_s'?"),
+        ("missing_variable", "posthog: api_key: found nothing, expected a text."),
+    ],
+)
+def test_bad_file_does_not_stop_the_product(name, reason, own_sink, environment, tmp_path):
+    """The product starts and answers, and one line says that nothing is sent, and why."""
+    del environment["POSTHOG_API_KEY"]
+    environment["OTEL_CONFIG_FILE"] = str(ROOT / "tests" / "golden" / "config" / f"{name}.yaml")
+
+    program = ["uvicorn", "zero_code_product:app", "--port", "{port}"]
+    with serving(program, tmp_path / "log", runner=INSTRUMENT, **environment) as (url, _process):
+        assert call("GET", f"{url}/").status_code == 200
+
+    told = [line for line in (tmp_path / "log").read_text().splitlines() if "PostHog" in line]
+    [line] = told
+    assert line.startswith(f"Nothing is sent to PostHog. {reason}")
+    assert line.endswith(f"Try: otel-posthog config check {environment['OTEL_CONFIG_FILE']}")
+    assert own_sink[0].requests == []
+    assert "Traceback" not in (tmp_path / "log").read_text()

@@ -1,0 +1,94 @@
+"""What we stand on of opentelemetry-configuration, which is experimental: these fail when it moves."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from otel_posthog import _otel_config
+from otel_posthog._versions import unsupported
+from otel_posthog.errors import ConfigError, UnsupportedVersionError
+
+PATH = Path("file.yaml")
+
+
+def test_variables_are_put_in_as_opentelemetry_does(monkeypatch):
+    """Variables, defaults, and the types that they come to."""
+    monkeypatch.setenv("SOME_NUMBER", "7")
+    text = "a: ${SOME_NUMBER}\nb: ${NOT_SET_HERE:-x}\nc: ${NOT_SET_HERE}\nd: '${SOME_NUMBER}'\n"
+
+    assert _otel_config.parsed(text, PATH) == {"a": 7, "b": "x", "c": None, "d": "7"}
+
+
+def test_one_block_can_be_referred_to():
+    """An anchor and its alias are the same block."""
+    assert _otel_config.parsed("a: &x {b: 1}\nc: *x\n", PATH) == {"a": {"b": 1}, "c": {"b": 1}}
+
+
+def test_text_that_is_no_yaml_is_told_by_line():
+    """File and line of a mistake in the syntax, in one line."""
+    with pytest.raises(ConfigError, match=r"^file\.yaml:2: this is no YAML, .*\.$"):
+        _otel_config.parsed("a: 1\nb: ]\n", PATH)
+
+
+@pytest.mark.parametrize("version", ["2.0", "0.4", "one"])
+def test_file_format_is_checked(version):
+    """A version that OpenTelemetry refuses is refused by it."""
+    with pytest.raises(ConfigError, match=version):
+        _otel_config.check_file_format({"file_format": version})
+
+
+@pytest.mark.parametrize("kind", _otel_config.EXPORTERS)
+def test_schema_has_the_exporters(kind):
+    """Each kind of exporter stands in OpenTelemetry's schema, and packages may bring their own."""
+    assert {"console", "posthog"} <= set(_otel_config.known_exporters(kind))
+    assert _otel_config.file_schema()["$defs"][kind]["additionalProperties"]
+
+
+@pytest.mark.parametrize(
+    ("path", "line", "raw"),
+    [(("a", "b", 1), 4, "${X}"), (("a", "b"), 2, ""), (("a", "zzz"), 1, ""), ((), 1, "")],
+)
+def test_places_have_lines(path, line, raw):
+    """A place has its line and what is written there; one that is not there has the line above it."""
+    text = "a:\n  b:\n    - 1\n    - ${X}\n"
+
+    assert (_otel_config.line_of(text, path), _otel_config.raw_at(text, path)) == (line, raw)
+
+
+def test_unsupported_version_is_told():
+    """Where a package lacks what we import, the message says which version would do."""
+    error = unsupported("opentelemetry-sdk", ImportError("cannot import name 'LoggerProvider'"))
+
+    assert isinstance(error, UnsupportedVersionError)
+    assert "lacks what otel-posthog stands on (cannot import name 'LoggerProvider')" in str(error)
+    assert "Supported is opentelemetry-sdk>=" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("lost", "package", "module"),
+    [
+        ("opentelemetry._logs.get_logger", "opentelemetry-api", "otel_posthog.track"),
+        ("opentelemetry.sdk._logs.LoggerProvider", "opentelemetry-sdk", "otel_posthog.Telemetry"),
+        (
+            "opentelemetry.configuration.file._loader._parse_config_content",
+            "opentelemetry-configuration",
+            "otel_posthog._otel_config.parsed",
+        ),
+    ],
+)
+def test_package_that_has_moved_is_named(lost, package, module):
+    """A version without what we need ends in one clear error, and not in an AttributeError somewhere."""
+    owner, _, name = lost.rpartition(".")
+    home, _, wanted = module.rpartition(".")
+    program = f"import {owner} as owner\ndel owner.{name}\nfrom {home} import {wanted}\n"
+
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert f"UnsupportedVersionError: {package} " in run.stderr
+    assert f"Supported is {package}>=" in run.stderr
