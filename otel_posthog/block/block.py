@@ -69,6 +69,9 @@ class _Reading:
         if config.api_key is None and not config.disabled:
             wanted = f"missing, expected the project API key. Set {_ROWS['api_key'].env[-1]}."
             self._problems.append(Problem(("api_key",), wanted))
+        if config.through_collector:
+            wanted = "found True, but this exporter sends by itself. Name an OTLP exporter in its place."
+            self._problems.append(Problem(("through_collector",), wanted))
         return config
 
     def _rules(self, registry: Registry | None) -> list[SpanRule]:
