@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
 # Build the Collector of builder.yaml, once for each content of that file, and print where it lies.
-# Needs Go, and takes its modules from the Go module proxy.
+# Needs Go, and takes its modules from the Go module proxy. With --path it builds nothing.
 set -euo pipefail
 manifest="$(cd "$(dirname "$0")" && pwd)/builder.yaml"
 builder=go.opentelemetry.io/collector/cmd/builder@v0.155.0
 folder="${XDG_CACHE_HOME:-$HOME/.cache}/otel-posthog/collector-$(sha256sum "$manifest" | cut -c1-16)"
 program="$folder/otelcol-posthog"
+if [ "${1:-}" = --path ]; then
+  echo "$program"
+  exit
+fi
 if [ ! -x "$program" ]; then
   mkdir -p "$folder"
   exec 9>"$folder/lock"

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
+from uuid import uuid4
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
@@ -251,9 +252,17 @@ class ConsentLogRecordProcessor(_Switched[BatchLogRecordProcessor], LogRecordPro
             if self._stamper is None:
                 self._queue(log_record)
             else:
-                write_attributes(log_record.log_record, self._stamper.current())
+                self._stamp(log_record, self._stamper.current())
         except Exception as error:  # noqa: BLE001 - a fault of ours never reaches the host's logging
             self._notices.warn(_log, "A log record could not be queued (%s)", type(error).__name__)
+
+    def _stamp(self, log_record: ReadWriteLogRecord, written: Mapping[str, bool | int | str]) -> None:
+        """Write consent on the record, and a uuid on one of others that becomes an event."""
+        record = SdkLog(log_record)
+        if written and attributes.EVENT_UUID not in record.attributes:
+            kind = kind_of_log(record.scope, record.event_name, record.attributes, self._registry)
+            written = written if kind is None else {**written, attributes.EVENT_UUID: str(uuid4())}
+        write_attributes(log_record.log_record, written)
 
     def _queue(self, log_record: ReadWriteLogRecord) -> None:
         consent = self._consent()

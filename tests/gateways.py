@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
 from contextlib import contextmanager
 from uuid import uuid4
@@ -12,6 +16,8 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
+from servers import free_port
+from waiting import wait_until
 
 from otel_posthog import Registry
 from otel_posthog.config import Config
@@ -57,6 +63,36 @@ def served_gateway(config):
     """Yield a client of a running gateway."""
     with serve(make_app(Gateway(config))) as url, client_of(url) as client:
         yield client
+
+
+@contextmanager
+def running_gateway(sink_url, folder, *arguments, port=None, **environment):
+    """Run the command until it is ready; yield its address and its process."""
+    port = port or free_port()
+    given = {
+        "POSTHOG_API_KEY": "phc_test",
+        "POSTHOG_HOST": sink_url,
+        "OTEL_POSTHOG_GATEWAY_TOKEN": TOKEN,
+        "OTEL_POSTHOG_GATEWAY_MANIFESTS": str(folder / "telemetry-manifest.json"),
+    }
+    command = [sys.executable, "-m", "otel_posthog.cli", "gateway", "--port", str(port), *arguments]
+    # A group of its own: a killed parent leaves its workers behind, and they keep the port.
+    process = subprocess.Popen(command, env={**os.environ, **given, **environment}, start_new_session=True)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_until(lambda: process.poll() is not None or _is_gateway_ready(url), timeout_s=WAIT_S)
+        yield url, process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(WAIT_S) in (0, -signal.SIGTERM, -signal.SIGKILL)
+
+
+def _is_gateway_ready(url):
+    try:
+        return httpx2.get(f"{url}/ready", timeout=WAIT_S).status_code == 204
+    except httpx2.TransportError:
+        return False
 
 
 def client_of(url, token=TOKEN):

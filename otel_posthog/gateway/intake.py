@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from uuid import UUID, uuid5
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -112,7 +113,7 @@ class Intake:
             if stamped is None or not kinds & stamped.given.keys():
                 self._counts.add("no_consent")
                 return
-            for event in self._map(record, base):
+            for event in self._map(record, base, stamped):
                 agreed = self._agreed(event, stamped)
                 if agreed is not None:
                     taken.events.append(agreed)
@@ -127,11 +128,11 @@ class Intake:
         kind = kind_of_log(record.scope, record.event_name, record.attributes, self._registry)
         return frozenset() if kind is None else frozenset({kind})
 
-    def _map(self, record: OtlpLog | OtlpSpan, base: BaseProperties) -> list[Event]:
+    def _map(self, record: OtlpLog | OtlpSpan, base: BaseProperties, stamped: stamps.Stamped) -> list[Event]:
         if isinstance(record, OtlpSpan):
             return events_from_span(record, base, self._registry, self._rules)
         event = event_from_log(record, base, self._registry)
-        return [] if event is None else [event]
+        return [] if event is None else [_with_lasting_uuid(event, record, stamped)]
 
     def _agreed(self, event: Event, stamped: stamps.Stamped) -> Event | None:
         """Keep of the event what that installation has agreed to."""
@@ -168,6 +169,15 @@ class Intake:
             service_version=version or self._base.service_version,
             environment=environment or self._base.environment,
         )
+
+
+def _with_lasting_uuid(event: Event, record: OtlpLog, stamped: stamps.Stamped) -> Event:
+    """Return the event with a uuid that every resend and every gateway gives it, whoever made the record."""
+    has_one = attributes.EVENT_UUID in record.attributes or (event.kind is Kind.ERRORS and record.trace_id)
+    if has_one:
+        return event
+    told = (record.scope, event.name, record.time_ns, record.observed_ns, record.trace_id, record.span_id)
+    return replace(event, uuid=uuid5(UUID(stamped.instance_id), ":".join(map(str, told))))
 
 
 def _text(resource: Resource, names: Sequence[str]) -> str | None:

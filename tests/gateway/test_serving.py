@@ -3,55 +3,27 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
 
 import httpx2
 import pytest
-from gateways import TOKEN, client_of, consent, manifest_at, tracked
-from servers import WAIT_S, free_port
-from waiting import wait_until
+from gateways import TOKEN, client_of, consent, manifest_at, running_gateway, tracked
+from servers import WAIT_S
 
 from otel_posthog.cli import main
 from otel_posthog.gateway import serving
 
 
-@contextmanager
-def _running(sink_url, folder, *arguments, **environment):
-    """Run the command until it is ready; yield its address and its process."""
-    manifest_at(folder)
-    port = free_port()
-    given = {
-        "POSTHOG_API_KEY": "phc_test",
-        "POSTHOG_HOST": sink_url,
-        "OTEL_POSTHOG_GATEWAY_TOKEN": TOKEN,
-        "OTEL_POSTHOG_GATEWAY_MANIFESTS": str(folder / "telemetry-manifest.json"),
-    }
-    command = [sys.executable, "-m", "otel_posthog.cli", "gateway", "--port", str(port), *arguments]
-    process = subprocess.Popen(command, env={**os.environ, **given, **environment})
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_until(lambda: process.poll() is not None or _is_ready(url), timeout_s=WAIT_S)
-        yield url, process
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-        assert process.wait(WAIT_S) in (0, -signal.SIGTERM)
-
-
-def _is_ready(url):
-    try:
-        return httpx2.get(f"{url}/ready", timeout=WAIT_S).status_code == 204
-    except httpx2.TransportError:
-        return False
+@pytest.fixture(autouse=True)
+def _manifest(tmp_path):
+    manifest_at(tmp_path)
 
 
 def test_several_workers_take_requests(sink, sink_url, tmp_path):
     """Two workers behind one port take what comes and end when they are told."""
-    with _running(sink_url, tmp_path, "--workers", "2") as (url, _process):
+    with running_gateway(sink_url, tmp_path, "--workers", "2") as (url, _process):
         for number in range(20):
             with client_of(url) as client:
                 request = tracked("some_event", {"number": number, **consent()})
@@ -63,7 +35,7 @@ def test_several_workers_take_requests(sink, sink_url, tmp_path):
 def test_slow_headers_are_cut_off(sink_url, tmp_path):
     """A client that does not say what it wants is cut off, on a new connection and on a used one."""
     timeout = {"OTEL_POSTHOG_GATEWAY_READ_TIMEOUT_S": "0.5"}
-    with _running(sink_url, tmp_path, **timeout) as (url, _process):
+    with running_gateway(sink_url, tmp_path, **timeout) as (url, _process):
         silent, dribbling, used = (_connected(url) for _ in range(3))
         with silent, dribbling, used:
             used.sendall(b"GET /health HTTP/1.1\r\nhost: gateway\r\n\r\n")
@@ -100,7 +72,9 @@ def _read_to_the_end(connection):
 )
 def test_what_is_missing_is_one_clear_line(sink_url, tmp_path, missing, told):
     """Without key, manifest or, beyond loopback, a token the command ends with code 2 and says so."""
-    manifest_at(tmp_path, name="manifest.json")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    manifest_at(elsewhere, name="manifest.json")
     given = {
         "PATH": os.environ["PATH"],
         "POSTHOG_API_KEY": "phc_test",
@@ -111,7 +85,7 @@ def test_what_is_missing_is_one_clear_line(sink_url, tmp_path, missing, told):
     command = [sys.executable, "-m", "otel_posthog.cli", "gateway", "--host", "0.0.0.0"]
 
     run = subprocess.run(
-        command, cwd=tmp_path, env=given, capture_output=True, text=True, timeout=WAIT_S, check=False
+        command, cwd=elsewhere, env=given, capture_output=True, text=True, timeout=WAIT_S, check=False
     )
 
     assert run.returncode == 2

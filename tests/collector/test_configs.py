@@ -1,0 +1,35 @@
+"""Every file of `collector/` is one that its program takes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+from collectors import FOLDER, WAIT_S
+
+pytestmark = pytest.mark.collector
+CONFIGS = ["agent.yaml", "gateway.yaml", "kafka-producer.yaml", "kafka-consumer.yaml"]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_collector_takes_the_file(program, config, tmp_path):
+    """The Collector finds each component, and each setting of it, in our file."""
+    given = {**os.environ, "OTEL_POSTHOG_GATEWAY_TOKEN": "some", "QUEUE_FOLDER": str(tmp_path)}
+    command = [program, "validate", "--config", FOLDER / config]
+
+    run = subprocess.run(command, env=given, capture_output=True, text=True, timeout=WAIT_S, check=False)
+
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+def test_collector_refuses_a_file_that_is_wrong(program, tmp_path):
+    """A setting that does not exist is found: the check above can fail."""
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text((FOLDER / "agent.yaml").read_text().replace("compression: gzip", "compresion: gzip"))
+    command = [program, "validate", "--config", wrong]
+
+    run = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=False)
+
+    assert run.returncode != 0
+    assert "compresion" in run.stderr

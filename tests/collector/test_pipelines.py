@@ -1,0 +1,156 @@
+"""From a product through real Collectors, and Kafka, to the gateway: what a process sends itself."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import ExitStack, contextmanager
+
+import pytest
+from collectors import WAIT_S, collector
+from gateways import config_of, manifest_at, rules_at, served_gateway
+from product_both_ways import EVENTS, RULES, SECRET, Product
+from waiting import wait_until
+
+from otel_posthog import Telemetry, track
+from otel_posthog.testing import PostHogSink, serve
+
+pytestmark = pytest.mark.collector
+
+
+@pytest.fixture
+def ends():
+    """Return a local PostHog behind the process itself and one behind the gateway, with their addresses."""
+    direct, through = PostHogSink(), PostHogSink()
+    with serve(direct) as direct_url, serve(through) as through_url:
+        yield direct, direct_url, through, through_url
+
+
+@pytest.fixture
+def granted(database_url):
+    """Return the URL of a database in which both kinds are granted, for the manifest of the product."""
+    telemetry = Telemetry(database=database_url, registry=EVENTS, environ={})
+    telemetry.update_settings(enable_error_reporting=True, enable_telemetry=True)
+    telemetry.shutdown()
+    return database_url
+
+
+@pytest.fixture
+def config(ends, tmp_path):
+    """Return a function that makes the settings of a gateway that knows manifest and rules of the product."""
+    manifest_at(tmp_path, EVENTS)
+    rules = str(rules_at(tmp_path, RULES))
+    return lambda **settings: config_of(ends[3], tmp_path, gateway_span_rules=rules, **settings)
+
+
+def _told(events):
+    """Return what makes an event, by its uuid."""
+    return {
+        event.uuid: (event.name, event.distinct_id, event.timestamp, event.properties) for event in events
+    }
+
+
+@contextmanager
+def _tier(program, folder, gateway, *, name="tier"):
+    """Run a gateway tier before that gateway, and an agent before the tier; yield the agent."""
+    with (
+        collector(
+            program, "gateway.yaml", folder / name, OTEL_POSTHOG_GATEWAY_URL=str(gateway.base_url)
+        ) as tier,
+        collector(program, "agent.yaml", folder / f"{name}-agent", GATEWAY_TIER_URL=tier.otlp) as agent,
+    ):
+        yield agent
+
+
+def test_through_collectors_the_same_events_arrive(program, ends, granted, config, tmp_path):
+    """Agent, gateway tier and gateway give event for event what the process sends; also two at once."""
+    direct, direct_url, through, _ = ends
+    with ExitStack() as stack:
+        gateways = [stack.enter_context(served_gateway(config())) for _ in range(2)]
+        agents = [
+            stack.enter_context(_tier(program, tmp_path, gateway, name=f"tier-{number}"))
+            for number, gateway in enumerate(gateways)
+        ]
+        with Product(granted, direct_url, [agent.otlp for agent in agents]) as product:
+            count = product.do_everything()
+            direct.wait_for(count=count, timeout_s=WAIT_S)
+        through.wait_for(count=2 * count, timeout_s=WAIT_S)
+
+    assert _told(through.events) == _told(direct.events)
+    assert len(_told(direct.events)) == count == len(direct.events)
+    assert [event.uuid for event in through.events if _copies(event, through) != 2] == []
+    assert not through.contains(SECRET)
+
+
+def _copies(event, sink):
+    """Return how often that very event arrived, as PostHog would find it."""
+    told = (event.uuid, event.name, event.distinct_id, event.timestamp)
+    return [(e.uuid, e.name, e.distinct_id, e.timestamp) for e in sink.events].count(told)
+
+
+def test_through_kafka_the_same_events_arrive(program, kafka, ends, granted, config, tmp_path):
+    """With Kafka between gateway tier and gateway, event for event is the same."""
+    direct, direct_url, through, _ = ends
+    with served_gateway(config()) as gateway, _kafka_tier(program, kafka, tmp_path, gateway) as producer:
+        with Product(granted, direct_url, [producer.otlp]) as product:
+            count = product.do_everything()
+            direct.wait_for(count=count, timeout_s=WAIT_S)
+        through.wait_for(count=count, timeout_s=WAIT_S)
+
+    assert _told(through.events) == _told(direct.events)
+    assert len(through.events) == count
+
+
+@contextmanager
+def _kafka_tier(program, kafka, folder, gateway):
+    brokers = {"KAFKA_BROKERS": kafka.address}
+    url = {"OTEL_POSTHOG_GATEWAY_URL": str(gateway.base_url)}
+    with (
+        collector(program, "kafka-consumer.yaml", folder / "consumer", **brokers, **url),
+        collector(program, "kafka-producer.yaml", folder / "producer", **brokers) as producer,
+    ):
+        yield producer
+
+
+def test_without_consent_nothing_arrives(program, ends, database_url, config, tmp_path):
+    """An installation that has granted nothing sends nothing, on either way."""
+    direct, direct_url, through, _ = ends
+    with served_gateway(config()) as gateway, _tier(program, tmp_path, gateway) as agent:
+        with Product(database_url, direct_url, [agent.otlp]) as product:
+            product.do_everything()
+        wait_until(lambda: agent.metric("otelcol_exporter_sent_log_records") > 0, timeout_s=WAIT_S)
+
+    assert [direct.requests, through.requests] == [[], []]
+
+
+def test_withdrawal_stops_what_is_under_way(program, ends, granted, config, tmp_path):
+    """With the shared database nothing leaves later than a second after a withdrawal, wherever it was."""
+    _, direct_url, through, _ = ends
+    looking_up = config(gateway_databases=granted, consent_max_age_s=1.0)
+    with (
+        served_gateway(looking_up) as gateway,
+        _tier(program, tmp_path, gateway) as agent,
+        Product(granted, direct_url, [agent.otlp]) as product,
+    ):
+        is_over = threading.Event()
+        tracker = threading.Thread(target=_track_until, args=(is_over,))
+        tracker.start()
+        through.wait_for(count=20, timeout_s=WAIT_S)
+        product.stamping.update_settings(enable_telemetry=False)
+        withdrawn_ns = time.monotonic_ns()
+        wait_until(lambda: _held_back(gateway) > 0, timeout_s=WAIT_S)
+        is_over.set()
+        tracker.join(WAIT_S)
+
+    late = [request for request in through.requests if request.arrived_at_ns > withdrawn_ns + 1_000_000_000]
+    assert late == []
+
+
+def _held_back(gateway):
+    counts = gateway.get("/counts").json()
+    return counts.get("withdrawn", 0) + counts.get("unknown_installation", 0)
+
+
+def _track_until(is_over):
+    while not is_over.wait(0.01):
+        track("pipeline_run_started", {"triggered_by": "manual"})

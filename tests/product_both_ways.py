@@ -1,0 +1,151 @@
+"""A product whose records leave both ways: from its own process, and through Collectors."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Annotated, Literal
+
+from asgi import client_of
+from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import SpanKind
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from otel_posthog import (
+    MaxChars,
+    Range,
+    SourceLineExporter,
+    SpanRule,
+    Telemetry,
+    capture_exception,
+    event,
+    track,
+)
+
+SECRET = "Planted7secret9"
+CALLER = {"user_agent.original": "a browser", "client.address": "1.2.3.4"}
+RULES = [
+    {
+        "name": "POST /pipelines/{id}/run",
+        "kind": "server",
+        "event": "pipeline_run_started",
+        "properties": {"pipeline.trigger": "triggered_by"},
+    }
+]
+
+
+@event("pipeline_run_started", why="which triggers are worth improving", since="1.0")
+class PipelineRunStarted:
+    """A pipeline run began."""
+
+    triggered_by: Literal["manual", "webhook"]
+    note: Annotated[str, MaxChars(100)] | None = None
+    duration_ms: Annotated[int, Range(0, 86_400_000)] | None = None
+
+
+EVENTS = [PipelineRunStarted]
+
+
+class Product:
+    """Two `Telemetry` on the same providers and the same database: one sends, one stamps."""
+
+    def __init__(self, database, sink_url, collectors):
+        self.resource = Resource({"service.version": "4.2", "deployment.environment.name": "staging"})
+        self.logs, self.traces = LoggerProvider(self.resource), TracerProvider(resource=self.resource)
+        for url in collectors:
+            logs = SourceLineExporter(OTLPLogExporter(endpoint=f"{url}/v1/logs"))
+            spans = OTLPSpanExporter(endpoint=f"{url}/v1/traces")
+            self.logs.add_log_record_processor(BatchLogRecordProcessor(logs))
+            self.traces.add_span_processor(BatchSpanProcessor(spans))
+        common = {
+            "database": database,
+            "registry": EVENTS,
+            "span_rules": [SpanRule(**rule) for rule in RULES],
+            "logger_provider": self.logs,
+            "tracer_provider": self.traces,
+            "environ": {},
+        }
+        said = {"environment": "staging", "service_version": "4.2"}
+        self.sending = Telemetry(**common, **said, api_key="phc_test", host=sink_url, batch_delay_s=0.05)
+        self.stamping = Telemetry(**common, through_collector=True)
+        self._tracer = self.traces.get_tracer("product")
+
+    def __enter__(self):
+        self.sending.start()
+        self.stamping.start()
+        return self
+
+    def __exit__(self, *_error):
+        for part in (self.traces, self.logs, self.stamping, self.sending):
+            part.shutdown()
+
+    def do_everything(self):
+        """Make a record of each kind of which something may become; return how many events those are."""
+        track(PipelineRunStarted(triggered_by="manual"))
+        track("pipeline_run_started", {"triggered_by": "webhook", "note": f"password={SECRET}", "more": 1})
+        track("undeclared")
+        with self._tracer.start_as_current_span("unmapped", attributes={"n": 1}):
+            track(PipelineRunStarted(triggered_by="webhook"))
+            capture_exception(_failure(f"within a trace, token={SECRET}"), properties={"step": "sync"})
+        capture_exception(_failure("without a trace"))
+        capture_exception(ExceptionGroup("several", [ValueError("one"), _failure("two")]))
+        self._fail_in_nested_spans()
+        trigger = {"pipeline.trigger": "manual", **CALLER}
+        for kind in (SpanKind.SERVER, SpanKind.CLIENT):
+            self._tracer.start_span("POST /pipelines/7/run", kind=kind, attributes=trigger).end()
+        named = {"posthog.event": "pipeline_run_started", "triggered_by": "manual"} | CALLER
+        self._tracer.start_span("any", attributes=named).end()
+        self._ask("/fail")
+        self._ask("/handled")
+        self._log_as_others_do()
+        return 12
+
+    def _fail_in_nested_spans(self):
+        span = self._tracer.start_as_current_span
+        with suppress(LookupError), span("root"), span("child"):
+            raise LookupError("on a root span")
+
+    def _ask(self, path):
+        def fail(_request):
+            raise RuntimeError("in a request")
+
+        def handled(_request):
+            with suppress(RuntimeError), self._tracer.start_as_current_span("handled"):
+                raise RuntimeError("that the application handles")
+            return PlainTextResponse("fine")
+
+        app = Starlette(routes=[Route("/fail", fail), Route("/handled", handled)])
+        client_of(self.stamping.wrap(app)).get(f"{path}?secret={SECRET}")
+
+    def _log_as_others_do(self):
+        logger = self.logs.get_logger("other.instrumentation")
+        told = {"exception.type": "KeyError", "exception.message": "by others"}
+        logger.emit(event_name="some.exception", attributes=told | {"exception.stacktrace": _STACK})
+        logger.emit(event_name="pipeline_run_started", attributes={"triggered_by": "manual"})
+        logger.emit(event_name="not_registered", attributes={"triggered_by": "manual"})
+        logger.emit(body="only a line")
+
+
+_STACK = 'Traceback (most recent call last):\n  File "/srv/x.py", line 3, in run\nKeyError: by others\n'
+
+
+def _failure(message):
+    """Return a raised exception with a cause."""
+    try:
+        _fail(message)
+    except RuntimeError as error:
+        return error
+
+
+def _fail(message):
+    try:
+        int("no number")
+    except ValueError as error:
+        raise RuntimeError(message) from error
