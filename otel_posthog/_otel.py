@@ -21,10 +21,26 @@ try:
         get_current,
         set_value,
     )
+    from opentelemetry.context.context import Context
+    from opentelemetry.trace import NonRecordingSpan, SpanContext, get_current_span, set_span_in_context
 except ImportError as error:
     raise unsupported("opentelemetry-api", error) from error
 
-__all__ = ["LogRecord", "Logger", "SeverityNumber", "get_logger", "suppressed_instrumentation"]
+__all__ = [
+    "LogRecord",
+    "Logger",
+    "SeverityNumber",
+    "context_within",
+    "get_logger",
+    "suppressed_instrumentation",
+]
+
+
+def context_within(span: SpanContext) -> Context | None:
+    """Return a context within that span, None where one is current already."""
+    if get_current_span().get_span_context().is_valid:
+        return None
+    return set_span_in_context(NonRecordingSpan(span))
 
 
 @contextmanager

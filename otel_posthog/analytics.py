@@ -13,19 +13,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from itertools import islice
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import ParamSpec
 from uuid import uuid4
 
 from . import attributes, tracebacks
-from ._otel import Logger, SeverityNumber, get_logger
+from ._otel import Logger, SeverityNumber, context_within, get_logger
 from .errors import RegistryError
 from .notices import Notices
 from .registry import EXCEPTION, spec_of, values_of
-from .request_state import has_left_an_application, was_reported
+from .request_state import has_left_an_application, request_under_way, was_reported
+from .steps import EVENT, Steps
+from .storms import Storms
 
 _log = logging.getLogger(__name__)
 MAX_PROPERTIES = 100  # of an event; room below OpenTelemetry's default limit of 128 attributes
+_ANY_EVENT = "any_event"  # the answer is the same for each
 _REPORTED_MARK = "__otel_posthog_reported__"
 _P = ParamSpec("_P")
 
@@ -36,12 +39,17 @@ _traceback_of: Callable[[BaseException], TracebackType | None] = BaseException._
 ].__get__
 
 
+_NO_STEPS = Steps(number=0)
+
+
 @dataclass(frozen=True, slots=True)
 class Emitter:
     """Where records go, and where a fault of ours is told."""
 
     logger: Logger
     notices: Notices
+    steps: Steps = _NO_STEPS
+    storms: Storms | None = None
     check: Callable[[str, Mapping[str, object]], None] | None = None
     """Under test: raises for what would be left out, where a running product never sees an exception."""
 
@@ -104,6 +112,7 @@ def track(event: object, properties: Mapping[str, object] | None = None) -> None
     try:
         name, values = _named(event, properties)
         if emitter.logger.enabled(severity_number=SeverityNumber.INFO, event_name=name):
+            emitter.steps.note(EVENT, name)
             emitter.logger.emit(
                 event_name=name,
                 severity_number=SeverityNumber.INFO,
@@ -128,19 +137,29 @@ def capture_exception(
     if check is not None:
         check(EXCEPTION, properties or {})
     if error is not None:
-        emit_exception(error, lambda: _prefixed(properties or {}), handled=True)
+        caller = sys._getframe()  # noqa: SLF001 - CPython's documented way
+        emit_exception(error, lambda: _prefixed(properties or {}), handled=True, caller=caller)
 
 
 @guarded
-def emit_exception(error: BaseException, extra: Callable[[], Mapping[str, object]], *, handled: bool) -> None:
-    """Emit one log record for the exception, with what `extra` returns, unless it was emitted before."""
-    if _is_new(error, _traceback_of(error)) and _emit(error, extra, handled=handled):
+def emit_exception(
+    error: BaseException,
+    extra: Callable[[], Mapping[str, object]],
+    *,
+    handled: bool,
+    caller: FrameType | None = None,
+) -> None:
+    """Emit one log record for the exception, with what `extra` returns, unless it was emitted before.
+
+    The calls that led to `caller` stand for the stack of an exception that was never raised.
+    """
+    if is_new(error) and _emit(error, extra, handled=handled, caller=caller):
         mark_as_reported(error)
 
 
 def emit_answered(error: BaseException, extra: Callable[[], Mapping[str, object]]) -> None:
     """Emit what an application answers with a failure, and leave no mark on it: it may be raised yet."""
-    if _is_new(error, _traceback_of(error)):
+    if is_new(error):
         _emit(error, extra, handled=False)
 
 
@@ -149,29 +168,51 @@ def emit_leaving(error: BaseException, extra: Callable[[], Mapping[str, object]]
 
     Tell whether it was emitted, now or before.
     """
-    return not _is_new(error, _traceback_of(error)) or _emit(error, extra, handled=False)
+    return not is_new(error) or _emit(error, extra, handled=False)
 
 
-def _emit(error: BaseException, extra: Callable[[], Mapping[str, object]], *, handled: bool) -> bool:
+def _emit(
+    error: BaseException,
+    extra: Callable[[], Mapping[str, object]],
+    *,
+    handled: bool,
+    caller: FrameType | None = None,
+) -> bool:
+    """Emit the record; tell whether the exception is dealt with, also where a storm of it is only counted."""
     emitter = _diverted or _current
     try:
         if not emitter.logger.enabled(severity_number=SeverityNumber.ERROR):
             return False
+        if emitter.storms is not None and not emitter.storms.admits(error):
+            return True
+        recorded = {
+            attributes.EXCEPTION_TYPE: tracebacks.type_of(error),
+            attributes.EXCEPTION_MESSAGE: tracebacks.message_of(error),
+            attributes.EXCEPTION_CHAIN: tracebacks.describe(error, caller),
+            attributes.EXCEPTION_HANDLED: handled,
+            attributes.EVENT_UUID: str(uuid4()),
+            **extra(),
+        }
+        may_track = emitter.logger.enabled(severity_number=SeverityNumber.INFO, event_name=_ANY_EVENT)
+        steps = emitter.steps.as_json(with_events=may_track)
+        if steps is not None:
+            recorded[attributes.EXCEPTION_STEPS] = steps
+        request = request_under_way()
         emitter.logger.emit(
             severity_number=SeverityNumber.ERROR,
-            attributes={
-                attributes.EXCEPTION_TYPE: tracebacks.type_of(error),
-                attributes.EXCEPTION_MESSAGE: tracebacks.message_of(error),
-                attributes.EXCEPTION_CHAIN: tracebacks.describe(error),
-                attributes.EXCEPTION_HANDLED: handled,
-                attributes.EVENT_UUID: str(uuid4()),
-                **extra(),  # type: ignore[dict-item]  # the SDK cleans values
-            },
+            context=context_within(request.span) if request is not None and request.span else None,
+            attributes=recorded,  # type: ignore[arg-type]  # the SDK cleans values
         )
     except Exception as fault:  # noqa: BLE001 - a fault of ours never reaches the app
         emitter.notices.warn(_log, "an exception could not be reported (%s)", type(fault).__name__)
         return False
     return True
+
+
+def is_new(error: BaseException) -> bool:
+    """Tell whether nobody has reported this exception object yet."""
+    is_marked = _REPORTED_MARK in _attributes_of(error)
+    return not (is_marked or was_reported(error) or has_left_an_application(_traceback_of(error)))
 
 
 def mark_as_reported(error: BaseException | None) -> None:
@@ -202,8 +243,3 @@ def _prefixed(properties: Mapping[str, object]) -> dict[str, object]:
 
 def _bounded(properties: Mapping[str, object]) -> dict[str, object]:
     return dict(islice(properties.items(), MAX_PROPERTIES))
-
-
-def _is_new(error: BaseException, traceback: TracebackType | None) -> bool:
-    is_marked = _REPORTED_MARK in _attributes_of(error)
-    return not (is_marked or was_reported(error) or has_left_an_application(traceback))

@@ -257,6 +257,59 @@ class Config:
         minimum=0.01,
         maximum=1.0,
     )
+    capture_unhandled: bool = _setting(
+        True,
+        "Report what nobody catches: `sys.excepthook`, `threading.excepthook`, `sys.unraisablehook`, "
+        "event loops.",
+        env=("OTEL_POSTHOG_CAPTURE_UNHANDLED",),
+    )
+    capture_logged: bool = _setting(
+        False,
+        "Report exceptions that are logged at level error or above, as `logger.exception` does.",
+        env=("OTEL_POSTHOG_CAPTURE_LOGGED",),
+    )
+    product_roots: str | None = _setting(
+        None,
+        "Top-level packages of the product, separated by commas, which are its own wherever they are "
+        "installed.",
+        env=("OTEL_POSTHOG_PRODUCT_ROOTS",),
+    )
+    error_burst: int = _setting(
+        100,
+        "How often the same failure is reported at once; further reports are counted.",
+        env=("OTEL_POSTHOG_ERROR_BURST",),
+        unit="reports",
+        minimum=1,
+        maximum=1_000_000,
+    )
+    error_refill_per_minute: int = _setting(
+        10,
+        "How many further reports of the same failure each minute allows.",
+        env=("OTEL_POSTHOG_ERROR_REFILL_PER_MINUTE",),
+        unit="reports",
+        minimum=1,
+        maximum=1_000_000,
+    )
+    error_steps: int = _setting(
+        20,
+        "How many of the last steps of a request or task go with its exception; 0 for none.",
+        env=("OTEL_POSTHOG_ERROR_STEPS",),
+        unit="steps",
+        maximum=100,
+    )
+    error_steps_max_bytes: int = _setting(
+        8_000,
+        "Most bytes of JSON of the steps of one exception; the oldest go first.",
+        env=("OTEL_POSTHOG_ERROR_STEPS_MAX_BYTES",),
+        unit="bytes",
+        minimum=100,
+        maximum=100_000,
+    )
+    steps_from_logs: bool = _setting(
+        False,
+        "Let log records at level warning and above be steps.",
+        env=("OTEL_POSTHOG_STEPS_FROM_LOGS",),
+    )
     heartbeat_time: str = _setting(
         "03:00",
         "Time of day, in UTC, at which the daily heartbeat is due, as `HH:MM`.",
@@ -361,6 +414,11 @@ class Config:
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     """Where each value came from: `argument`, the environment variable's name, `file`, or `default`."""
 
+    @property
+    def roots(self) -> frozenset[str]:
+        """The names in `product_roots`."""
+        return frozenset(filter(None, map(str.strip, (self.product_roots or "").split(","))))
+
     @classmethod
     def resolve(
         cls,
@@ -440,11 +498,20 @@ def checked(row: Setting, value: object, where: str) -> object:
         )
     if row.name == "marker_prefix" and not re.fullmatch(r"[a-z0-9_]{1,40}", str(value)):
         raise ConfigError(f"{where}={value!r} is not a prefix. Use 1 to 40 of a to z, 0 to 9 and _.")
+    if row.name == "product_roots":
+        _check_roots(str(value), where)
     if row.name == "heartbeat_time":
         _check_time(str(value), where)
     if row.name == "host":
         _check_host(str(value), where)
     return value
+
+
+def _check_roots(value: str, where: str) -> None:
+    if not all(part.strip().isidentifier() for part in value.split(",")):
+        raise ConfigError(
+            f"{where}={value!r} does not name top-level packages, such as fastflow,fastflow_api."
+        )
 
 
 def _check_time(value: str, where: str) -> None:

@@ -20,6 +20,7 @@ from .exporters import PostHogLogExporter, PostHogSpanExporter, Queue
 from .gate import Gate, Parts
 from .handover import Handover
 from .heartbeat import Heartbeat, RoundParts
+from .listening import Listening
 from .mapping import LIBRARY, BaseProperties
 from .notices import Notices
 from .preview import Sources
@@ -66,10 +67,13 @@ class ExportHalf:
         self._notices = notices
         self._transport = given.transport or _posthog(given.config)
         self.counts = Counts()
+        self.listening = Listening(given.config, self.counts)
         self.base = BaseProperties(
             environment=given.config.environment,
             service_version=given.config.service_version,
             send_host=given.config.send_host,
+            roots=given.config.roots,
+            steps_max_bytes=given.config.error_steps_max_bytes,
             scrubber=given.scrubber,
         )
         self.watch = ConsentWatch(
@@ -99,7 +103,7 @@ class ExportHalf:
             self._spool,
             attempt=self.gate.resend,
             pause=self.gate.pause_s,
-            watch=lambda: self.watch.look().is_on,
+            watch=self._keep_watch,
             interval_s=given.config.consent_max_age_s * (_STAMP_EVERY if stamper else _WATCH_EVERY),
             notices=notices,
         )
@@ -107,6 +111,7 @@ class ExportHalf:
             self.log_exporter,
             consent=self.watch.peek,
             registry=given.registry,
+            storms=self.listening.storms,
             config=given.config,
             counts=self.counts,
             notices=notices,
@@ -116,6 +121,8 @@ class ExportHalf:
             self.span_exporter,
             consent=self.watch.peek,
             rules=given.span_rules,
+            steps=self.listening.steps,
+            storms=self.listening.storms,
             config=given.config,
             counts=self.counts,
             notices=notices,
@@ -151,6 +158,7 @@ class ExportHalf:
     def follow(self, consent: Consent) -> None:
         """Discard what a look at consent has withdrawn, and run only the threads that it calls for."""
         self.gate.discard(consent)
+        self.listening.follow(consent)
         self.heartbeat.follow(consent)
         if consent.is_on:
             self._drainer.ensure_running()
@@ -207,6 +215,7 @@ class ExportHalf:
     def after_fork(self) -> None:
         """Forget in a child what is the parent's: locks, threads, connections, and what waits to be sent."""
         self.counts.after_fork()
+        self.listening.after_fork()
         self.watch.after_fork()
         self._spool.after_fork()
         self.gate.after_fork()
@@ -217,6 +226,11 @@ class ExportHalf:
         self._decisions.store.after_fork()
         if isinstance(self._transport, PostHogTransport):
             self._transport.after_fork()
+
+    def _keep_watch(self) -> bool:
+        """Tell what a storm has left out, once a minute, and whether anything may be sent."""
+        self.listening.tell()
+        return self.watch.look().is_on
 
     def _make_heartbeat(self) -> Heartbeat:
         database = self._decisions.store.database

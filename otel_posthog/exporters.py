@@ -26,6 +26,7 @@ from ._otel_sdk import (
 )
 from .events import Event
 from .exporter_metrics import ExporterMetrics
+from .foreign import noted_request
 from .gate import Gate, Outcome
 from .mapping import BaseProperties, event_from_log, events_from_span
 from .notices import Notices
@@ -57,8 +58,9 @@ class SdkLog:
 
     @property
     def attributes(self) -> Mapping[str, object]:
-        """Attributes as recorded."""
-        return self._record.attributes or {}
+        """Attributes as recorded, and the request in which that was."""
+        recorded, noted = self._record.attributes or {}, noted_request(self._record)
+        return {**noted, **recorded} if noted else recorded
 
     @property
     def time_ns(self) -> int:

@@ -21,6 +21,7 @@ from .consent import Answer, Consent, ConsentWatch
 from .counts import Counts
 from .errors import HookError
 from .events import Event
+from .mapping import without_events
 from .notices import Notices
 from .registry import EVENT_NAME_MAX_BYTES, Kind, Registry
 from .scrubbing import BeforeSend, Scrubber, ask
@@ -273,6 +274,8 @@ class Gate:
 
     def _agreed(self, event: Event, consent: Consent) -> Event | None:
         """Keep what the grant of this very moment allows; consent may not have been known before."""
+        if not consent.allows(Kind.TELEMETRY, event.accepted_ns):
+            event = _without_tracked(event)
         granted = consent.grant(event.kind).manifest_at(event.accepted_ns)
         if granted is None or granted == self._parts.registry.manifest(event.kind).hash:
             return event
@@ -427,7 +430,8 @@ class Gate:
         return self._spool(batch)
 
     def _spool(self, batch: Batch) -> Outcome:
-        lost = self._parts.spool.put(batch)
+        # What was tracked needs a consent of its own, which nobody can judge once this process has ended.
+        lost = self._parts.spool.put(replace(batch, events=tuple(map(_without_tracked, batch.events))))
         if lost:
             self._parts.counts.add("spool_full", lost)
             self._parts.notices.warn(
@@ -449,6 +453,12 @@ def _withdrawal(kind: Kind, consent: Consent) -> Withdrawal:
     generation = consent.stamp(kind).generation or 0
     undated_ns = consent.undated_before_ns if generation else 0
     return Withdrawal(kind=kind, before_ns=max(consent.since_ns(kind), undated_ns), generation=generation)
+
+
+def _without_tracked(event: Event) -> Event:
+    """Return an exception without the names of product events that came before it."""
+    properties = without_events(event.properties)
+    return event if properties is event.properties else replace(event, properties=properties)
 
 
 def _halves(batch: Batch) -> list[Batch]:

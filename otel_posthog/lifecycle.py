@@ -102,6 +102,7 @@ class Startable:
         """Start, without blocking the event loop."""
         self._exports.heartbeat.use_loop(_running_loop())
         await self._safely(self.start)
+        self._exports.listening.watch(_running_loop())
         return self
 
     async def __aexit__(
@@ -115,6 +116,7 @@ class Startable:
         self._exports.heartbeat.use_loop(_running_loop())
         self._exports.heartbeat.delay(self.config.heartbeat_delay_s)
         await self._safely(self.start)
+        self._exports.listening.watch(_running_loop())
 
     async def ashutdown(self) -> None:
         """Like `shutdown`, off the event loop; never raises."""
@@ -141,8 +143,9 @@ class Startable:
             if self._emitter is not None:
                 return
             self._exports.open()
-            self._emitter = analytics.Emitter(self._providers.logger(), self.notices)
+            self._emitter = self._exports.listening.emitter(self._providers.logger(), self.notices)
             analytics.use(self._emitter)
+            self._exports.listening.start(_running_loop())
             self._tracings.is_running = True
             self._providers.extend_tracer()
             self._end.want()
@@ -156,6 +159,7 @@ class Startable:
             self._was_shut_down = True
             self._tracings.is_running = False
         if emitter is not None:
+            self._exports.listening.stop()
             analytics.stop_using(emitter)
             self._exports.close(deadline_s)
             self._end.drop()

@@ -7,7 +7,6 @@ while consent is denied they hold no queue and no thread.
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -34,17 +33,19 @@ from ._otel_sdk import (
     without_events,
     write_attributes,
 )
-from .analytics import mark_as_reported
 from .config import Config
 from .consent import Answer, Consent
 from .counts import Counts
 from .exporters import PostHogLogExporter, PostHogSpanExporter, SdkLog, SdkSpan
-from .mapping import kind_of_log, kinds_of_span
+from .foreign import note_request, take_over
+from .mapping import fatal_exceptions, kind_of_log, kinds_of_span
 from .notices import Notices
 from .registry import Kind, Registry, kind_of
 from .request_state import request_under_way
 from .span_rules import SpanRules
 from .stamps import Stamper
+from .steps import SPAN, Steps
+from .storms import Storms
 
 _log = logging.getLogger(__name__)
 _ERROR = StatusCode.ERROR  # an enum's members are slow to look up
@@ -207,6 +208,7 @@ class ConsentLogRecordProcessor(_Switched[BatchLogRecordProcessor], LogRecordPro
         *,
         consent: Callable[[], Consent],
         registry: Registry,
+        storms: Storms,
         config: Config,
         counts: Counts,
         notices: Notices,
@@ -215,6 +217,7 @@ class ConsentLogRecordProcessor(_Switched[BatchLogRecordProcessor], LogRecordPro
         self._stamper = stamper
         self._notices = notices
         self._consent = consent
+        self._storms = storms
         self._shutdown_timeout_s = config.shutdown_timeout_s
         self._registry = registry
 
@@ -272,6 +275,11 @@ class ConsentLogRecordProcessor(_Switched[BatchLogRecordProcessor], LogRecordPro
         kind = kind_of_log(record.scope, record.event_name, record.attributes, self._registry)
         if kind is None or consent.answer(kind) is Answer.DENIED:
             return
+        if kind is Kind.ERRORS and record.scope != attributes.SCOPE:
+            given = getattr(log_record.log_record, "exception", None)
+            if not (take_over(record.attributes, given) and self._storms.admits_record(record.attributes)):
+                return
+            note_request(log_record.log_record)
         processor = self.switch.enter()
         if processor is not None:
             acceptance.accept(log_record.log_record)
@@ -291,6 +299,8 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
         *,
         consent: Callable[[], Consent],
         rules: SpanRules,
+        steps: Steps,
+        storms: Storms,
         config: Config,
         counts: Counts,
         notices: Notices,
@@ -299,6 +309,8 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
         self._stamper = stamper
         self._notices = notices
         self._consent = consent
+        self._steps = steps
+        self._storms = storms
         self._rules = rules
         self._shutdown_timeout_s = config.shutdown_timeout_s
 
@@ -318,8 +330,17 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
             counts=counts,
         )
 
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Do nothing."""
+    def on_start(
+        self,
+        span: Span,
+        parent_context: Context | None = None,  # noqa: ARG002 - the interface's
+    ) -> None:
+        """Note the span's name as a step of what may fail yet."""
+        try:
+            if self._consent().errors is not Answer.DENIED:
+                self._steps.note(SPAN, span.name)
+        except Exception as error:  # noqa: BLE001 - a fault of ours never reaches the host's code
+            self._notices.warn(_log, "A span could not be noted (%s)", type(error).__name__)
 
     def _on_ending(self, span: Span) -> None:
         """Write on the span what a gateway has to know; after this nobody can."""
@@ -333,11 +354,11 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
     def _stamp(self, span: Span, written: Mapping[str, bool | int | str]) -> None:
         if not written:
             return
-        if span.status.status_code is _ERROR and Kind.ERRORS in kinds_of_span(SdkSpan(span), self._rules):
-            if request_under_way() is not None:  # the middleware sees whether the application handles it
-                written = {**written, attributes.EXCEPTION_TOLD: True}
-            else:
-                mark_as_reported(sys.exc_info()[1])
+        is_failed = span.status.status_code is _ERROR and Kind.ERRORS in kinds_of_span(
+            SdkSpan(span), self._rules
+        )
+        if is_failed and not self._speaks_for_itself(span):
+            written = {**written, attributes.EXCEPTION_TOLD: True}
         write_attributes(span, written)
 
     def on_end(self, span: ReadableSpan) -> None:
@@ -365,14 +386,20 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
         consent = self._consent()
         if all(consent.answer(kind) is Answer.DENIED for kind in kinds):
             return
-        if Kind.ERRORS in kinds:
-            if request_under_way() is not None:  # the middleware sees whether the application handles it
-                if Kind.TELEMETRY not in kinds:
-                    return
-                span = without_events(span)
-            else:
-                mark_as_reported(sys.exc_info()[1])
+        if Kind.ERRORS in kinds and not self._speaks_for_itself(span):
+            if Kind.TELEMETRY not in kinds:
+                return
+            span = without_events(span)
         processor = self.switch.enter()
         if processor is not None:
             acceptance.accept(span)
             processor.on_end(span)
+
+    def _speaks_for_itself(self, span: ReadableSpan) -> bool:
+        """Tell whether the exception that ended the span is to be told from it, and by nobody else then."""
+        request = request_under_way()
+        if request is not None:  # the middleware sees whether the application handles it
+            request.span = span.context
+            return False
+        recorded = fatal_exceptions(SdkSpan(span))[-1].attributes
+        return take_over(recorded) and self._storms.admits_record(recorded)

@@ -7,6 +7,7 @@ tasks and threads that a framework starts for the request see the same object.
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar, Token
 from traceback import walk_tb
@@ -37,7 +38,18 @@ class Watched(SendLayer):
 class RequestUnderWay(Watched):
     """One request from the moment the middleware sees it until the application has ended."""
 
-    __slots__ = ("_token", "announced", "is_active", "nonce", "outer", "path", "reported", "scope")
+    __slots__ = (
+        "_token",
+        "announced",
+        "is_active",
+        "nonce",
+        "outer",
+        "path",
+        "reported",
+        "scope",
+        "span",
+        "steps",
+    )
 
     announced: BaseException | None
     """What a framework's signal told of; it counts once the answer is a failure."""
@@ -47,13 +59,17 @@ class RequestUnderWay(Watched):
     """What was being handled around the call of the application; it is nobody's error here."""
     nonce: str | None
     """Of the scripts in the answer: None where no policy could name it, empty until asked for."""
+    span: Any
+    """Context of the span that others made for it and that has ended, if there was one."""
+    steps: deque[Any] | None
+    """What it did last, None until something is noted."""
 
     def __init__(self, scope: Mapping[str, Any], send: Callable[[Any], Awaitable[None]]) -> None:
         self.scope = scope
         self.send = send
         self.path = scope.get("path", "")  # as it came: Litestar changes the scope of what it mounts
         self.is_active, self.has_told = True, False
-        self.announced = self.reported = self.nonce = None
+        self.announced = self.reported = self.nonce = self.span = self.steps = None
         self.outer = sys.exception()
         self._token: Token[RequestUnderWay | None] = _current.set(self)
 

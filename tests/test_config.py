@@ -69,13 +69,26 @@ def test_defaults_are_valid():
 def test_each_setting_has_an_argument_and_a_variable(row):
     """Each setting can be given either way, with the same result."""
     wanted = {str: "https://example.org", bool: True, int: row.minimum + 1, float: row.maximum / 2}[row.type]
-    texts = {"marker_prefix": "acme", "heartbeat_time": "23:59"}
+    texts = {"marker_prefix": "acme", "heartbeat_time": "23:59", "product_roots": "acme, acme_api"}
     wanted = texts.get(row.name) or row.type(wanted)
 
     by_argument = Config.resolve({row.name: wanted}, {})
     by_variable = Config.resolve({}, {row.env[0]: str(wanted)})
 
     assert getattr(by_argument, row.name) == getattr(by_variable, row.name) == wanted
+
+
+def test_product_roots_are_names_between_commas():
+    """The names of the product's packages are given as one text."""
+    assert Config.resolve({"product_roots": "acme, acme_api"}, {}).roots == {"acme", "acme_api"}
+    assert Config.resolve({}, {}).roots == frozenset()
+
+
+@pytest.mark.parametrize("text", ["/srv/acme", "acme,", "acme.api"])
+def test_product_roots_that_are_no_names_are_refused(text):
+    """A folder or a submodule is no top-level package."""
+    with pytest.raises(ConfigError, match=r"OTEL_POSTHOG_PRODUCT_ROOTS.*does not name top-level packages"):
+        Config.resolve({}, {"OTEL_POSTHOG_PRODUCT_ROOTS": text})
 
 
 @pytest.mark.parametrize("row", NUMBERS, ids=lambda row: row.name)

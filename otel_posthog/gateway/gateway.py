@@ -51,6 +51,8 @@ class Gateway:
                 environment=config.environment,
                 service_version=config.service_version,
                 send_host=config.send_host,
+                roots=config.roots,
+                steps_max_bytes=config.error_steps_max_bytes,
                 reads_source=False,  # whoever sends names the files
                 scrubber=scrubber,
             ),

@@ -26,6 +26,7 @@ from otel_posthog.mapping import (
     events_from_span,
     kind_of_log,
     kinds_of_span,
+    without_events,
 )
 from otel_posthog.notices import Notices
 from otel_posthog.registry import Kind, Registry
@@ -140,7 +141,7 @@ class Intake:
         if given is None:
             self._counts.add("no_consent")
             return None
-        properties = event.properties
+        properties = event.properties if Kind.TELEMETRY in stamped.given else without_events(event.properties)
         if given.manifest not in (None, self._registry.manifest(event.kind).hash):
             admission = self._registry.examine(event.name, properties, given.manifest)
             if admission is None:

@@ -29,6 +29,9 @@ class BaseProperties:
     send_host: bool = False
     reads_source: bool = True
     """Whether source lines are read from this machine's disk: only where the frames are this program's."""
+    roots: frozenset[str] = frozenset()
+    """Top-level packages of the product, whose frames are its own wherever they are installed."""
+    steps_max_bytes: int = 8_000
     scrubber: Scrubber = field(default_factory=Scrubber, repr=False, compare=False)
 
     def as_dict(self) -> dict[str, object]:

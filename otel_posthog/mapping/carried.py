@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from otel_posthog.scrubbing import Scrubber
+from otel_posthog.tracebacks import MAX_NOTE_CHARS
 
 from .exceptions import chain_of, scrubbed_message
 from .frames import frame_of
@@ -24,7 +25,10 @@ def with_source_lines(chain: str, scrubber: Scrubber) -> str:
         shown = [_with_lines(frame, scrubber) for frame in frames[:left]]
         left -= len(shown)
         message = scrubbed_message(str(entry.get("value") or ""), scrubber)
-        entries.append({**entry, "value": message, "frames": [*shown, *frames[len(shown) :]]})
+        told = {**entry, "value": message, "frames": [*shown, *frames[len(shown) :]]}
+        if isinstance(notes := entry.get("notes"), list):
+            told["notes"] = [scrubbed_message(str(note), scrubber, MAX_NOTE_CHARS) for note in notes]
+        entries.append(told)
     return json.dumps(entries, separators=(",", ":"))
 
 

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from uuid import UUID, uuid4, uuid5
 
 from otel_posthog import attributes
 from otel_posthog.scrubbing import Scrubber, scrub_text
 from otel_posthog.scrubbing.scrubber import MARGIN_CHARS
-from otel_posthog.tracebacks import MAX_MESSAGE_CHARS
+from otel_posthog.tracebacks import MAX_MESSAGE_CHARS, MAX_NOTE_CHARS
 
+from . import stack_text
 from .base import BaseProperties
+from .fingerprints import fingerprint_of
 from .frames import bare_frame, carrying_frame, frame_of
+from .routes import route_of
+from .steps import steps_of
 
 MAX_VALUE_BYTES = 8_000  # PostHog cuts at 10,000; scrubbing may lengthen a text
 MAX_TYPE_BYTES = 255  # PostHog cuts longer ones
-MAX_STACK_TEXT_FRAMES = 50  # as `tracebacks.describe` keeps at most
 UUID_NAMESPACE = UUID("6f2ae6b4-8a1f-5f0f-9f0b-2f0f6a0f9d51")
+GENERIC = "generic"
+LEVELS = frozenset({"fatal", "error", "warning"})
 _HASHED_MESSAGE_CHARS = 1000
-_SCRUBBER = Scrubber()
+_BASE = BaseProperties(environment="")
 
-_STACK_LINE = re.compile(r'^  File "([^"\n]{1,500})", line (\d{1,9}), in ([^\n]{1,200})$', re.MULTILINE)
+_MakeFrame = Callable[[str, int, str, str], dict[str, object]]
 
 
 def exception_properties(
@@ -30,59 +37,32 @@ def exception_properties(
 ) -> dict[str, object]:
     """Return the properties of one `$exception` from a record's `exception.*` attributes."""
     properties = base.over(added_by_caller(recorded))
-    properties["$exception_list"] = exception_list(recorded, base.scrubber, reads_source=base.reads_source)
-    properties["$exception_level"] = "error"
-    path = _of_request(recorded, attributes.URL_PATH)
-    if isinstance(path, str):
-        path = re.split(r"[?#]", path, maxsplit=1)[0]
-        properties["$request_method"] = str(_of_request(recorded, attributes.HTTP_REQUEST_METHOD) or "")
-        properties["$request_path"] = path
-        properties["$current_url"] = base.url(
-            _of_request(recorded, attributes.URL_SCHEME) or "http",
-            _of_request(recorded, attributes.SERVER_ADDRESS),
-            path,
-        )
+    told = _told(recorded)
+    exceptions = _listed(told, recorded, _frame_maker(told, base), base.scrubber)
+    properties["$exception_list"] = exceptions
+    level = recorded.get(attributes.EXCEPTION_LEVEL)
+    properties["$exception_level"] = level if level in LEVELS else "error"
+    is_cut = any(item.get("omitted") for item in told.items)
+    if (fingerprint := fingerprint_of(exceptions, is_cut=is_cut)) is not None:
+        properties["$exception_fingerprint"] = fingerprint
+    if steps := steps_of(recorded.get(attributes.EXCEPTION_STEPS), base.scrubber, base.steps_max_bytes):
+        properties["$exception_steps"] = steps
+    properties |= _request(recorded, base)
     if trace_id:
         properties["$trace_id"] = f"{trace_id:032x}"
         properties["$span_id"] = f"{span_id:016x}"
     return properties
 
 
-def exception_list(
-    recorded: Mapping[str, object], scrubber: Scrubber = _SCRUBBER, *, reads_source: bool = True
-) -> list[dict[str, object]]:
+def exception_list(recorded: Mapping[str, object], base: BaseProperties = _BASE) -> list[dict[str, object]]:
     """Return `$exception_list`: outermost first, each with its frames, oldest call first.
 
-    Without our own structured attribute only type, value and the frames named in the stack text
-    are known. Whoever wrote that attribute names the files of which lines are read: without
-    `reads_source` only the lines that it carries are shown.
+    Without our own structured attribute it is read off the stack text, and without that only type and
+    value are known. Whoever wrote that attribute names the files of which lines are read: where `base`
+    says that no source is read, only the lines that it carries are shown.
     """
-    handled = bool(recorded.get(attributes.EXCEPTION_HANDLED, False))
-    chain = chain_of(recorded.get(attributes.EXCEPTION_CHAIN))
-    if chain:
-        return [
-            _entry(
-                index,
-                item,
-                _frames(item.get("frames"), scrubber, frame_of if reads_source else bare_frame),
-                scrubber,
-                handled=handled,
-            )
-            for index, item in enumerate(chain)
-        ]
-    module, _, name = str(recorded.get(attributes.EXCEPTION_TYPE) or "Exception").rpartition(".")
-    stack = str(recorded.get(attributes.EXCEPTION_STACKTRACE) or "")
-    # Without source lines: a message can forge these, and name any file of this machine.
-    frames = [
-        bare_frame(file, int(line), function, "", scrubber)
-        for file, line, function in _STACK_LINE.findall(stack)
-    ]
-    item = {
-        "type": name,
-        "module": module or None,
-        "value": str(recorded.get(attributes.EXCEPTION_MESSAGE) or ""),
-    }
-    return [_entry(0, item, frames[:MAX_STACK_TEXT_FRAMES], scrubber, handled=handled)]
+    told = _told(recorded)
+    return _listed(told, recorded, _frame_maker(told, base), base.scrubber)
 
 
 def exception_uuid(recorded: Mapping[str, object], trace_id: int) -> UUID:
@@ -117,6 +97,68 @@ def _of_request(recorded: Mapping[str, object], name: str) -> object:
     return recorded.get(attributes.FORMER_NAMES[name]) if value is None else value
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a record tells of its exceptions, as `tracebacks.describe` would."""
+
+    items: Sequence[Mapping[str, object]]
+    is_ours: bool
+    """Whether this program's own frames were walked; a text can be forged, and name any file of a machine."""
+
+
+def _told(recorded: Mapping[str, object]) -> _Told:
+    chain = chain_of(recorded.get(attributes.EXCEPTION_CHAIN))
+    if chain:
+        return _Told(chain, is_ours=True)
+    name, message = _text(recorded, attributes.EXCEPTION_TYPE), recorded.get(attributes.EXCEPTION_MESSAGE)
+    stack = _text(recorded, attributes.EXCEPTION_STACKTRACE)
+    items = stack_text.read(stack, name, None if message is None else str(message)) if stack else []
+    if not items:
+        type_name, module = stack_text.split_type(name or "Exception")
+        items = [{"type": type_name, "module": module, "value": "" if message is None else str(message)}]
+    return _Told(items, is_ours=False)
+
+
+def _frame_maker(told: _Told, base: BaseProperties) -> _MakeFrame:
+    make = frame_of if told.is_ours and base.reads_source else bare_frame
+    return partial(make, scrubber=base.scrubber, roots=base.roots)
+
+
+def _listed(
+    told: _Told, recorded: Mapping[str, object], make: _MakeFrame, scrubber: Scrubber
+) -> list[dict[str, object]]:
+    caught = {
+        "type": _text(recorded, attributes.EXCEPTION_MECHANISM) or GENERIC,
+        "handled": bool(recorded.get(attributes.EXCEPTION_HANDLED, False)),
+    }
+    return [
+        _entry(_mechanism(index, item, caught), item, _frames(item.get("frames"), make, scrubber), scrubber)
+        for index, item in enumerate(told.items)
+    ]
+
+
+def _request(recorded: Mapping[str, object], base: BaseProperties) -> dict[str, object]:
+    path = _of_request(recorded, attributes.URL_PATH)
+    if not isinstance(path, str):
+        return {}
+    path = re.split(r"[?#]", path, maxsplit=1)[0]
+    return {
+        "$request_method": str(_of_request(recorded, attributes.HTTP_REQUEST_METHOD) or ""),
+        "$request_path": path,
+        "$request_route": route_of(recorded, path),
+        "$current_url": base.url(
+            _of_request(recorded, attributes.URL_SCHEME) or "http",
+            _of_request(recorded, attributes.SERVER_ADDRESS),
+            path,
+        ),
+    }
+
+
+def _text(recorded: Mapping[str, object], key: str) -> str:
+    value = recorded.get(key)
+    return "" if value is None else str(value)
+
+
 def chain_of(text: object) -> list[Mapping[str, object]]:
     """Return the entries of a chain's text; none where it is cut or not ours."""
     if not isinstance(text, str):
@@ -130,35 +172,41 @@ def chain_of(text: object) -> list[Mapping[str, object]]:
     return [item for item in chain if isinstance(item, dict)]
 
 
-def scrubbed_message(text: str, scrubber: Scrubber) -> str:
-    """Return the message as it may be shown.
+def scrubbed_message(text: str, scrubber: Scrubber, max_chars: int = MAX_MESSAGE_CHARS) -> str:
+    """Return a message as it may be shown.
 
-    It is scrubbed before the cut, or half a secret stays; of a text that came cut, its end goes as well.
+    It is scrubbed before the cut, or half a secret stays; of a text that came cut to so many characters,
+    its end goes as well.
     """
     scrubbed = scrubber.text(text)
-    return scrubbed[:-MARGIN_CHARS] if len(text) >= MAX_MESSAGE_CHARS else scrubbed
+    return scrubbed[:-MARGIN_CHARS] if len(text) >= max_chars else scrubbed
+
+
+def _mechanism(index: int, item: Mapping[str, object], caught: Mapping[str, object]) -> dict[str, object]:
+    """Return how the first exception was caught, of another one how it hangs on its parent."""
+    mechanism: dict[str, object] = {"exception_id": index, "synthetic": item.get("synthetic") is True}
+    if index:
+        mechanism |= {"type": "chained", "source": item.get("source"), "parent_id": item.get("parent")}
+    else:
+        mechanism |= caught
+    if item.get("group"):
+        mechanism["is_exception_group"] = True
+    if isinstance(errno := item.get("errno"), int):
+        mechanism["meta"] = {"errno": {"number": errno}}
+    return mechanism
 
 
 def _entry(
-    index: int,
+    mechanism: dict[str, object],
     item: Mapping[str, object],
     frames: list[dict[str, object]],
     scrubber: Scrubber,
-    *,
-    handled: bool,
 ) -> dict[str, object]:
-    mechanism: dict[str, object] = {"exception_id": index, "synthetic": False}
-    if index == 0:
-        mechanism |= {"type": "generic", "handled": handled}
-    else:
-        mechanism |= {"type": "chained", "source": item.get("source"), "parent_id": item.get("parent")}
-    if item.get("group"):
-        mechanism["is_exception_group"] = True
     module = item.get("module")
     entry: dict[str, object] = {
         "type": _cut(scrubber.text(str(item.get("type") or "Exception")), MAX_TYPE_BYTES),
         "module": None if module == "builtins" else module,
-        "value": _cut(scrubbed_message(str(item.get("value") or ""), scrubber), MAX_VALUE_BYTES),
+        "value": _cut(_value(item, scrubber), MAX_VALUE_BYTES),
         "mechanism": mechanism,
     }
     if frames:
@@ -166,20 +214,26 @@ def _entry(
     return entry
 
 
+def _value(item: Mapping[str, object], scrubber: Scrubber) -> str:
+    """Return message and notes, as a traceback shows them."""
+    notes = item.get("notes")
+    message = scrubbed_message(str(item.get("value") or ""), scrubber)
+    added = [str(note) for note in notes] if isinstance(notes, list) else []
+    return "\n".join([message, *(scrubbed_message(note, scrubber, MAX_NOTE_CHARS) for note in added)])
+
+
 def _cut(text: object, max_bytes: int) -> str:
     return str(text).encode("utf-8", "replace")[:max_bytes].decode("utf-8", "ignore")
 
 
-def _frames(
-    recorded: object, scrubber: Scrubber, frame: Callable[..., dict[str, object]]
-) -> list[dict[str, object]]:
+def _frames(recorded: object, make: _MakeFrame, scrubber: Scrubber) -> list[dict[str, object]]:
     if not isinstance(recorded, list):
         return []
     kept = []
     for entry in recorded:
         match entry:
             case [str(filename), int(lineno), str(function), str(module)]:
-                kept.append(frame(filename, lineno, function, module, scrubber))
+                kept.append(make(filename, lineno, function, module))
             case [
                 str(filename),
                 int(lineno),
@@ -189,6 +243,6 @@ def _frames(
                 str(line),
                 list(after),
             ]:
-                made = bare_frame(filename, lineno, function, module, scrubber)
+                made = make(filename, lineno, function, module)
                 kept.append(carrying_frame(made, before, line, after, scrubber))
     return kept

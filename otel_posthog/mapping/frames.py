@@ -7,53 +7,72 @@ root of their package, and where the code was installed never leaves.
 from __future__ import annotations
 
 import linecache
+import sys
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from otel_posthog.scrubbing import Scrubber
 
 from .multiline import lines_of_texts
+from .places import NO_ROOTS, is_in_app, module_of, relative_filename
 
 CONTEXT_LINES = 5  # before and after, as posthog-python
 MAX_SOURCE_LINE_CHARS = 200
+MAX_SOURCE_FILES = 64  # kept in memory
 REGION_LINES = 60  # a 4096-bit key in PEM has 54
 SOURCE_WITHHELD = "[scrubbed:source]"
 
 _SCRUBBER = Scrubber()
+_MAX_LINENO = 2**32 - 1  # PostHog keeps it as u32
 _PROGRAMS = (".py", ".pyi", ".pyw", ".pyx", ">")
-_OUTSIDE = ("/site-packages/", "/dist-packages/")
 
 
 def frame_of(
-    filename: str, lineno: int, function: str, module: str, scrubber: Scrubber = _SCRUBBER
+    filename: str,
+    lineno: int,
+    function: str,
+    module: str,
+    scrubber: Scrubber = _SCRUBBER,
+    roots: frozenset[str] = NO_ROOTS,
 ) -> dict[str, object]:
     """Return one frame for `stacktrace.frames`, with source lines where the file is at hand.
 
-    Reads files through `linecache`, so call it on the exporter's thread, and only for frames of
-    this program: whoever names the file decides what is read.
+    Reads files, so call it on the exporter's thread, and only for frames of this program: whoever
+    names the file decides what is read.
     """
-    frame = bare_frame(filename, lineno, function, module, scrubber)
-    before, line, after = _source_around(filename, lineno, scrubber)
+    frame = bare_frame(filename, lineno, function, module, scrubber, roots)
+    before, line, after = _source_around(filename, lineno, module, scrubber)
     if line is not None:
         frame["pre_context"], frame["context_line"], frame["post_context"] = list(before), line, list(after)
     return frame
 
 
 def bare_frame(
-    filename: str, lineno: int, function: str, module: str, scrubber: Scrubber = _SCRUBBER
+    filename: str,
+    lineno: int,
+    function: str,
+    module: str,
+    scrubber: Scrubber = _SCRUBBER,
+    roots: frozenset[str] = NO_ROOTS,
 ) -> dict[str, object]:
-    """Return one frame without source lines.
+    """Return one frame without source lines; its module is found by the file where it is not known.
 
     The whole path is scrubbed before it is made relative: its folders may say what its last part is.
     """
-    return {
+    module = module or module_of(filename, roots)
+    shown = relative_filename(scrubber.text(filename), module)
+    is_own = is_in_app(filename, module, roots)
+    frame: dict[str, object] = {
         "platform": "python",  # an unknown platform makes PostHog lose the event
-        "filename": relative_filename(scrubber.text(filename), module),
+        "filename": shown,
         "function": function or "<unknown>",
         "module": module,
-        "lineno": lineno,
-        "in_app": is_in_app(filename),
+        "lineno": min(max(lineno, 0), _MAX_LINENO),
+        "in_app": is_own,
     }
+    if is_own and module.partition(".")[0] in sys.stdlib_module_names:
+        frame["abs_path"] = shown  # else PostHog takes a product's `queue.py` for the standard library's
+    return frame
 
 
 def carrying_frame(
@@ -75,47 +94,31 @@ def carrying_frame(
     }
 
 
-def relative_filename(filename: str, module: str) -> str:
-    """Return the file relative to the root of its top-level package, or its bare name."""
-    if filename.startswith("<"):
-        return filename
-    parts = filename.replace("\\", "/").split("/")
-    packages = module.split(".")
-    depth = len(packages) + (1 if parts[-1] == "__init__.py" else 0)
-    if len(packages) > 1 and parts[-depth : -depth + 1 or None] == packages[:1]:
-        return "/".join(parts[-depth:])
-    return parts[-1]
-
-
-def is_in_app(filename: str) -> bool:
-    """Tell whether a frame is the product's own code: not installed, not standard library, not frozen."""
-    path = filename.replace("\\", "/")
-    if path.startswith("<") or any(part in path for part in _OUTSIDE):
-        return False
-    return "/lib/python3" not in path and not path.startswith(_STDLIB)
-
-
-def _stdlib_folder() -> str:
-    return linecache.__file__.replace("\\", "/").rpartition("/")[0] + "/"
-
-
-_STDLIB = _stdlib_folder()
-
-
 @lru_cache(maxsize=1024)
 def _source_around(
-    filename: str, lineno: int, scrubber: Scrubber
+    filename: str, lineno: int, module: str, scrubber: Scrubber
 ) -> tuple[tuple[str, ...], str | None, tuple[str, ...]]:
     """Return the scrubbed lines before, at and after the place; no line where the source is not at hand."""
-    lines = linecache.getlines(filename)
+    lines = _lines_of(filename, module)
     if not 0 < lineno <= len(lines):
         return (), None, ()
     at = lineno - 1
     is_program = filename.endswith(_PROGRAMS)
-    texts = lines_of_texts(tuple(lines)) if is_program else frozenset(range(len(lines)))
+    texts = lines_of_texts(lines) if is_program else frozenset(range(len(lines)))
     shown = _Region(lines, at, texts, scrubber).shown()
     middle = min(at, CONTEXT_LINES)
     return tuple(shown[:middle]), shown[middle], tuple(shown[middle + 1 :])
+
+
+@lru_cache(maxsize=MAX_SOURCE_FILES)
+def _lines_of(filename: str, module: str) -> tuple[str, ...]:
+    """Return the file's lines, also from an archive; `linecache` itself would keep every file for good."""
+    was_there = filename in linecache.cache
+    loaded = sys.modules.get(module)
+    lines = tuple(linecache.getlines(filename, vars(loaded) if loaded is not None else None))
+    if not was_there:
+        linecache.cache.pop(filename, None)
+    return lines
 
 
 class _Region:

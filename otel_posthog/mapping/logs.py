@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from otel_posthog import attributes
 from otel_posthog.events import Event, time_from_ns
 from otel_posthog.records import LogView
-from otel_posthog.registry import EXCEPTION, Kind, Registry, kind_of
+from otel_posthog.registry import EXCEPTION, SUPPRESSED, Kind, Registry, kind_of
 
 from .base import BaseProperties
 from .exceptions import carried_uuid, exception_properties, exception_uuid
+from .suppressed import suppressed_properties
 
 _OURS = frozenset({attributes.EVENT_UUID, attributes.INSTANCE_ID})
 
@@ -25,6 +26,8 @@ def kind_of_log(
     """
     if scope.startswith(f"{attributes.SCOPE}."):
         return None
+    if event_name == SUPPRESSED:
+        return Kind.ERRORS if scope == attributes.SCOPE else None
     is_named = event_name is not None and kind_of(event_name) is Kind.TELEMETRY
     if is_named and scope == attributes.SCOPE:
         return Kind.TELEMETRY
@@ -41,7 +44,10 @@ def event_from_log(record: LogView, base: BaseProperties, registry: Registry) ->
     kind = kind_of_log(record.scope, record.event_name, recorded, registry)
     if kind is None:
         return None
-    if kind is Kind.ERRORS:
+    if record.event_name == SUPPRESSED:
+        name, uuid = SUPPRESSED, carried_uuid(recorded)
+        properties = suppressed_properties(recorded, base)
+    elif kind is Kind.ERRORS:
         name, uuid = EXCEPTION, exception_uuid(recorded, record.trace_id)
         properties = exception_properties(recorded, base, trace_id=record.trace_id, span_id=record.span_id)
     else:

@@ -29,7 +29,7 @@ _ERRORS, _TELEMETRY, _BOTH = frozenset({Kind.ERRORS}), frozenset({Kind.TELEMETRY
 def kinds_of_span(span: SpanView, rules: SpanRules = _NO_RULES) -> frozenset[Kind]:
     """Return which consents the span's events need; empty where it becomes nothing."""
     is_event = _event_name(span) is not None or rules.find(span) is not None
-    if not (span.is_error and _fatal_exceptions(span)):
+    if not (span.is_error and fatal_exceptions(span)):
         return _TELEMETRY if is_event else _NONE
     return _BOTH if is_event else _ERRORS
 
@@ -38,7 +38,7 @@ def events_from_span(
     span: SpanView, base: BaseProperties, registry: Registry, rules: SpanRules = _NO_RULES
 ) -> list[Event]:
     """Return the events that an ended span becomes; what it names itself goes before the rules."""
-    events = [_exception(span, recorded, base) for recorded in _fatal_exceptions(span)]
+    events = [_exception(span, recorded, base) for recorded in fatal_exceptions(span)]
     name = _event_name(span)
     if name is not None:
         recorded = span.attributes
@@ -50,7 +50,7 @@ def events_from_span(
     return events
 
 
-def _fatal_exceptions(span: SpanView) -> list[SpanEventView]:
+def fatal_exceptions(span: SpanView) -> list[SpanEventView]:
     """Return what ended the span; of requests under our own tracing the middleware knows better."""
     if not (span.is_error and span.is_local_root) or span.scope == attributes.SCOPE:
         return []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .declarations import ANY_ENDING, EXCEPTION, HEARTBEAT, EventSpec, Property, Sensitivity
+from .declarations import ANY_ENDING, EXCEPTION, HEARTBEAT, SUPPRESSED, EventSpec, Property, Sensitivity
 from .domains import Bucketed, Domain, Flag, Made, Number, Scalar, Words, made
 
 FAILED_GAUGES = "failed_gauges"
@@ -45,7 +45,7 @@ BASE: Mapping[str, Property] = _named(
 BASE_PROPERTIES = frozenset(BASE)
 """What each event of the backend carries (requirement R18)."""
 
-_TEXTS = ("platform", "filename", "function", "module", "context_line")
+_TEXTS = ("platform", "filename", "abs_path", "function", "module", "context_line")
 _FRAME = {
     "type": "object",
     "properties": {
@@ -78,6 +78,22 @@ _EXCEPTIONS = made(
         "additionalProperties": False,
     },
 )
+_STEPS = made(
+    "for each of the last steps when it happened, of which type it is (event, span or log), and the name of "
+    "the event or span or the message of the warning",
+    type="array",
+    items={
+        "type": "object",
+        "properties": {
+            "$message": {"type": "string"},
+            "$timestamp": {"type": "string"},
+            "type": {"enum": ["event", "span", "log"]},
+            "level": {"type": "string"},
+        },
+        "required": ["$message", "$timestamp", "type"],
+        "additionalProperties": False,
+    },
+)
 
 EXCEPTION_SPEC = EventSpec(
     name=EXCEPTION,
@@ -90,10 +106,20 @@ EXCEPTION_SPEC = EventSpec(
         **_named(
             {
                 "$exception_level": (_text, "How bad it is."),
+                "$exception_fingerprint": (
+                    made("a hash", type="string"),
+                    "What makes it the same failure as another one, where the stack alone does not say.",
+                ),
                 "$request_method": (_text, "Method of the request that failed."),
                 "$trace_id": (_text, "Random number of the trace, so that reports of one failure are one."),
                 "$span_id": (_text, "Random number of the step within the trace."),
             }
+        ),
+        "$request_route": Property(
+            name="$request_route",
+            values=_text,
+            description="Its route, such as /runs/{id}: the path without what stands for a single thing.",
+            sensitivity=Sensitivity.MEDIUM,
         ),
         "$request_path": Property(
             name="$request_path",
@@ -114,13 +140,56 @@ EXCEPTION_SPEC = EventSpec(
             description="What failed and where; secrets are taken out.",
             sensitivity=Sensitivity.HIGH,
         ),
+        "$exception_steps": Property(
+            name="$exception_steps",
+            values=_STEPS,
+            description="What the request or task did just before; usage events only while these are on.",
+            sensitivity=Sensitivity.HIGH,
+        ),
     },
 )
 EXCEPTION_PROPERTIES = frozenset(EXCEPTION_SPEC.properties)
 """What an `$exception` carries besides (requirement R12)."""
 
+_PLACE = {
+    "type": "object",
+    "properties": {
+        **{key: {"type": "string"} for key in ("type", "filename", "function", "module")},
+        "lineno": {"type": "integer"},
+        "suppressed": {"type": "integer"},
+    },
+    "additionalProperties": False,
+}
 _count, _size = Number(0, _MAX_COUNT, is_whole=True), Number(0, _MAX_MB, is_whole=False)
 _percent = Number(0, 100, is_whole=False)
+SUPPRESSED_SPEC = EventSpec(
+    name=SUPPRESSED,
+    description="The same failure came so often that its further reports were only counted; once a minute.",
+    why="Shows how often something fails without a report for each time.",
+    since="0.1",
+    owner="otel-posthog",
+    properties={
+        **_named(
+            {
+                "suppressed": (_count, "How many reports were left out."),
+                "failures": (_count, "How many different failures they were."),
+                "seconds": (_count, "Within how many seconds."),
+            }
+        ),
+        "worst": Property(
+            name="worst",
+            values=made(
+                "for each of the most frequent ones its type, file, function and line, and how often it came",
+                type="array",
+                items=_PLACE,
+            ),
+            description="Which failures they were.",
+            sensitivity=Sensitivity.HIGH,
+        ),
+    },
+)
+"""What tells of a storm of errors (requirement R16)."""
+
 GAUGES: Mapping[str, Property] = _named(
     {
         "total_users_bucket": (Bucketed(USER_BUCKETS, is_whole=True), "About how many users there are."),

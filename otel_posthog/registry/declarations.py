@@ -28,11 +28,13 @@ from otel_posthog.errors import RegistryError
 from .domains import REFUSED, Bucketed, Domain, Flag, Number, Text, VersionText, Words
 
 EXCEPTION = "$exception"
+SUPPRESSED = "exceptions_suppressed"
 HEARTBEAT = "instance_heartbeat"
 ANY_ENDING = "*"
 """At the end of a property's name: all names that begin so, each with letters and underscores after it."""
 EVENT_NAME_MAX_BYTES = 200  # PostHog's limit for names, see the sink's table of rules
 
+_OF_ERRORS = frozenset({EXCEPTION, SUPPRESSED})
 _ENDING = re.compile(r"[a-z_]{1,40}")
 _SPEC_ATTRIBUTE = "__otel_posthog_event__"
 _T = TypeVar("_T")
@@ -47,7 +49,7 @@ class Kind(StrEnum):
 
 def kind_of(name: str) -> Kind:
     """Return the consent that an event of this name needs."""
-    return Kind.ERRORS if name == EXCEPTION else Kind.TELEMETRY
+    return Kind.ERRORS if name in _OF_ERRORS else Kind.TELEMETRY
 
 
 class Sensitivity(StrEnum):
@@ -224,6 +226,8 @@ def is_event_name(name: str) -> bool:
 def _check_name(name: str) -> None:
     if name == HEARTBEAT:
         raise RegistryError(f"{name!r} is made from gauges. Register them with telemetry.heartbeat.gauge(…).")
+    if name == SUPPRESSED:
+        raise RegistryError(f"{name!r} is an event of otel-posthog itself. Choose another name.")
     if not is_event_name(name) or not name.isidentifier():
         raise RegistryError(
             f"{name!r} cannot name an event. Use lower_snake_case, {EVENT_NAME_MAX_BYTES} bytes at most."

@@ -8,9 +8,9 @@ from typing import Self
 
 from otel_posthog.errors import RegistryError
 
-from .builtin import BASE, EXCEPTION_SPEC, gauge_property, gauges_of, heartbeat_spec
+from .builtin import BASE, EXCEPTION_SPEC, SUPPRESSED_SPEC, gauge_property, gauges_of, heartbeat_spec
 from .changes import Change, narrowed, widenings
-from .declarations import EXCEPTION, HEARTBEAT, EventSpec, Kind, Property, kind_of, spec_of
+from .declarations import EXCEPTION, HEARTBEAT, SUPPRESSED, EventSpec, Kind, Property, kind_of, spec_of
 from .manifest import Admission, Manifest, hash_of, parse, today_utc
 
 
@@ -140,7 +140,8 @@ class Registry:
 
     @staticmethod
     def _errors() -> Manifest:
-        return Manifest(kind=Kind.ERRORS, base=BASE, events={EXCEPTION: EXCEPTION_SPEC})
+        events = {EXCEPTION: EXCEPTION_SPEC, SUPPRESSED: SUPPRESSED_SPEC}
+        return Manifest(kind=Kind.ERRORS, base=BASE, events=events)
 
     def _telemetry(self) -> Manifest:
         specs = dict(self._specs)

@@ -10,7 +10,7 @@ from typing import Final, TypeGuard
 
 from otel_posthog._nearest import did_you_mean
 from otel_posthog.errors import ConfigError
-from otel_posthog.registry import BASE_PROPERTIES, EVENT_NAME_MAX_BYTES, EXCEPTION
+from otel_posthog.registry import BASE_PROPERTIES, EVENT_NAME_MAX_BYTES, Kind, kind_of
 
 from .patterns import ANYTHING
 
@@ -86,7 +86,7 @@ class SpanRule:
         return range_names(starts)[at - 1] if at else None
 
     def _check_event(self) -> None:
-        if self.event == EXCEPTION:
+        if _is_text(self.event) and kind_of(self.event) is Kind.ERRORS:
             raise self._error("no rule may make an exception; these are reported by themselves.")
         is_name = _is_text(self.event) and self.event.isidentifier()
         if not is_name or len(self.event.encode()) > EVENT_NAME_MAX_BYTES:

@@ -10,8 +10,8 @@ import pytest
 
 from otel_posthog import attributes
 from otel_posthog.mapping import BaseProperties, exception_properties
-from otel_posthog.mapping.exceptions import MAX_STACK_TEXT_FRAMES, exception_list, exception_uuid
-from otel_posthog.tracebacks import describe
+from otel_posthog.mapping.exceptions import exception_list, exception_uuid
+from otel_posthog.tracebacks import MAX_FRAMES_HEAD, MAX_FRAMES_TAIL, describe
 
 BASE = BaseProperties(environment="production", service_version="1.2")
 
@@ -106,14 +106,18 @@ def test_module_of_a_builtin_is_left_out(error, module):
 
 
 def test_foreign_record_is_read_from_its_stack_text():
-    """Without our attribute type, value, file, line and function come from the standard ones."""
+    """Without our attribute type, value, file, line, function and module come from the standard ones."""
     error = _caught(lambda: 1 / 0)
 
     [entry] = exception_list(_foreign(error))
 
-    frames = [(frame["filename"], frame["function"]) for frame in entry["stacktrace"]["frames"]]
+    [ours] = exception_list(_ours(error))
     assert (entry["type"], entry["value"]) == ("ZeroDivisionError", "division by zero")
-    assert frames == [("test_exceptions.py", "_caught"), ("test_exceptions.py", "<lambda>")]
+    assert entry["stacktrace"]["frames"] == [_without_source(frame) for frame in ours["stacktrace"]["frames"]]
+
+
+def _without_source(frame):
+    return {key: value for key, value in frame.items() if not key.endswith(("context", "context_line"))}
 
 
 def test_foreign_type_is_split_from_its_module():
@@ -133,22 +137,24 @@ def test_forged_frames_change_neither_count_nor_type():
 
 
 def test_forged_frames_read_no_file(tmp_path):
-    """A file that a message names is not read: its lines would leave with the event."""
+    """A file that a stack text names is not read: its lines would leave with the event."""
     secret = tmp_path / "settings.py"
     secret.write_text("planted = 1\n")
-    error = ValueError(f'x\n  File "{secret}", line 1, in planted')
+    stack = f'Traceback (most recent call last):\n  File "{secret}", line 1, in f\nValueError: x\n'
 
-    [entry] = exception_list(_foreign(error))
+    [entry] = exception_list({"exception.type": "ValueError", "exception.stacktrace": stack})
 
-    assert [frame["function"] for frame in entry["stacktrace"]["frames"]] == ["planted"]
+    assert [frame["function"] for frame in entry["stacktrace"]["frames"]] == ["f"]
     assert "planted = 1" not in json.dumps(entry)
 
 
-def test_forged_frames_are_bounded():
-    """A message made of thousands of frames does not make the event too large to be sent."""
-    [entry] = exception_list(_foreign(ValueError('  File "x.py", line 1, in f\n' * 10_000), message="x"))
+def test_frames_of_a_text_are_bounded():
+    """A text of thousands of frames does not make the event too large to be sent."""
+    stack = "Traceback (most recent call last):\n" + '  File "x.py", line 1, in f\n' * 10_000
 
-    assert len(entry["stacktrace"]["frames"]) == MAX_STACK_TEXT_FRAMES
+    [entry] = exception_list({"exception.type": "ValueError", "exception.stacktrace": stack})
+
+    assert len(entry["stacktrace"]["frames"]) == MAX_FRAMES_HEAD + MAX_FRAMES_TAIL
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,5 @@
+"""A product that fails in every way, for `make_goldens.py` and `tests/test_golden.py`.
+
+Nothing in it calls a library, since lines of libraries differ between versions. Changing a line here
+changes the golden files: run `make_goldens.py` again.
+"""
