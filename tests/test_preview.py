@@ -106,7 +106,7 @@ def test_samples_sent_are_the_samples_shown(make_telemetry, sink, sink_url):
 
     assert outcome is Outcome.SENT
     assert _received(sink) == [_hash(request.batch) for request in preview.samples.requests]
-    assert [event.name for event in sink.events] == ["$exception", "run_finished"]
+    assert [event.name for event in sink.events] == ["$exception", "exceptions_suppressed", "run_finished"]
     assert {event.distinct_id for event in sink.events} == {str(row.instance_id)}
     assert all(event.issues == () for event in sink.events)
 
@@ -164,7 +164,7 @@ def test_preview_while_undecided(make_telemetry, sink, tmp_path):
     preview = telemetry.preview()
 
     names = [event["event"] for request in preview.samples.requests for event in request.batch]
-    assert names == ["$exception", "run_finished"]
+    assert names == ["$exception", "exceptions_suppressed", "run_finished"]
     assert {state.reason for state in preview.status.values()} == {"undecided"}
     assert reached == []
     assert sink.requests == []
@@ -219,6 +219,7 @@ def test_preview_is_for_admins(make_telemetry):
     assert client(False).get(PREVIEW).status_code == 403
     assert [event["event"] for request in answer.json()["samples"] for event in request["body"]["batch"]] == [
         "$exception",
+        "exceptions_suppressed",
         "run_finished",
     ]
 
@@ -230,7 +231,7 @@ def test_preview_keeps_to_what_was_agreed_to(make_telemetry):
 
     names = [event["event"] for request in large.preview().samples.requests for event in request.batch]
 
-    assert names == ["$exception", "small"]
+    assert names == ["$exception", "exceptions_suppressed", "small"]
 
 
 @event("small", why="to know", since="1.0")

@@ -366,7 +366,8 @@ class Made(_Comparing):
         return 1 if "const" in self.schema() else None
 
     def sample(self) -> object:
-        return self.schema().get("const")
+        schema = self.schema()
+        return [] if schema.get("type") == "array" else schema.get("const")
 
     def to_json(self) -> dict[str, object]:
         return {"type": "made", "what": self.what, "schema": self.schema()}
