@@ -40,6 +40,11 @@ def _parser() -> argparse.ArgumentParser:
         "--sink-port", type=int, default=0, help="port of the local PostHog (default: a free one)"
     )
     demo.add_argument("--open", action="store_true", help="open the page in the browser")
+    demo.add_argument(
+        "--plain",
+        action="store_true",
+        help="show one plain page, also where Node could build the example product",
+    )
     heartbeat = commands.add_parser("heartbeat", help="print today's heartbeat, or send it if it is owed")
     heartbeat.add_argument(
         "--app",
@@ -59,7 +64,11 @@ def _demo(options: argparse.Namespace) -> int:
     from .demo import run  # noqa: PLC0415 - needs the extra `demo`
 
     return run(
-        folder=options.folder, port=options.port, sink_port=options.sink_port, open_browser=options.open
+        folder=options.folder,
+        port=options.port,
+        sink_port=options.sink_port,
+        open_browser=options.open,
+        is_plain=options.plain,
     )
 
 

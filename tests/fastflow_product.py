@@ -67,7 +67,7 @@ def running(folder, sink_url, *, clock=None, telemetry=None, **settings):
     }
     config = Config(**{**defaults, **settings})
     options = {"api_key": API_KEY, "host": sink_url, "batch_delay_s": 0.02, "heartbeat_delay_s": 0.0}
-    make_telemetry = partial(Telemetry, environ={}, **{**options, **(telemetry or {})})
+    make_telemetry = partial(Telemetry, **{"environ": {}, **options, **(telemetry or {})})
     product = FastFlow(config, clock=clock, make_telemetry=make_telemetry)
     with serve(product.app) as url:
         yield product, url

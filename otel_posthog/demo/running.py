@@ -20,8 +20,12 @@ from typing import TYPE_CHECKING
 
 from otel_posthog.errors import ConfigError, MissingExtraError
 
+from .fastflow import built_frontend, fastflow_app
+
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp
+    from otel_posthog.middleware.asgi import ASGIApp
+    from otel_posthog.telemetry import Telemetry
+    from otel_posthog.testing import PostHogSink
 
 HOST = "127.0.0.1"
 USAGE_ERROR = 2
@@ -40,14 +44,23 @@ def run(
     port: int = 0,
     sink_port: int = 0,
     open_browser: bool = False,
+    is_plain: bool = True,
     out: Callable[[str], object] = partial(print, flush=True),  # noqa: B008 - holds no state
 ) -> int:
-    """Run the example app and the local PostHog until somebody stops them; return the exit code.
+    """Run an example and the local PostHog until somebody stops them; return the exit code.
 
-    Without a folder the database is temporary. A port or folder that cannot be used is one line on
-    stderr and code 2. Raises MissingExtraError where starlette or uvicorn is missing.
+    The example is Fast-Flow where its front end can be built and `is_plain` is false, and one plain
+    page otherwise. Without a folder the database is temporary. A port or folder that cannot be used is
+    one line on stderr and code 2. Raises MissingExtraError where starlette or uvicorn is missing.
     """
-    options = _Options(folder=folder, port=port, sink_port=sink_port, open_browser=open_browser, out=out)
+    options = _Options(
+        folder=folder,
+        port=port,
+        sink_port=sink_port,
+        open_browser=open_browser,
+        is_plain=is_plain,
+        out=out,
+    )
     _demand_packages()
     try:
         with _stop_signal() as stop, _place(folder) as database, _quiet_server(), _direct_loopback():
@@ -65,38 +78,53 @@ class _Options:
     port: int
     sink_port: int
     open_browser: bool
+    is_plain: bool
     out: Callable[[str], object]
 
 
 def _serve(options: _Options, database: Path, stop: threading.Event) -> None:
     from otel_posthog.telemetry import Telemetry  # noqa: PLC0415 - a quarter of a second; Ctrl-C is ours by now
-    from otel_posthog.testing import PostHogSink  # noqa: PLC0415 - needs the extra, as does the next
+    from otel_posthog.testing import PostHogSink  # noqa: PLC0415 - needs the extra
 
-    from .app import example_app  # noqa: PLC0415
-    from .events import EVENTS  # noqa: PLC0415
-
+    frontend = None if options.is_plain else built_frontend(options.out)
     sink = PostHogSink()
     with _listening(sink, options.sink_port, "--sink-port") as sink_url:
-        telemetry = Telemetry(
+        make_telemetry = partial(
+            Telemetry,
             api_key=API_KEY,
             host=sink_url,
-            database=f"sqlite:///{database}",
-            environment="production",
-            service_version=APP_VERSION,
-            registry=EVENTS,
             batch_delay_s=BATCH_DELAY_S,
             environ={},  # a variable meant for a real product changes nothing here
         )
-        app = example_app(telemetry, sink_url=sink_url, received=lambda: len(sink.requests))
-        with _listening(telemetry.wrap(app), options.port, "--port") as url:
-            _greet(options, database, url, sink_url)
+        if frontend is None:
+            app, about = _plain_page(make_telemetry, database, sink), "An example app"
+        else:
+            app = fastflow_app(make_telemetry, database, frontend)
+            about = "Fast-Flow, an example product (sign in as anybody, the first is the admin),"
+        with _listening(app, options.port, "--port") as url:
+            _greet(options, about, database, (url, sink_url))
             while not stop.wait(_WAKE_S):
                 pass
 
 
-def _greet(options: _Options, database: Path, url: str, sink_url: str) -> None:
+def _plain_page(make_telemetry: Callable[..., Telemetry], database: Path, sink: PostHogSink) -> ASGIApp:
+    from .app import example_app  # noqa: PLC0415 - needs the extra
+    from .events import EVENTS  # noqa: PLC0415 - the registry
+
+    telemetry = make_telemetry(
+        database=f"sqlite:///{database}",
+        environment="production",
+        service_version=APP_VERSION,
+        registry=EVENTS,
+    )
+    sink_url = telemetry.config.host
+    return telemetry.wrap(example_app(telemetry, sink_url=sink_url, received=lambda: len(sink.requests)))
+
+
+def _greet(options: _Options, about: str, database: Path, urls: tuple[str, str]) -> None:
+    url, sink_url = urls
     options.out(
-        "An example app beside a PostHog that runs on this computer only.\n\n"
+        f"{about} beside a PostHog that runs on this computer only.\n\n"
         f"  Example app    {url}\n"
         f"  Local PostHog  {sink_url}\n"
         f"  Database       {database} ({'deleted at the end' if options.folder is None else 'kept'})\n\n"

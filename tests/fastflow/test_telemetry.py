@@ -11,6 +11,8 @@ from waiting import wait_until
 
 from otel_posthog.registry import BASE_PROPERTIES, Kind
 
+pytestmark = pytest.mark.example
+
 AFTERNOON = datetime(2026, 11, 24, 16, 0, tzinfo=UTC)
 GAUGES = {
     "total_users_bucket",

@@ -1,0 +1,174 @@
+import { ErrorBoundary, SettingsApi, Wizard, type Flags, type Language, type TelemetryClient } from "otel-posthog-react";
+import { useEffect, useMemo, useState, type ReactNode } from "react";
+import { NavLink, Navigate, Route, Routes, useLocation } from "react-router-dom";
+
+import { api, settingsCall, type Session, type User } from "./api";
+import { Pipelines } from "./pages/Pipelines";
+import { RunPage } from "./pages/RunPage";
+import { Runs } from "./pages/Runs";
+import { Settings } from "./pages/Settings";
+import { SignIn } from "./pages/SignIn";
+import { LanguageContext, browserLanguage, useTexts } from "./texts";
+
+export function App({ client }: { client: TelemetryClient }) {
+  const [session, setSession] = useState<Session | null>(null);
+  const [host, setHost] = useState("");
+  const language = session?.user?.language ?? browserLanguage();
+
+  useEffect(() => void client.start().then(() => setHost(client.receiver)), [client]);
+  useEffect(() => void api.session().then(setSession), []);
+  useEffect(() => void (document.documentElement.lang = language), [language]);
+
+  function choose(chosen: Language) {
+    if (!session?.user) return;
+    setSession({ ...session, user: { ...session.user, language: chosen } });
+    void api.useLanguage(chosen);
+  }
+
+  if (!session) return null;
+  return (
+    <LanguageContext value={language}>
+      {session.user ? (
+        <Inside
+          user={session.user}
+          environment={session.environment}
+          client={client}
+          host={host}
+          onLanguage={choose}
+          onLeft={() => setSession({ ...session, user: null, csrf_token: null })}
+        />
+      ) : (
+        <SignIn onEntered={setSession} />
+      )}
+    </LanguageContext>
+  );
+}
+
+interface InsideProps {
+  user: User;
+  client: TelemetryClient;
+  /** Name of whoever receives reports. */
+  host: string;
+  environment: string;
+  onLanguage: (language: Language) => void;
+  onLeft: () => void;
+}
+
+function Inside({ user, environment, client, host, onLanguage, onLeft }: InsideProps) {
+  const settings = useMemo(() => new SettingsApi(settingsCall), []);
+  const { pathname } = useLocation();
+
+  return (
+    <Frame user={user} onLeft={onLeft}>
+      <ErrorBoundary key={pathname} fallback={(retry) => <Broken onRetry={retry} />}>
+        <Routes>
+          <Route path="/" element={<Pipelines user={user} />} />
+          <Route path="/runs" element={<Runs />} />
+          <Route path="/runs/:id" element={<RunPage />} />
+          <Route
+            path="/settings"
+            element={
+              <Settings
+                user={user}
+                environment={environment}
+                settings={settings}
+                client={client}
+                host={host}
+                onFlags={(flags) => follow(flags, client)}
+                onLanguage={onLanguage}
+              />
+            }
+          />
+          <Route path="*" element={<Navigate to="/" replace />} />
+        </Routes>
+      </ErrorBoundary>
+      {user.role === "admin" && <FirstRun settings={settings} client={client} host={host} />}
+    </Frame>
+  );
+}
+
+/** Shows the wizard while nobody has answered it. */
+function FirstRun({ settings, client, host }: { settings: SettingsApi; client: TelemetryClient; host: string }) {
+  const [isOpen, setOpen] = useState(false);
+
+  useEffect(() => {
+    settings.system().then(
+      (system) => setOpen(!system.is_setup_completed),
+      () => undefined, // the database does not answer: ask another time
+    );
+  }, [settings]);
+
+  if (!isOpen) return null;
+  return (
+    <LanguageContext.Consumer>
+      {(language) => (
+        <Wizard
+          api={settings}
+          language={language}
+          product="Fast-Flow"
+          host={host}
+          onDecided={(flags) => {
+            setOpen(false);
+            follow(flags, client);
+          }}
+          onLater={() => setOpen(false)}
+        />
+      )}
+    </LanguageContext.Consumer>
+  );
+}
+
+/**
+ * Stop at once where reports are off. Where they have been switched on, load the page anew: its security
+ * policy dates from before, and would not let them out.
+ */
+function follow(flags: Flags, client: TelemetryClient) {
+  if (!flags.enable_error_reporting) client.stop();
+  else if (!client.isOn) location.reload();
+}
+
+function Frame({ user, onLeft, children }: { user: User; onLeft: () => void; children: ReactNode }) {
+  const texts = useTexts();
+
+  return (
+    <>
+      <a className="skip" href="#content">
+        {texts.skip}
+      </a>
+      <header className="bar">
+        <div className="frame">
+          <span className="brand">Fast-Flow</span>
+          <nav aria-label={texts.navigation}>
+            <NavLink to="/" end>
+              {texts.pipelines}
+            </NavLink>
+            <NavLink to="/runs">{texts.runs}</NavLink>
+            <NavLink to="/settings">{texts.settings}</NavLink>
+          </nav>
+          <span className="who">
+            <span title={texts.roles[user.role]}>{user.name}</span>
+            <button type="button" className="link" onClick={() => void api.signOut().then(onLeft)}>
+              {texts.signOut}
+            </button>
+          </span>
+        </div>
+      </header>
+      <main className="frame" id="content" tabIndex={-1}>
+        {children}
+      </main>
+    </>
+  );
+}
+
+function Broken({ onRetry }: { onRetry: () => void }) {
+  const texts = useTexts();
+  return (
+    <section className="empty" role="alert">
+      <h1>{texts.broken}</h1>
+      <p>{texts.brokenLead}</p>
+      <button type="button" className="button primary" onClick={onRetry}>
+        {texts.again}
+      </button>
+    </section>
+  );
+}
