@@ -23,6 +23,7 @@ from .consent import Answer, ConsentWatch
 from .mapping import LIBRARY
 from .middleware.asgi import ASGIApp, Scope
 from .notices import Notices
+from .request_span import Traced
 from .span_rules import SpanRules
 
 _log = logging.getLogger(__name__)
@@ -59,11 +60,15 @@ class RequestTracing:
                 "or instrument the application yourself.",
             )
             return
-        self._traced = OpenTelemetryMiddleware(
+        tracer = self._tracer()
+        self._traced = Traced(
             self._app,
-            tracer=self._tracer(),
-            meter_provider=NoOpMeterProvider(),  # its metrics would turn up unasked in the host's
-            exclude_spans=["receive", "send"],
+            lambda app: OpenTelemetryMiddleware(
+                app,
+                tracer=tracer,
+                meter_provider=NoOpMeterProvider(),  # its metrics would turn up unasked in the host's
+                exclude_spans=["receive", "send"],
+            ),
         )
 
     def app_for(self, scope: Scope) -> ASGIApp | None:

@@ -17,7 +17,9 @@ _F = TypeVar("_F", bound=Callable[..., Awaitable[None]])
 # A `send` of ours returns the server's own awaitable, so it is no coroutine function, while servers'
 # ones are. Marked as one it passes for one where somebody asks: asgiref warns otherwise.
 if sys.version_info >= (3, 12):
-    from inspect import markcoroutinefunction as as_coroutine_function
+    from inspect import markcoroutinefunction
+
+    as_coroutine_function = markcoroutinefunction
 else:
     from asyncio import coroutines
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import pytest
 from waiting import wait_until
 
-from otel_posthog import SecurityHeaders, Telemetry
+from otel_posthog import SecurityHeaders, SpanRule, Telemetry
 from otel_posthog.testing import PostHogSink, serve
 
 from .harness import Noop
 
 FLUSH_S = 10.0
+CLOSED_PORT = 9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,7 @@ class Wrapping:
     @property
     def is_reporting(self) -> bool:
         """Whether errors are reported."""
-        return self.name not in {"noop", "off"}
+        return self.name not in {"noop", "off", "down"}
 
     def begin(self) -> None:
         """Start the telemetry, which a lifespan played before may have stopped."""
@@ -59,24 +60,33 @@ def _wait_for_shutdowns() -> None:
     wait_until(lambda: all(thread.name != "otel-posthog-call" for thread in threading.enumerate()))
 
 
-@pytest.fixture(scope="module", params=["noop", "off", "errors", "twice", "headers"])
+@pytest.fixture(scope="module", params=["noop", "off", "down", "errors", "twice", "headers", "spans"])
 def wrapping(request, tmp_path_factory):
-    """Return each way to wrap in turn: not at all, consent off, errors on, twice, with headers."""
+    """Return each way to wrap in turn.
+
+    Not at all, consent off, consent unknown since the database is down, errors on, twice, with
+    security headers, with a span for each request.
+    """
     if request.param == "noop":
         yield Wrapping(name="noop", wrap=Noop)
         return
     sink = PostHogSink()
+    database = f"sqlite:///{tmp_path_factory.mktemp('conformance')}/app.db"
+    if request.param == "down":
+        database = f"postgresql://nobody@127.0.0.1:{CLOSED_PORT}/none"
     with serve(sink) as url:
         telemetry = Telemetry(
             api_key="phc_test_key_of_no_project",
             host=url,
-            database=f"sqlite:///{tmp_path_factory.mktemp('conformance')}/app.db",
+            database=database,
             batch_delay_s=0.02,
             environ={},
             security_headers=SecurityHeaders() if request.param == "headers" else None,
+            span_rules=[SpanRule(kind="server", event="odd_request")] if request.param == "spans" else (),
         )
         is_on = request.param != "off"
-        telemetry.update_settings(enable_error_reporting=is_on, enable_telemetry=is_on)
+        if request.param != "down":
+            telemetry.update_settings(enable_error_reporting=is_on, enable_telemetry=is_on)
         once = telemetry.wrap
         wrap = (lambda app: once(once(app))) if request.param == "twice" else once
         yield Wrapping(
