@@ -111,12 +111,21 @@ class Startable:
         """Flush and stop, without blocking the event loop."""
         await self.ashutdown()
 
-    async def astart(self) -> None:
-        """Like `start`, off the event loop, for a web application that is about to start; never raises."""
+    def begin(self) -> None:
+        """Start without waiting, for a web application that is about to start; never raises."""
         self._exports.heartbeat.use_loop(_running_loop())
         self._exports.heartbeat.delay(self.config.heartbeat_delay_s)
-        await self._safely(self.start)
-        self._exports.listening.watch(_running_loop())
+        try:
+            self._begin()
+            self._exports.listening.watch(_running_loop())
+        except Exception as error:  # noqa: BLE001 - a fault of ours never reaches the app
+            self.notices.warn(_log, "Telemetry could not start (%s), nothing is sent", type(error).__name__)
+
+    async def astart(self) -> None:
+        """Like `start`, off the event loop, for a web application that is about to start; never raises."""
+        self.begin()
+        if not self._exports.watch.current.was_looked_at:
+            await self._safely(self.start)
 
     async def ashutdown(self) -> None:
         """Like `shutdown`, off the event loop; never raises."""

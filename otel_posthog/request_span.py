@@ -1,138 +1,115 @@
-"""OpenTelemetry's middleware beside a request instead of around it.
+"""A span for a request by OpenTelemetry's semantic conventions, beside the application and not around it.
 
-It is entered before the application and left after it, and told what it wants to know of the answer.
-The application itself gets what the server gave: OpenTelemetry's middleware would answer `send` by
-itself, lose what the application returns, and fail on scopes and messages that it does not know.
+`OpenTelemetryMiddleware` answers `send` by itself, loses what the application returns, fails on scopes
+and messages that it does not know, and measures for metrics that nobody reads. Here its functions
+describe the request, and the application gets what the server gave.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Generator
-from types import coroutine
-from typing import cast
+from collections.abc import Awaitable
+
+from opentelemetry.context import Context, attach, detach
+from opentelemetry.instrumentation.asgi import (
+    OpenTelemetryMiddleware,
+    asgi_getter,
+    collect_request_attributes,
+    get_default_span_details,
+    set_status_code,
+)
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.propagate import extract
+from opentelemetry.trace import (
+    Span,
+    SpanKind,
+    Status,
+    StatusCode,
+    Tracer,
+    get_current_span,
+    set_span_in_context,
+)
 
 from .middleware.asgi import ASGIApp, Message, Receive, Scope, Send, as_coroutine_function
 from .request_state import SendLayer
-
-_PLACE = "otel_posthog.request_span"
-"""Where OpenTelemetry's copy of the scope holds the span."""
 
 
 class Traced:
     """The application, with a span for each request."""
 
-    def __init__(self, app: ASGIApp, make_middleware: Callable[[ASGIApp], ASGIApp]) -> None:
+    def __init__(self, app: ASGIApp, tracer: Tracer) -> None:
         self._app = app
-        self._middleware = make_middleware(_stand_still)
+        self._tracer = tracer
+        self._conventions = conventions(tracer)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application; see the class."""
-        span = _begun(self._middleware, scope, send)
-        if span is None:
+        """Run the application; see the class. A request that cannot be described has no span."""
+        started = self._start(scope)
+        if started is None:
             return await self._app(scope, receive, send)
+        span, context = started
+        token = attach(set_span_in_context(span, context))
         try:
-            return await self._app(scope, receive, span.send_told)
-        except BaseException as error:
-            span.note(error)
+            return await self._app(scope, receive, _Answer(span, self._conventions, send).send_noted)
+        except Exception as error:
+            _note(span, error)
             raise
         finally:
-            span.end()
+            if get_current_span() is span:  # a coroutine may be closed in another context than it ran in
+                detach(token)
+            if span.is_recording():
+                span.end()
+
+    def _start(self, scope: Scope) -> tuple[Span, Context] | None:
+        try:
+            described: dict[str, object] = dict(scope)
+            if not isinstance(described.get("headers"), (list, tuple)):
+                described["headers"] = ()  # what can be read once is the application's
+            context = extract(described, getter=asgi_getter)
+            name, _ = get_default_span_details(described)
+            attributes = collect_request_attributes(described, self._conventions)  # type: ignore[no-untyped-call]
+            return self._tracer.start_span(name, context, SpanKind.SERVER, attributes), context
+        except Exception:  # noqa: BLE001 - an odd scope; the application will say so
+            return None
 
 
-class _RequestSpan(SendLayer):
-    """OpenTelemetry's middleware at a standstill, with the `send` that the application gets."""
+def conventions(tracer: Tracer) -> object:
+    """Return which version of the conventions OTEL_SEMCONV_STABILITY_OPT_IN asks for."""
+    middleware = OpenTelemetryMiddleware(_no_app, tracer=tracer, meter_provider=NoOpMeterProvider())
+    return middleware._sem_conv_opt_in_mode  # noqa: SLF001 - tests/test_otel_seams.py
 
-    __slots__ = ("middleware", "tell")
 
-    middleware: Coroutine[None, None, None]
-    tell: Send | None
-    """Its own `send`; None before it has begun, and after it has ended."""
+class _Answer(SendLayer):
+    """An answer on its way, with the `send` that the application gets."""
 
-    def __init__(self, send: Send) -> None:
+    __slots__ = ("_conventions", "_span")
+
+    def __init__(self, span: Span, conventions: object, send: Send) -> None:
         self.send = send
-        self.tell = None
+        self._span = span
+        self._conventions = conventions
 
     @as_coroutine_function
-    def send_told(self, message: Message) -> Awaitable[None]:
-        if self.tell is not None:
-            try:
-                outline = _outline(message)
-                if outline is not None:
-                    _step(cast("Coroutine[None, None, None]", self.tell(outline)))
-            except Exception:  # noqa: BLE001, S110 - no ASGI message; the server will say so
-                pass
+    def send_noted(self, message: Message) -> Awaitable[None]:
+        try:
+            kind = message.get("type")
+            if kind == "http.response.start":
+                status = message.get("status")
+                set_status_code(self._span, status, None, self._conventions)  # type: ignore[no-untyped-call]
+            elif kind == "http.response.body" and not message.get("more_body"):
+                self._span.end()  # work after the answer is no part of it
+        except Exception:  # noqa: BLE001, S110 - no ASGI message; the server will say so
+            pass
         return self.send(message)
 
-    def note(self, error: BaseException) -> None:
-        """Let OpenTelemetry note what ended the request, and leave the exception as it is."""
-        traceback = _TRACEBACK.__get__(error)
-        try:
-            self.middleware.throw(error)
-        except BaseException:  # noqa: BLE001, S110 - the same one, or what it raises when it is looked at
-            pass
-        finally:
-            _TRACEBACK.__set__(error, traceback)
 
-    def end(self) -> None:
-        """Let OpenTelemetry's middleware come to its end, where no exception has brought it there."""
-        self.tell = None
-        _step(self.middleware)
-
-
-_TRACEBACK = BaseException.__dict__["__traceback__"]  # past `__setattr__` and the like of its class
-
-
-def _begun(middleware: ASGIApp, scope: Scope, send: Send) -> _RequestSpan | None:
-    """Return the span of the request, or None where OpenTelemetry can make nothing of the scope."""
-    span = _RequestSpan(send)
+def _note(span: Span, error: Exception) -> None:
     try:
-        copied = {**scope, _PLACE: span}
-        if not isinstance(copied.get("headers"), (list, tuple)):
-            copied["headers"] = ()  # what can be read once is the application's
-        span.middleware = cast(
-            "Coroutine[None, None, None]", middleware(copied, _receive_nothing, _send_nothing)
-        )
-        span.middleware.send(None)
-    except Exception:  # noqa: BLE001 - an odd request costs its span only
-        return None
-    return span
-
-
-def _outline(message: Message) -> Message | None:
-    """Return what OpenTelemetry wants to know of the message, if anything."""
-    kind = message.get("type")
-    if kind == "http.response.start":
-        headers = message.get("headers")
-        readable = list(headers) if isinstance(headers, (list, tuple)) else []
-        return {"type": kind, "status": message.get("status"), "headers": readable}
-    if kind == "http.response.body":
-        return None if message.get("more_body") else {"type": kind}
-    return {"type": kind} if kind == "websocket.send" else None
-
-
-def _step(waiting: Coroutine[None, None, None]) -> None:
-    try:
-        waiting.send(None)
-    except Exception:  # noqa: BLE001, S110 - StopIteration for its end, and a fault costs the span only
+        if span.is_recording():
+            span.record_exception(error)
+            span.set_status(Status(StatusCode.ERROR, type(error).__name__))
+    except BaseException:  # noqa: BLE001, S110 - what the exception raises when it is looked at
         pass
-    else:
-        waiting.close()
 
 
-async def _stand_still(scope: Scope, _receive: Receive, send: Send) -> None:
-    """Stand in for the application: OpenTelemetry's middleware waits here while the real one runs."""
-    scope[_PLACE].tell = send
-    await _pause()
-
-
-@coroutine
-def _pause() -> Generator[None, None, None]:
-    yield
-
-
-async def _receive_nothing() -> Message:
-    return {}
-
-
-async def _send_nothing(_message: Message) -> None:
-    """Stand in for the server's."""
+async def _no_app(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    """Stand in for an application."""

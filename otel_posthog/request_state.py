@@ -67,7 +67,10 @@ class RequestUnderWay(Watched):
     def __init__(self, scope: Mapping[str, Any], send: Callable[[Any], Awaitable[None]]) -> None:
         self.scope = scope
         self.send = send
-        self.path = scope.get("path", "")  # as it came: Litestar changes the scope of what it mounts
+        try:
+            self.path = scope.get("path", "")  # as it came: Litestar changes the scope of what it mounts
+        except Exception:  # noqa: BLE001 - of a foreign class; the application will say so
+            self.path = ""
         self.is_active, self.has_told = True, False
         self.announced = self.reported = self.nonce = self.span = self.steps = None
         self.outer = sys.exception()

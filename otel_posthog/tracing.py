@@ -1,8 +1,7 @@
 """A span for each request, where a span rule wants one and nobody else makes it.
 
-OpenTelemetry's own middleware stands around ours only while telemetry is not denied: it costs far more
-than all else here. The host's tracer provider gets the spans if it has one, else one that nobody
-but us sees.
+The span is made only while telemetry is not denied: it costs far more than all else here. The host's
+tracer provider gets the spans if it has one, else one that nobody but us sees.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import weakref
 from collections.abc import Callable
 from importlib.metadata import version
 
-from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
@@ -23,7 +21,6 @@ from .consent import Answer, ConsentWatch
 from .mapping import LIBRARY
 from .middleware.asgi import ASGIApp, Scope
 from .notices import Notices
-from .request_span import Traced
 from .span_rules import SpanRules
 
 _log = logging.getLogger(__name__)
@@ -35,7 +32,7 @@ _DENIED = Answer.DENIED  # an enum's members are slow to look up
 
 
 class RequestTracing:
-    """Decide for each request whether it goes through OpenTelemetry's middleware."""
+    """Decide for each request whether it gets a span."""
 
     def __init__(
         self, app: ASGIApp, *, is_wanted: Callable[[], bool], tracer: Callable[[], Tracer], notices: Notices
@@ -48,11 +45,11 @@ class RequestTracing:
         self._is_traced_by_others: bool | None = None
 
     def prepare(self) -> None:
-        """Load and build the middleware, once; off the event loop, since loading takes time."""
+        """Load what makes spans, once; off the event loop, since loading takes time."""
         if self._traced is not None:
             return
         try:
-            from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware  # noqa: PLC0415 - an extra
+            from .request_span import Traced  # noqa: PLC0415 - needs an extra
         except ImportError:
             self._notices.warn(
                 _log,
@@ -60,16 +57,7 @@ class RequestTracing:
                 "or instrument the application yourself.",
             )
             return
-        tracer = self._tracer()
-        self._traced = Traced(
-            self._app,
-            lambda app: OpenTelemetryMiddleware(
-                app,
-                tracer=tracer,
-                meter_provider=NoOpMeterProvider(),  # its metrics would turn up unasked in the host's
-                exclude_spans=["receive", "send"],
-            ),
-        )
+        self._traced = Traced(self._app, self._tracer())
 
     def app_for(self, scope: Scope) -> ASGIApp | None:
         """Return the application to call for a span of this request, None where none is wanted."""
@@ -134,11 +122,18 @@ def tracer_of(provider: TracerProvider) -> Tracer:
 
 def _is_instrumented(app: ASGIApp, scope: Scope) -> bool:
     """Tell whether the application makes spans of its requests itself, further inside."""
-    layer: object = app
-    for _ in range(_MAX_LAYERS):
-        if getattr(layer, _INSTRUMENTED_MARK, False) or type(layer).__name__ == "OpenTelemetryMiddleware":
-            return True
-        layer = getattr(layer, "app", None)
-        if layer is None:
-            break
-    return bool(getattr(scope.get("app"), _INSTRUMENTED_MARK, False))
+    try:
+        layer: object = app
+        for _ in range(_MAX_LAYERS):
+            if _is_marked(layer) or type(layer).__name__ == "OpenTelemetryMiddleware":
+                return True
+            layer = getattr(layer, "app", None)
+            if layer is None:
+                break
+        return _is_marked(scope.get("app"))
+    except Exception:  # noqa: BLE001 - of a foreign class that refuses to be looked at
+        return False
+
+
+def _is_marked(layer: object) -> bool:
+    return getattr(layer, _INSTRUMENTED_MARK, False) is True

@@ -44,6 +44,9 @@ class Lifecycle(Protocol):
     def trace(self, app: ASGIApp) -> Tracing | None:
         """Return what gives requests to the application a span, None where no span rule exists."""
 
+    def begin(self) -> None:
+        """Start without waiting."""
+
     async def astart(self) -> None:
         """Start; returns when consent is known, or has been asked for as long as is reasonable."""
 
@@ -78,7 +81,7 @@ class TelemetryMiddleware:
             is_watched = kind in _WATCHED
             is_lifespan = not is_watched and (kind == "lifespan") is True
         except Exception:  # noqa: BLE001 - no ASGI scope; the application will say so
-            is_watched = is_lifespan = False
+            kind, is_watched, is_lifespan = None, False, False
         if is_lifespan:
             return await run_lifespan(self._inner, self._telemetry, scope, receive, send)
         if not is_watched:
@@ -90,7 +93,7 @@ class TelemetryMiddleware:
         if not may_report:
             return await self._inner(scope, receive, send)
         request = _Request(scope, send)
-        watched = request.send_http if scope["type"] == "http" else request.send_websocket
+        watched = request.send_http if kind == "http" else request.send_websocket
         try:
             return await self._inner(scope, receive, watched)
         except BaseException as error:

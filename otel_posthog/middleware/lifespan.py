@@ -19,10 +19,13 @@ _FAILED = frozenset({"lifespan.startup.failed", "lifespan.shutdown.failed"})
 
 
 class StartStop(Protocol):
-    """What starts and stops; neither raises."""
+    """What starts and stops; none of it raises."""
+
+    def begin(self) -> None:
+        """Start without waiting."""
 
     async def astart(self) -> None:
-        """Start."""
+        """Start; returns when consent is known, or has been asked for as long as is reasonable."""
 
     async def ashutdown(self) -> None:
         """Flush and stop."""
@@ -33,14 +36,17 @@ async def run_lifespan(
 ) -> None:
     """Start before the application starts, stop once it has ended, whichever way it ends.
 
+    The application is entered at once; what may have to wait does so where it asks for its first message.
     Failures are reported, also one that the application only tells the server of (Quart).
     """
-    await telemetry.astart()
+    telemetry.begin()
     received: set[str] = set()
     watched = Watched()
     watched.has_told = False
 
     async def note_and_receive() -> Message:
+        if not received:
+            await telemetry.astart()
         message = await receive()
         received.add(_type_of(message))
         return message

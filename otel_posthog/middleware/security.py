@@ -111,7 +111,7 @@ class SecurityHeadersMiddleware:
 
     def _run(self, request: RequestUnderWay, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         request.nonce = request.nonce or ""
-        own = self._secure if scope.get("scheme") == "https" else self._plain
+        own = self._secure if _is_secure(scope) else self._plain
         return self.app(scope, receive, _Answer(self, own, request, send).send_secured)
 
     def secured(self, message: Message, own: _Own, request: RequestUnderWay) -> Message:
@@ -192,6 +192,13 @@ def csp_nonce() -> str:
         )
     request.nonce = request.nonce or secrets.token_urlsafe(NONCE_BYTES)
     return request.nonce
+
+
+def _is_secure(scope: Scope) -> bool:
+    try:
+        return (scope.get("scheme") == "https") is True
+    except Exception:  # noqa: BLE001 - of a foreign class; the application will say so
+        return False
 
 
 def _opened(header: Header, sources: Sources) -> Header:

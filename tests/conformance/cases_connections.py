@@ -158,6 +158,74 @@ async def lifespan_cancelled(stage):
 
 
 @odd()
+async def lifespan_entered_at_once(stage):
+    """A server that gives up after one turn of the event loop finds the application within."""
+
+    async def app(_scope, receive, _send):
+        stage.note("entered")
+        try:
+            await receive()
+        finally:
+            stage.note("left")
+
+    task = asyncio.create_task(stage.wrap(app)(lifespan_scope(), asyncio.Event().wait, None))
+    await asyncio.sleep(0)
+    stage.note("waits", task.done())
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    stage.note("ended", task.cancelled())
+
+
+@odd()
+async def lifespan_that_hangs(stage):
+    """A server's own timeout ends an application that never answers."""
+
+    async def app(_scope, receive, _send):
+        stage.note(await receive())
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stage.note("cleaned up")
+
+    messages = [STARTUP]
+
+    async def receive():
+        received.set()
+        return messages.pop()
+
+    received = asyncio.Event()
+    task = asyncio.create_task(stage.wrap(app)(lifespan_scope(), receive, None))
+    await received.wait()
+    with suppress(TimeoutError):
+        await asyncio.wait_for(task, 0.01)
+    stage.note("ended", task.cancelled())
+
+
+@odd()
+async def lifespan_receives_with_a_timeout(stage):
+    """An application that waits for its first message in small steps loses none."""
+
+    async def app(_scope, receive, send):
+        message = None
+        while message is None:
+            with suppress(TimeoutError):
+                message = await asyncio.wait_for(receive(), 0.001)
+        stage.note("same", message is STARTUP)
+        await send({"type": "lifespan.startup.complete"})
+
+    messages = [STARTUP]
+
+    async def receive():
+        return messages.pop() if messages else await asyncio.Event().wait()
+
+    async def send(message):
+        stage.note("sent", message)
+
+    await stage.wrap(app)(lifespan_scope(), receive, send)
+
+
+@odd()
 async def lifespan_closed(stage):
     """A lifespan that is thrown away is closed without another await, before and after the shutdown."""
     for incoming in ([STARTUP], [STARTUP, SHUTDOWN]):

@@ -427,6 +427,16 @@ async def return_nothing_to_await(stage):
 
 
 @odd(reports=1)
+async def return_an_asynchronous_generator(stage):
+    """An application that yields instead of sending fails as it always would."""
+
+    async def app(_scope, _receive, _send):
+        yield start()
+
+    await stage.play(app, http_scope())
+
+
+@odd(reports=1)
 async def take_other_arguments(stage):
     """An application of ASGI 2 fails as it always would."""
     await stage.play(lambda _scope: None, http_scope())

@@ -253,6 +253,26 @@ async def task_is_the_callers(stage):
     stage.note("tasks", len(asyncio.all_tasks()) - before)
 
 
+@odd(reports=1)
+async def run_in_an_eager_task(stage):
+    """A task that begins at once, as from Python 3.12 on, may end before anybody awaits it."""
+
+    async def app(_scope, _receive, send):
+        await send(start())
+        raise ValueError("at once")
+
+    loop, sent = asyncio.get_running_loop(), []
+
+    async def send(message):
+        sent.append(message)
+
+    call = stage.wrap(app)(http_scope(), None, send)
+    task = asyncio.Task(call, loop=loop, **({"eager_start": True} if sys.version_info >= (3, 12) else {}))
+    stage.note("done", task.done() or sys.version_info < (3, 12))
+    await asyncio.wait([task])
+    stage.note("ended", task.exception(), *sent)
+
+
 def _step(coroutine, context, value=None):
     try:
         return "yielded", context.run(coroutine.send, value)
