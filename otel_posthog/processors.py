@@ -335,8 +335,11 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
         span: Span,
         parent_context: Context | None = None,  # noqa: ARG002 - the interface's
     ) -> None:
-        """Note the span's name as a step of what may fail yet."""
+        """Note the span's name as a step of what may fail yet; a request's own span is the request."""
         try:
+            scope = span.instrumentation_scope
+            if scope is not None and scope.name == attributes.SCOPE:
+                return
             if self._consent().errors is not Answer.DENIED:
                 self._steps.note(SPAN, span.name)
         except Exception as error:  # noqa: BLE001 - a fault of ours never reaches the host's code
