@@ -46,14 +46,10 @@ _PUT = (
     "INSERT INTO batches (kind, generation, instance_id, accepted_ns, put_at_s, events, body) "
     "VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
-_FIRST = (
-    "SELECT id, kind, generation, instance_id, put_at_s, events, body FROM batches "
-    "WHERE id > ? ORDER BY id LIMIT 1"
-)
-_ALL = (
-    "SELECT id, kind, generation, instance_id, put_at_s, events, body FROM batches "
-    "WHERE id > ? ORDER BY id LIMIT ?"
-)
+_COLUMNS = "id, kind, generation, instance_id, put_at_s, events, body"
+_NAMES = "SELECT id, accepted_ns FROM batches ORDER BY id LIMIT ?"
+_ONE = f"SELECT {_COLUMNS} FROM batches WHERE id = ?"  # noqa: S608 - constants
+_ALL = f"SELECT {_COLUMNS} FROM batches ORDER BY id LIMIT ?"  # noqa: S608 - constants
 _OLDEST = "SELECT id, events FROM batches ORDER BY id LIMIT 1"
 _DELETE = "DELETE FROM batches WHERE id = ?"
 _DELETE_SAME = "DELETE FROM batches WHERE id = ? AND accepted_ns = ?"  # a new file begins with 1 again
@@ -78,8 +74,11 @@ class StoredBatch(Batch):
     """A batch that lies in the file."""
 
     row_id: int
-    opening: int
-    """Which opening of the file it was read from."""
+
+    @property
+    def name(self) -> tuple[int, int]:
+        """What no other batch has, not even one of another file, which counts from one again."""
+        return self.row_id, self.oldest_ns
 
 
 class SpoolFile:
@@ -109,8 +108,8 @@ class SpoolFile:
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._claimed: sqlite3.Connection | None = None
-        self._opening = 0
-        self._done_up_to = 0
+        self._is_claim_kept = False
+        self._owed: set[tuple[int, int]] = set()
         self._lock = threading.RLock()
 
     def put(self, batch: Batch) -> int:
@@ -138,6 +137,8 @@ class SpoolFile:
         with self._lock:
             if not self._path.exists():
                 return None
+            with suppress(sqlite3.Error):
+                self._mended(self._pay)
             return self._mended(self._first)
 
     def waiting(self) -> list[StoredBatch]:
@@ -150,10 +151,8 @@ class SpoolFile:
         if not isinstance(batch, StoredBatch):
             return
         with self._lock:
-            if batch.opening == self._opening:
-                self._done_up_to = max(self._done_up_to, batch.row_id)
-            if self._path.exists():
-                self._mended(lambda: self._remove(batch))
+            self._owed.add(batch.name)
+            self._mended(self._pay)
 
     def purge(self, withdrawal: Withdrawal) -> int:
         """Delete what was withdrawn, so that its bytes are gone from the file, too."""
@@ -179,7 +178,8 @@ class SpoolFile:
     def claim(self) -> Iterator[bool]:
         """Hold the right to drain; tell whether this process has it.
 
-        The right is a lock on an empty file, so that it ends with a process that is killed.
+        The right is a lock on an empty file, so that it ends with a process that is killed. Who could not
+        delete what was sent keeps it until that is done: nobody else knows.
         """
         claimed = self._take_claim()
         try:
@@ -187,21 +187,21 @@ class SpoolFile:
         finally:
             with self._lock:
                 if claimed is not None and self._claimed is claimed:
-                    self._claimed = None
-                    claimed.close()
+                    self._is_claim_kept = True
+                    self._release_kept_claim()
 
     def close(self) -> None:
-        """Close the file; the next use opens it again."""
+        """Close the file and give the claim back; the next use opens it again."""
         with self._lock:
-            connection, self._connection = self._connection, None
-            if connection is not None:
-                connection.close()
+            self._disconnect()
+            self._owed.clear()
+            self._release_kept_claim()
 
     def before_fork(self) -> None:
         """Close the file: a connection must not be carried into a child."""
         if self._lock.acquire(timeout=_FORK_TIMEOUT_S):
             with suppress(sqlite3.Error):
-                self.close()
+                self._disconnect()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
@@ -212,9 +212,14 @@ class SpoolFile:
         """Start afresh; closing the parent's claim here only forgets it, the lock stays the parent's."""
         self._lock = threading.RLock()
         self._connection = None
-        claimed, self._claimed = self._claimed, None
+        claimed, self._claimed, self._is_claim_kept = self._claimed, None, False
         if claimed is not None:
             claimed.close()
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
     def _put(self, row: tuple[object, ...]) -> int:
         with self._writing() as connection:
@@ -233,27 +238,43 @@ class SpoolFile:
         return lost
 
     def _first(self) -> StoredBatch | None:
-        while (row := self._open().execute(_FIRST, (self._done_up_to,)).fetchone()) is not None:
+        while (row := self._first_row()) is not None:
             row_id, _, _, _, put_at_s, events, _ = row
             if put_at_s < self._clock() - self._max_age_s:
                 self._expire()
                 continue
             try:
-                return _stored(row, self._opening)
+                return _stored(row)
             except ValueError:
                 self._drop_unreadable(row_id, events)
         return None
 
+    def _first_row(self) -> tuple[Any, ...] | None:
+        connection = self._open()
+        names = connection.execute(_NAMES, (len(self._owed) + 1,)).fetchall()
+        first = next((row_id for row_id, at in names if (row_id, at) not in self._owed), None)
+        row: tuple[Any, ...] | None = connection.execute(_ONE, (first,)).fetchone()
+        return row
+
     def _waiting(self) -> list[StoredBatch]:
         found = []
-        for row in self._open().execute(_ALL, (self._done_up_to, MAX_SHOWN_BATCHES)):
+        for row in self._open().execute(_ALL, (MAX_SHOWN_BATCHES,)):
             with suppress(ValueError):
-                found.append(_stored(row, self._opening))
-        return found
+                found.append(_stored(row))
+        return [batch for batch in found if batch.name not in self._owed]
 
-    def _remove(self, batch: StoredBatch) -> None:
-        with self._writing() as connection:
-            connection.execute(_DELETE_SAME, (batch.row_id, batch.oldest_ns))
+    def _pay(self) -> None:
+        """Delete what has been dealt with, also what could not be deleted earlier."""
+        if self._owed and self._path.exists():
+            with self._writing() as connection:
+                connection.executemany(_DELETE_SAME, list(self._owed))
+        self._owed.clear()
+        self._release_kept_claim()
+
+    def _release_kept_claim(self) -> None:
+        if self._is_claim_kept and not self._owed and self._claimed is not None:
+            self._claimed.close()
+            self._claimed, self._is_claim_kept = None, False
 
     def _expire(self) -> None:
         limit_s = self._clock() - self._max_age_s
@@ -279,7 +300,10 @@ class SpoolFile:
 
     def _take_claim(self) -> sqlite3.Connection | None:
         with self._lock:
-            if not self._path.exists():
+            if self._is_claim_kept:
+                self._is_claim_kept = False
+                return self._claimed
+            if self._claimed is not None or not self._path.exists():
                 return None
             try:
                 self._claimed = locked(self._folder / CLAIM_NAME, timeout_s=0)
@@ -311,11 +335,10 @@ class SpoolFile:
             return self._connection
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._alone():
-            self.close()
+            self._disconnect()
             with suppress(FileExistsError):
                 os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-            self._identity, self._done_up_to = _identity_of(self._path), 0
-            self._opening += 1
+            self._identity = _identity_of(self._path)
             connection = connected(self._path)
             try:
                 prepare(connection)
@@ -337,7 +360,7 @@ class SpoolFile:
 
     def _delete(self) -> None:
         """Delete the files while nobody writes: who waits to write finds the file replaced."""
-        self.close()
+        self._disconnect()
         if self._path.exists():
             with closing(connected(self._path)) as connection:
                 try:
@@ -364,7 +387,7 @@ class SpoolFile:
     def _set_aside(self) -> None:
         """Rename the file, unless another process has done so; one is kept, the last."""
         broken = self._identity
-        self.close()
+        self._disconnect()
         with self._alone():
             if _identity_of(self._path) != broken:
                 return
@@ -402,14 +425,9 @@ def _delete(path: Path) -> None:
         Path(f"{path}{companion}").unlink(missing_ok=True)
 
 
-def _stored(row: tuple[Any, ...], opening: int) -> StoredBatch:
+def _stored(row: tuple[Any, ...]) -> StoredBatch:
     row_id, kind, generation, instance_id, _, _, body = row
     batch = unpacked(body, kind=kind, stamp=Stamp(generation=generation, instance_id=instance_id))
     return StoredBatch(
-        kind=batch.kind,
-        events=batch.events,
-        size_bytes=batch.size_bytes,
-        stamp=batch.stamp,
-        row_id=row_id,
-        opening=opening,
+        kind=batch.kind, events=batch.events, size_bytes=batch.size_bytes, stamp=batch.stamp, row_id=row_id
     )

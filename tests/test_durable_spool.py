@@ -7,6 +7,8 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from textwrap import dedent
 
 import pytest
@@ -145,7 +147,8 @@ def test_deletion_does_not_spare_a_disk_that_has_just_failed(disk):
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="permissions of files are another matter on Windows")
-def test_read_only_folder_means_memory(tmp_path):
+@pytest.mark.parametrize("state", ["with a spool", "empty"])
+def test_read_only_folder_means_memory(state):
     """Where nothing may be written, neither a new file nor one that is there, memory has to do."""
     program = """
         import os, sys
@@ -172,15 +175,14 @@ def test_read_only_folder_means_memory(tmp_path):
         spool.delete()
         spool.close()
     """
-    for path in [tmp_path, *tmp_path.parents][: 3 if os.geteuid() == 0 else 0]:
-        path.chmod(0o755)  # pytest's own are root's alone
-    for state in ("with a spool", "empty"):
-        command = [sys.executable, "-c", dedent(program), str(tmp_path / state), state]
+    with TemporaryDirectory() as place:  # pytest's own are open to their owner alone, who may be root
+        Path(place).chmod(0o755)
+        command = [sys.executable, "-c", dedent(program), f"{place}/spool", state]
 
         run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
-        assert run.stdout == "0 ['memory']\n[2]\n", run.stderr
-        assert run.stderr.count("spool_dir") == 1
+    assert run.stdout == "0 ['memory']\n[2]\n", run.stderr
+    assert run.stderr.count("spool_dir") == 1
 
 
 def test_withdrawal_reaches_both(disk):

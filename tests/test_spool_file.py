@@ -358,18 +358,28 @@ def test_processes_that_start_at_once_share_one_file(world):
 
 
 def test_removed_batch_stays_away_even_where_it_cannot_be_deleted(world):
-    """What was sent is not sent again by this process, though the disk refuses to forget it."""
+    """What was sent is not sent again, by nobody, though the disk refuses to forget it for a while."""
     spool, other = world.spool(), world.spool()
     spool.put(some_batch(1))
     spool.put(some_batch(2))
-    batch = spool.first()
     with closing(sqlite3.connect(world.path)) as connection:
         connection.execute("BEGIN IMMEDIATE")
-        with pytest.raises(sqlite3.OperationalError):
-            spool.remove(batch)
+        with spool.claim() as while_it_fails:
+            with pytest.raises(sqlite3.OperationalError):
+                spool.remove(spool.first())
+            assert while_it_fails is True
+        with other.claim() as meanwhile:
+            assert meanwhile is False
+        assert [event.accepted_ns for event in spool.first().events] == [2]
+        assert [[event.accepted_ns for event in batch.events] for batch in spool.waiting()] == [[2]]
 
-    assert [event.accepted_ns for event in spool.first().events] == [2]
-    assert [event.accepted_ns for event in other.first().events] == [1]
+    with spool.claim() as again:
+        assert again is True
+        assert [event.accepted_ns for event in spool.first().events] == [2]
+
+    with other.claim() as afterwards:
+        assert afterwards is True
+        assert _accepted(other) == [[2]]
 
 
 def test_batch_of_an_earlier_file_takes_no_other_along(world):

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+
+from otel_posthog.events import UNSTAMPED
+from otel_posthog.spool_codec import unpacked
 
 WAIT_S = 60
 IS_FULL = os.environ.get("OTEL_POSTHOG_FULL") == "1"
@@ -69,3 +73,15 @@ def tracking(sink_url, database_url, **settings):
     finally:
         if tracker.process.poll() is None:
             tracker.kill()
+
+
+def spooled_numbers(folder):
+    """Return the numbers of the events that lie in the spool, of which the file must be sound."""
+    path = folder / "spool.db"
+    if not path.exists():
+        return []
+    with closing(sqlite3.connect(path, timeout=WAIT_S)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        rows = connection.execute("SELECT kind, body FROM batches").fetchall()
+    batches = [unpacked(body, kind=kind, stamp=UNSTAMPED) for kind, body in rows]
+    return [event.properties["number"] for batch in batches for event in batch.events]

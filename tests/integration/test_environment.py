@@ -11,9 +11,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import trustme
+from opentelemetry import baggage
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
+from opentelemetry.context import attach, detach
+from opentelemetry.instrumentation.requests import RequestsInstrumentor
+from opentelemetry.propagate import get_global_textmap, set_global_textmap
+from opentelemetry.propagators.composite import CompositePropagator
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from trackers import tracking
 
-from otel_posthog import Telemetry
+from otel_posthog import Telemetry, capture_exception, track
 
 CANARY = "canary-7f3a"
 VARIABLES = (
@@ -32,6 +40,16 @@ PLAIN_VARIABLES = (
     "REQUESTS_USER_AGENT",
     "DATABASE_PASSWORD",
 )
+SENT_HEADERS = {
+    "host",
+    "user-agent",
+    "accept-encoding",
+    "accept",
+    "connection",
+    "content-type",
+    "content-encoding",
+    "content-length",
+}
 
 
 @pytest.fixture
@@ -102,16 +120,28 @@ def test_nothing_of_the_environment_leaves(granted_database, sink, sink_url, tmp
     assert is_sent
     assert [event.name for event in sink.events] == ["numbered"]
     assert not sink.contains(CANARY)
-    assert {name for request in sink.requests for name, _ in request.headers} <= {
-        "host",
-        "user-agent",
-        "accept-encoding",
-        "accept",
-        "connection",
-        "content-type",
-        "content-encoding",
-        "content-length",
-    }
+    assert {name for request in sink.requests for name, _ in request.headers} <= SENT_HEADERS
+
+
+def test_baggage_and_trace_context_stay_at_home(granted, sink):
+    """A product whose HTTP clients are instrumented hands PostHog neither baggage nor trace headers."""
+    before = get_global_textmap()
+    set_global_textmap(CompositePropagator([W3CBaggagePropagator(), TraceContextTextMapPropagator()]))
+    RequestsInstrumentor().instrument()
+    token = attach(baggage.set_baggage("user.name", CANARY))
+    try:
+        with TracerProvider(shutdown_on_exit=False).get_tracer("of the host").start_as_current_span("span"):
+            track("something", {"ok": True})
+            capture_exception(ValueError("something"))
+            assert granted.flush(30)
+    finally:
+        detach(token)
+        RequestsInstrumentor().uninstrument()
+        set_global_textmap(before)
+
+    assert sorted(event.name for event in sink.events) == ["$exception", "something"]
+    assert not sink.contains(CANARY)
+    assert {name for request in sink.requests for name, _ in request.headers} <= SENT_HEADERS
 
 
 def test_proxy_of_the_environment_is_used(granted_database, monkeypatch):

@@ -8,8 +8,9 @@ import sys
 from textwrap import dedent
 
 import pytest
-from trackers import PATIENT
+from trackers import IS_FULL, PATIENT
 
+FORKS = 150 if IS_FULL else 10
 START = """
     import os, sys
     from otel_posthog import Telemetry, track
@@ -138,25 +139,25 @@ def test_fork_while_other_threads_are_busy(sink, sink_url, database_url):
         for thread in threads:
             thread.start()
         children = []
-        for number in range(10):
+        for number in range(int(sys.argv[3])):
             child = os.fork()
             if child == 0:
                 track("in_a_child", {"number": number})
-                telemetry.shutdown(timeout_s=10)
+                telemetry.shutdown(timeout_s=60)
                 os._exit(0)
             children.append(child)
         statuses = [os.waitpid(child, 0)[1] for child in children]
         is_over.set()
         for thread in threads:
             thread.join()
-        assert statuses == [0] * 10
+        assert statuses == [0] * int(sys.argv[3])
     """
 
-    run = _run(program, sink_url, database_url)
+    run = _run(program, sink_url, database_url, FORKS, timeout=600)
 
     assert run.returncode == 0, run.stderr
     numbers = sorted(e.properties["number"] for e in sink.events if e.name == "in_a_child")
-    assert numbers == list(range(10))
+    assert numbers == list(range(FORKS))
     assert len({event.uuid for event in sink.events}) == len(sink.events)
 
 

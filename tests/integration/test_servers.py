@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import signal
+import socket
+from contextlib import closing
 
 import pytest
 from servers import WAIT_S, call, serving
-from trackers import PATIENT
+from trackers import PATIENT, spooled_numbers
 
 from otel_posthog import Telemetry
 
@@ -69,3 +71,17 @@ def test_wsgi_server(server, environment, sink, tmp_path):
     imported_by = [event.properties["pid"] for event in sink.events if event.name == "imported"]
     assert len(imported_by) == len(set(imported_by))
     assert len(imported_by) == 1 or "preload" not in server
+
+
+def test_sigterm_while_posthog_is_silent(environment, tmp_path):
+    """Ended while PostHog takes connections and says nothing, four workers end in time and spool all."""
+    with closing(socket.create_server(("127.0.0.1", 0), backlog=100)) as silent:
+        variables = {
+            **environment,
+            "SINK_URL": f"http://127.0.0.1:{silent.getsockname()[1]}",
+            "OTEL_POSTHOG_SHUTDOWN_TIMEOUT_S": "2",
+        }
+
+        tracked = _serve_requests(SERVERS["uvicorn"], tmp_path / "log", variables)
+
+    assert sorted(spooled_numbers(tmp_path / "spool")) == list(range(tracked)), (tmp_path / "log").read_text()
