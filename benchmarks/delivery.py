@@ -5,7 +5,7 @@ at 100 events/s; a burst of 20,000; an exit while each POST takes 40 ms; an hour
 events/s, compressed, for memory and disk. `--quick` takes a tenth of each.
 
 «lost» is what had not arrived when the process had ended; «after restart» is what is still missing
-once a second process of the same product has run for a while.
+once a second process of the same product has run for a while. Prints a table in Markdown.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.numbers: set[int] = set()
+        self.twice = 0
         self.delay_s = 0.0
         self.is_down = False
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
@@ -61,7 +62,9 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         time.sleep(self.server.delay_s)
         if not self.server.is_down:
-            self.server.numbers |= _numbers(self.path, body, self.headers.get("content-encoding"))
+            numbers = _numbers(self.path, body, self.headers.get("content-encoding"))
+            self.server.twice += len(numbers & self.server.numbers)
+            self.server.numbers |= numbers
         self.send_response(503 if self.server.is_down else 200)
         answer = b"" if "logs" in self.path else b'{"status": "Ok"}'
         self.send_header("Content-Length", str(len(answer)))
@@ -148,6 +151,7 @@ class Run:
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="delivery-")))
     exit_s: float = 0.0
     grown_mb: float = 0.0
+    most_disk_mb: float = 0.0
 
     def prepare(self) -> None:
         """Grant consent, where the contender asks for it."""
@@ -169,6 +173,7 @@ class Run:
             raise RuntimeError(done.stderr)
         answer = json.loads(said[-1])
         self.grown_mb, self.exit_s = answer["grown_mb"], ended_s - answer["ended_at_s"]
+        self.most_disk_mb = self.disk_mb()
 
     def disk_mb(self) -> float:
         """Return how much lies in the contender's folder."""
@@ -176,11 +181,17 @@ class Run:
 
 
 def _row(scene: str, run: Run, count: int, lost: int, finally_lost: int) -> None:
-    print(
-        f"{scene:<26}{run.contender:<14}{100 * lost / count:>9.1f} %{100 * finally_lost / count:>13.1f} %"
-        f"{run.exit_s:>9.2f}{run.grown_mb:>10.1f}{run.disk_mb():>10.1f}",
-        flush=True,
+    cells = (
+        scene,
+        run.contender,
+        f"{lost} ({lost / count:.0%})",
+        f"{finally_lost} ({finally_lost / count:.0%})",
+        run.server.twice,
+        f"{run.exit_s:.1f}",
+        f"{run.grown_mb:.0f}",
+        f"{run.most_disk_mb:.1f}",
     )
+    print("|", " | ".join(map(str, cells)), "|", flush=True)
 
 
 def _restart(run: Run) -> None:
@@ -248,10 +259,7 @@ def hour(count: int) -> None:
         run.prepare()
         run.server.is_down = True
         run.process(count=count, per_s=COMPRESSED_PER_S)
-        disk = run.disk_mb()
         _row(f"outage of {count} events", run, count, count, _kept(run, count))
-        if contender == "otel_posthog":
-            print(f"{'':<26}{'':<14}its spool held {disk:.1f} MB")
 
 
 def _kept(run: Run, count: int) -> int:
@@ -270,8 +278,8 @@ def main() -> None:
         _work(contender, url, Path(folder), count=int(count), per_s=float(per_s), after_s=float(after_s))
         return
     share = 0.1 if options.quick else 1
-    head = f"{'scene':<26}{'contender':<14}{'lost':>11}{'after restart':>15}"
-    print(f"{head}{'exit s':>9}{'grown MB':>10}{'disk MB':>10}")
+    print("| scene | contender | lost | after restart | twice | exit, s | memory grown, MB | disk, MB |")
+    print("|---|---|---|---|---|---|---|---|", flush=True)
     outage(30 * share)
     burst(int(20_000 * share))
     leave(int(5_000 * share))

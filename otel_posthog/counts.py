@@ -20,7 +20,10 @@ DROPS = frozenset(
         "unscrubbable",
     }
 )
-"""Reasons for which an event is lost that consent would have let go; docs/delivery.md tells each."""
+"""Reasons for which an event is lost that consent would have let go; docs/delivery.md tells each.
+
+The heartbeat tells these. Of what was withdrawn not even the number leaves.
+"""
 
 
 class Counts:

@@ -36,8 +36,6 @@ _log = logging.getLogger(__name__)
 
 LOST_RACE_PAUSE_S = 1.0
 STORE_RETRY_S = 60.0
-# Not drops: what went out, what was told twice; and of what was withdrawn not even the number leaves.
-NOT_REPORTED = frozenset({"sent", "told_before", "withdrawn"})
 
 
 class Result(Enum):
@@ -173,7 +171,7 @@ class Rounds:
         if not self.is_wanted():
             return Result.OFF
         self._report(collected.failures)
-        counted = self._parts.counts.as_dict()
+        counted = self._parts.counts.dropped()
         event = heartbeat_event(collected.metrics, beat, self._parts.base, self._news(counted, collected))
         match self._parts.gate.send([event]):
             case Outcome.SENT:
@@ -188,11 +186,7 @@ class Rounds:
     def _news(self, counted: Mapping[str, int], collected: Collected) -> dict[str, int]:
         """Return how many gauges failed, and what this process dropped since its last heartbeat."""
         drops = {reason: number - self._reported.get(reason, 0) for reason, number in counted.items()}
-        news = {
-            f"{DROPPED_PREFIX}{reason}": number
-            for reason, number in drops.items()
-            if number > 0 and reason not in NOT_REPORTED
-        }
+        news = {f"{DROPPED_PREFIX}{reason}": number for reason, number in drops.items() if number > 0}
         return {**news, FAILED_GAUGES: len(collected.failures)}
 
     def _report(self, failures: Mapping[str, str]) -> None:
