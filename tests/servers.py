@@ -64,7 +64,7 @@ class Load:
         self._lock = threading.Lock()
         self._next = 0
         self._is_over = threading.Event()
-        self.answered = {}
+        self._answered = {}
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(threads)]
 
     def __enter__(self):
@@ -77,15 +77,22 @@ class Load:
         for thread in self._threads:
             thread.join(WAIT_S)
 
+    @property
+    def answered(self):
+        """Return when each answered request was answered, by its number."""
+        with self._lock:
+            return dict(self._answered)
+
     def answered_before(self, moment_ns):
-        return {number for number, at_ns in list(self.answered.items()) if at_ns < moment_ns}
+        return {number for number, at_ns in self.answered.items() if at_ns < moment_ns}
 
     def _run(self):
         while not self._is_over.wait(self._pause_s):
             with self._lock:
                 number, self._next = self._next, self._next + 1
             if self._is_answered(number):
-                self.answered[number] = time.monotonic_ns()
+                with self._lock:
+                    self._answered[number] = time.monotonic_ns()
 
     def _is_answered(self, number):
         """Send one request by the cheapest client there is; a larger one would not keep the rate."""

@@ -21,8 +21,13 @@ def test_drops_are_told_apart():
 
 
 def test_each_reason_is_documented():
-    """Each reason in the source stands in the table of docs/delivery.md, and no other."""
-    sources = "".join(path.read_text() for path in (ROOT / "otel_posthog").rglob("*.py"))
+    """Each reason in the source stands in the table of docs/delivery.md, and no other.
+
+    What the gateway counts beside events is on its own page.
+    """
+    package = ROOT / "otel_posthog"
+    files = set(package.rglob("*.py")) - set((package / "gateway").rglob("*.py"))
+    sources = "".join(path.read_text() for path in files)
     used = set(re.findall(r'counts\.add\(\s*"(\w+)"', sources))
     table = (ROOT / "docs" / "delivery.md").read_text()
     documented = set(re.findall(r"^\| `(\w+)` \| (?:yes|no) \|", table, re.MULTILINE))

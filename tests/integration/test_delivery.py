@@ -44,7 +44,7 @@ def _numbers(sink):
     return {event.properties["number"] for event in sink.events}
 
 
-def test_scripted_day(granted_database):
+def test_scripted_day(granted_database, record_property):
     """Through all kinds of trouble each event arrives, twice only where the line was cut after storing."""
     sink = PostHogSink(max_events=2 * EVENTS, max_requests=FAR_TOO_MANY)
     port, phases = _free_port(), iter(range(8))
@@ -74,11 +74,13 @@ def test_scripted_day(granted_database):
     assert _numbers(sink) == set(range(8 * share))
     twice = [uuid for uuid, times in Counter(event.uuid for event in sink.events).items() if times > 1]
     cut = b"".join(request.decoded for request in sink.requests if request.status is None)
+    record_property("tracked", 8 * share)
+    record_property("twice", len(twice))
     assert len({event.uuid for event in sink.events}) == 8 * share
     assert [uuid for uuid in twice if uuid.encode() not in cut] == []
 
 
-def test_killed_processes_lose_nothing_that_was_spooled(granted_database, spool_folder):
+def test_killed_processes_lose_nothing_that_was_spooled(granted_database, spool_folder, record_property):
     """Killed at any moment of an outage, again and again, the spool is sound and keeps what it has."""
     sink, port, safe, first = PostHogSink(), _free_port(), set(), 0
     chance = random.Random(20261124)
@@ -100,6 +102,7 @@ def test_killed_processes_lose_nothing_that_was_spooled(granted_database, spool_
     with serve(sink, port=port), tracking(url, granted_database):
         wait_until(lambda: safe <= _numbers(sink), timeout_s=WAIT_S)
 
+    record_property("spooled by processes that were killed", len(safe))
     assert len({event.distinct_id for event in sink.events}) == 1
 
 

@@ -77,7 +77,7 @@ def _wait_for_new_ones(sink, load):
 @pytest.mark.parametrize(
     ("database", "again_after_s"), [("sqlite-url", 0.0), ("psycopg-url", 0.2)], indirect=["database"]
 )
-def test_opt_out_is_followed_by_all_workers(loaded, again_after_s):
+def test_opt_out_is_followed_by_all_workers(loaded, again_after_s, record_property):
     """After a withdrawal nothing accepted before it leaves, though consent is back a moment later (R4)."""
     sink, url, load = loaded
     serving_pid, off_ns = _put(url, enable_telemetry=False)
@@ -90,6 +90,8 @@ def test_opt_out_is_followed_by_all_workers(loaded, again_after_s):
 
     accepted_before = load.answered_before(off_ns)
     late = [arrival for arrival in _arrivals(sink) if arrival[0] in accepted_before and arrival[2] > off_ns]
+    record_property("accepted before", len(accepted_before))
+    record_property("arrived within a second after", len(late))
     assert [arrival for arrival in late if arrival[2] > off_ns + FOLLOWED_WITHIN_NS] == []
     assert [arrival for arrival in late if arrival[1] == serving_pid] == []
 

@@ -8,6 +8,7 @@ import sys
 from textwrap import dedent
 
 import pytest
+from databases import some_database
 from trackers import IS_FULL, PATIENT
 
 FORKS = 150 if IS_FULL else 10
@@ -51,7 +52,17 @@ def test_exit_is_bounded_when_posthog_cannot_be_reached(database_url):
     assert "Traceback" not in run.stderr
 
 
-def test_fork_sends_nothing_twice(sink, sink_url, database_url):
+@pytest.fixture(params=["sqlite-url", "psycopg-url"])
+def either_database(request, tmp_path, monkeypatch):
+    """Return the URL of a SQLite or PostgreSQL database, with the spool in a folder of the test's own."""
+    is_sqlite = request.param == "sqlite-url"
+    place = str(tmp_path / "app.db") if is_sqlite else request.getfixturevalue("postgres_database")
+    monkeypatch.setenv("OTEL_POSTHOG_SPOOL_DIR", str(tmp_path / "spool"))
+    with some_database(request.param, place) as made:
+        yield str(made.target)
+
+
+def test_fork_sends_nothing_twice(sink, sink_url, either_database):
     """Parent and child of a fork each send their own events, and neither hangs at its exit."""
     program = """
         track("before_the_fork")
@@ -61,7 +72,7 @@ def test_fork_sends_nothing_twice(sink, sink_url, database_url):
             assert os.waitpid(child, 0)[1] == 0
     """
 
-    run = _run(program, sink_url, database_url)
+    run = _run(program, sink_url, either_database)
 
     assert run.returncode == 0, run.stderr
     names = sorted(event.name for event in sink.events)
@@ -118,7 +129,7 @@ if __name__ == "__main__":
     assert sorted(event.name for event in sink.events) == ["in_a_child"] * 3 + ["in_the_parent"]
 
 
-def test_fork_while_other_threads_are_busy(sink, sink_url, database_url):
+def test_fork_while_other_threads_are_busy(sink, sink_url, either_database):
     """Children of a process in which threads deliver, spool and look at consent all work."""
     program = """
         import threading
@@ -153,7 +164,7 @@ def test_fork_while_other_threads_are_busy(sink, sink_url, database_url):
         assert statuses == [0] * int(sys.argv[3])
     """
 
-    run = _run(program, sink_url, database_url, FORKS, timeout=600)
+    run = _run(program, sink_url, either_database, FORKS, timeout=600)
 
     assert run.returncode == 0, run.stderr
     numbers = sorted(e.properties["number"] for e in sink.events if e.name == "in_a_child")
