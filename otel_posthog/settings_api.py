@@ -78,6 +78,25 @@ def app(telemetry: Telemetry, *, authorize: Authorize | None = None) -> Starlett
     return Starlette(routes=_routes(telemetry, authorize))
 
 
+async def may_report_errors(telemetry: Telemetry) -> bool:
+    """Tell whether error reports are on, by a fresh look at consent; whatever goes wrong, they are not.
+
+    For the page of a front end: its security policy, fixed when it is loaded, says the same.
+    """
+    consent = await _fresh_consent(telemetry)
+    return consent.errors is Answer.GRANTED and telemetry.config.api_key is not None
+
+
+async def _fresh_consent(telemetry: Telemetry) -> Consent:
+    """Wait for an answer without a thread for each caller: anybody may ask."""
+    deadline = time.monotonic() + telemetry.config.consent_max_age_s
+    while (recent := telemetry.recent_consent()) is None:
+        if time.monotonic() > deadline:
+            return UNKNOWN
+        await anyio.sleep(_POLL_S)
+    return recent
+
+
 def _routes(telemetry: Telemetry, authorize: Authorize | None) -> list[Route]:
     endpoints = _Endpoints(telemetry, _Guard(telemetry, authorize))
     return [
@@ -148,8 +167,7 @@ class _Endpoints:
 
     async def get_status(self, _request: Request) -> Response:
         """Tell a front end whether it may report errors; whatever goes wrong, the answer is no."""
-        consent = await self._consent()
-        is_on = consent.errors is Answer.GRANTED and self._telemetry.config.api_key is not None
+        is_on = await may_report_errors(self._telemetry)
         return _json(
             {
                 "enable_error_reporting": is_on,
@@ -211,18 +229,9 @@ class _Endpoints:
         if self._telemetry.config.environment != DEVELOPMENT:
             raise HTTPException(404, "Test exceptions exist in development only.")
         await self._guard.demand(request, "user")
-        consent = await self._consent()
+        consent = await _fresh_consent(self._telemetry)
         self._telemetry.send_test_exception()
         return _json({"is_reported": consent.errors is Answer.GRANTED})
-
-    async def _consent(self) -> Consent:
-        """Wait for an answer without a thread for each caller: anybody may ask."""
-        deadline = time.monotonic() + self._telemetry.config.consent_max_age_s
-        while (recent := self._telemetry.recent_consent()) is None:
-            if time.monotonic() > deadline:
-                return UNKNOWN
-            await anyio.sleep(_POLL_S)
-        return recent
 
     async def get_openapi(self, request: Request) -> Response:
         """Describe these endpoints."""

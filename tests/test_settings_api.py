@@ -55,6 +55,18 @@ def client(host, telemetry):
     return client_of(host(telemetry, _everybody))
 
 
+def test_page_may_report_errors_while_they_are_on(make_telemetry):
+    """A page is told yes exactly while error reports are on and there is a key to send them with."""
+    telemetry, keyless = make_telemetry(), make_telemetry(api_key=None)
+    answers = []
+    for flag in (False, True, False):
+        for one in (telemetry, keyless):
+            one.update_settings(enable_error_reporting=flag)
+            answers.append(asyncio.run(settings_api.may_report_errors(one)))
+
+    assert answers == [False, False, True, False, False, False]
+
+
 def test_flags_are_false_at_first(client):
     """A new installation has granted nothing (R1, R8)."""
     answer = client.get(SYSTEM)

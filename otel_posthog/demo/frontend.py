@@ -55,7 +55,7 @@ def build(tell: Callable[[str], object]) -> Path:
     installed = FRONTEND / "node_modules" / ".installed"
     if _text(installed) != lock:
         tell("Installing the front end's packages, once …")
-        _npm("ci", "--no-audit", "--no-fund")
+        _npm("ci", "--prefer-offline", "--no-audit", "--no-fund")
         installed.write_text(lock)
     sources = _digest(_sources())
     built = DIST / ".built"

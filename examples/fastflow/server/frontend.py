@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import anyio
@@ -13,14 +12,11 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from otel_posthog import Telemetry
-from otel_posthog.consent import Answer
+from otel_posthog import Telemetry, settings_api
 
 MARK_OFF = '<meta name="error-reporting" content="off" />'
 MARK_ON = '<meta name="error-reporting" content="on" />'
 NOT_BUILT = "The front end is not built yet. In examples/fastflow/frontend run: npm ci && npm run build\n"
-_CONSENT_WAIT_S = 1.0
-_POLL_S = 0.005
 
 
 def frontend(folder: Path, telemetry: Telemetry) -> Starlette:
@@ -32,7 +28,7 @@ def frontend(folder: Path, telemetry: Telemetry) -> Starlette:
             text = await anyio.Path(folder / "index.html").read_text(encoding="utf-8")
         except FileNotFoundError:
             return PlainTextResponse(NOT_BUILT, 503)
-        if await is_reporting(telemetry):
+        if await settings_api.may_report_errors(telemetry):
             text = text.replace(MARK_OFF, MARK_ON)
         return HTMLResponse(text, headers={"Cache-Control": "no-store"})
 
@@ -46,13 +42,3 @@ def frontend(folder: Path, telemetry: Telemetry) -> Starlette:
             Route("/{rest:path}", show_page, methods=["GET"]),
         ]
     )
-
-
-async def is_reporting(telemetry: Telemetry) -> bool:
-    """Tell whether error reports are on, by an answer that is fresh; without one they count as off."""
-    deadline = time.monotonic() + _CONSENT_WAIT_S
-    while (consent := telemetry.recent_consent()) is None:
-        if time.monotonic() > deadline:
-            return False
-        await anyio.sleep(_POLL_S)
-    return consent.errors is Answer.GRANTED

@@ -56,7 +56,11 @@ interface InsideProps {
 
 function Inside({ user, environment, client, host, onLanguage, onLeft }: InsideProps) {
   const settings = useMemo(() => new SettingsApi(settingsCall), []);
+  const texts = useTexts();
   const { pathname } = useLocation();
+  const page = pathname === "/settings" ? texts.settings : pathname.startsWith("/runs") ? texts.runs : texts.pipelines;
+
+  useEffect(() => void (document.title = `${page} – Fast-Flow`), [page]);
 
   return (
     <Frame user={user} onLeft={onLeft}>
