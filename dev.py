@@ -57,7 +57,10 @@ def _environment(folder: Path, wanted: list[str]) -> Path:
         _make_venv(folder, python)
     stamp = folder / "installed"
     present = set(stamp.read_text().splitlines()) if stamp.exists() else set()
-    state = f"{hashlib.sha256((ROOT / 'pyproject.toml').read_bytes()).hexdigest()} {' '.join(wanted)}"
+    pinned = os.environ.get("PIP_CONSTRAINT")  # pip's own variable, see .ci/run
+    files = [ROOT / "pyproject.toml", *([Path(pinned)] if pinned else [])]
+    versions = hashlib.sha256(b"".join(file.read_bytes() for file in files))
+    state = f"{versions.hexdigest()} {' '.join(wanted)}"
     if state not in present:
         print("Installing what this needs …", flush=True)
         _require(python, "-m", "pip", "install", "--quiet", "--editable", *wanted)

@@ -1,28 +1,57 @@
-"""Cost of an ended span that no rule wants, with 100 rules in force.
+"""What an ended span costs: one that maps to nothing, and one that becomes an event on the wire.
 
-Prints the median over the rounds in microseconds a span, beside a processor that does nothing.
+First table: microseconds per span that no rule wants, with 100 rules in force, beside doing nothing;
+at our own processor, and at our exporter behind a stock one. Second table: CPU per span from the span
+to compressed bytes at a local server, which answers alike to all: our exporter (map, scrub, serialise,
+compress) beside the OTLP/HTTP exporter with gzip, posthog-otel-exporter, and `capture` of posthog's
+client with its consumer. Each contender has a process of its own, and the rounds take turns.
+
+`--quick` takes a fifth of each.
 """
 
 from __future__ import annotations
 
+import argparse
 import platform
+import resource
 import statistics
+import subprocess
+import sys
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import PackageNotFoundError, version
 
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
-
-from otel_posthog import SpanRule, Telemetry
+from opentelemetry.trace import SpanKind
 
 ROUNDS = 50
 SPANS = 20_000
+WIRE_ROUNDS = 5
+WIRE_SPANS = 5_120
+BATCH = 512  # OpenTelemetry's default and ours; posthog's client sends 100 events in a request
 RULES = [
-    *(SpanRule(name=f"POST /api/thing{n}/{{id}}/run", event="thing_run") for n in range(50)),
-    *(SpanRule(name=f"GET /exact{n}", event="exact_seen") for n in range(25)),
-    *(SpanRule(name=f"job {n}.*", event="job_failed", status="error") for n in range(25)),
+    *({"name": f"POST /api/thing{n}/{{id}}/run", "event": "thing_run"} for n in range(50)),
+    *({"name": f"GET /exact{n}", "event": "exact_seen"} for n in range(25)),
+    *({"name": f"job {n}.*", "event": "job_failed", "status": "error"} for n in range(25)),
 ]
+WIRE_RULE = {
+    "name": "POST /api/pipelines/{id}/run",
+    "kind": "server",
+    "event": "pipeline_run_started",
+    "properties": {
+        "http.route": "route",
+        "http.request.method": "method",
+        "http.response.status_code": "status",
+        "pipeline.trigger": "triggered_by",
+        "pipeline.has_requirements": "has_requirements",
+    },
+}
+CONTENDERS = ("otel_posthog", "otlp/http + gzip", "posthog-otel-exporter", "posthog capture")
 
 
 class Kept(SpanProcessor):
@@ -36,46 +65,244 @@ class Kept(SpanProcessor):
         self.spans.append(span)
 
 
-def ended(names: Sequence[str]) -> list[ReadableSpan]:
+def ended(names: Sequence[str], attributes: dict[str, object] | None = None) -> list[ReadableSpan]:
     """Return spans as instrumentations of HTTP make them."""
     kept = Kept()
-    provider = TracerProvider(shutdown_on_exit=False)
+    provider = TracerProvider(resource=Resource({"service.name": "product"}), shutdown_on_exit=False)
     provider.add_span_processor(kept)
-    for name in names:
-        attributes = {f"http.attribute_{number}": "value" for number in range(12)}
-        with provider.get_tracer("benchmark").start_as_current_span(name, attributes=attributes):
-            pass
+    for number, name in enumerate(names):
+        own = attributes or {f"http.attribute_{at}": "value" for at in range(12)}
+        tracer = provider.get_tracer("benchmark")
+        with tracer.start_as_current_span(name, kind=SpanKind.SERVER, attributes=own) as span:
+            span.set_attribute("url.path", f"/api/pipelines/{number}/run")
+            if attributes:  # posthog-otel-exporter sends the events of a span
+                span.add_event("pipeline_run_started", attributes)
     return kept.spans
 
 
-def microseconds(processor: SpanProcessor, spans: Sequence[ReadableSpan]) -> float:
+REQUEST = {
+    "http.request.method": "POST",
+    "http.response.status_code": 202,
+    "http.route": "/api/pipelines/{pipeline_id}/run",
+    "url.scheme": "http",
+    "server.address": "product.example",
+    "server.port": 8000,
+    "network.protocol.version": "1.1",
+    "user_agent.original": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0 Safari/537.36",
+    "client.address": "192.0.2.7",
+    "pipeline.trigger": "manual",
+    "pipeline.has_requirements": True,
+}
+
+
+class Server(ThreadingHTTPServer):
+    """Take requests and count their bytes."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.bytes = 0
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answer 200 to everything."""
+
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.server.bytes += len(body)
+        answer = b"" if "traces" in self.path else b'{"status": "Ok"}'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def microseconds(call: Callable[[ReadableSpan], object], spans: Sequence[ReadableSpan]) -> float:
     """Return the time of one span."""
     began = time.perf_counter()
     for span in spans:
-        processor.on_end(span)
+        call(span)
     return (time.perf_counter() - began) / len(spans) * 1e6
 
 
-def main() -> None:
-    """Print the table."""
+def unmatched(scale: float) -> None:
+    """Print the first table."""
+    from otel_posthog import SpanRule, Telemetry
+
+    number = int(SPANS * scale)
     kinds = {
-        "a name seen before": ended(["GET /other"]) * SPANS,
-        "a name that a rule nearly has": ended(["POST /api/thing42/17/stop"]) * SPANS,
-        "each name for the first time": ended([f"POST /api/thing{n % 100}/{n}/stop" for n in range(SPANS)]),
+        "a name seen before": ended(["GET /other"]) * number,
+        "a name that a rule nearly has": ended(["POST /api/thing42/17/stop"]) * number,
+        "each name for the first time": ended([f"POST /api/thing{n % 100}/{n}/stop" for n in range(number)]),
     }
     with tempfile.TemporaryDirectory() as folder:
-        telemetry = Telemetry(database=f"sqlite:///{folder}/app.db", environ={}, span_rules=RULES)
+        rules = [SpanRule(**rule) for rule in RULES]
+        telemetry = Telemetry(database=f"sqlite:///{folder}/app.db", environ={}, span_rules=rules)
         telemetry.start()
         telemetry.update_settings(enable_telemetry=True)
-        ours, idle = telemetry._exports.spans, SpanProcessor()  # noqa: SLF001 - what is measured
-        print(f"Python {platform.python_version()}, opentelemetry-sdk {version('opentelemetry-sdk')}")
+        half = telemetry._exports  # noqa: SLF001 - what is measured
+        exporter, idle = half.span_exporter(), SpanProcessor()
         print(f"\n{len(RULES)} rules; a span that matches none:\n")
-        print("| the span has | median µs | doing nothing, µs |\n|---|---:|---:|")
+        print(
+            "| the span has | our processor, µs | our exporter behind a stock one, µs | doing nothing, µs |"
+        )
+        print("|---|---:|---:|---:|")
         for kind, spans in kinds.items():
-            rounds = [(microseconds(ours, spans), microseconds(idle, spans)) for _ in range(ROUNDS)]
-            cost, base = (statistics.median(column) for column in zip(*rounds, strict=True))
-            print(f"| {kind} | {cost:.2f} | {base:.2f} |")
+            rounds = [
+                (
+                    microseconds(half.spans.on_end, spans),
+                    in_batches(exporter.export, spans),
+                    microseconds(idle.on_end, spans),
+                )
+                for _ in range(max(3, int(ROUNDS * scale)))
+            ]
+            ours, behind, nothing = (statistics.median(column) for column in zip(*rounds, strict=True))
+            print(f"| {kind} | {ours:.2f} | {behind:.2f} | {nothing:.2f} |")
         telemetry.shutdown(timeout_s=2)
+
+
+def in_batches(export: Callable[[list[ReadableSpan]], object], spans: Sequence[ReadableSpan]) -> float:
+    """Return the time of one span in batches, as a stock processor hands them over."""
+    began = time.perf_counter()
+    for begin in range(0, len(spans), BATCH):
+        export(list(spans[begin : begin + BATCH]))
+    return (time.perf_counter() - began) / len(spans) * 1e6
+
+
+def on_the_wire(scale: float) -> None:
+    """Print the second table."""
+    number, server = int(WIRE_SPANS * scale), Server()
+    cpu: dict[str, list[float]] = {name: [] for name in CONTENDERS}
+    size: dict[str, float] = {}
+    for _ in range(WIRE_ROUNDS):
+        for name in CONTENDERS:
+            server.bytes = 0
+            arguments = ["--contender", name, "--url", server.url, "--spans", str(number)]
+            run = subprocess.run(
+                [sys.executable, __file__, *arguments], capture_output=True, text=True, check=False
+            )
+            if run.returncode == 0:
+                cpu[name].append(float(run.stdout.split()[-1]))
+                size[name] = server.bytes / (number + BATCH)
+            elif "ModuleNotFoundError" not in run.stderr:
+                raise SystemExit(run.stderr)
+    server.shutdown()
+    print(f"\n{number} spans of requests in batches of {BATCH}, from the span to the wire:\n")
+    print("| contender | CPU per span, µs | ours is | bytes per span |\n|---|---:|---:|---:|")
+    median = {name: statistics.median(rounds) for name, rounds in cpu.items() if rounds}
+    for name in CONTENDERS:
+        if name in median:
+            share = median[CONTENDERS[0]] / median[name]
+            print(f"| {name} | {median[name]:.1f} | {share:.2f} of it | {size[name]:.0f} |")
+        else:
+            print(f"| {name} | not installed | – | – |")
+
+
+def contend(name: str, url: str, number: int) -> None:
+    """Send the spans as this contender does, and print the CPU time that one took."""
+    names = ["POST /api/pipelines/17/run"] * BATCH
+    with tempfile.TemporaryDirectory() as folder:
+        export, finish = MAKE[name](url, folder)
+        export(ended(names, REQUEST))
+        began_s, making_s = _cpu_s(), 0.0
+        for _ in range(number // BATCH):
+            making_began_s = time.thread_time()
+            spans = ended(names, REQUEST)
+            making_s += time.thread_time() - making_began_s
+            export(spans)
+        finish()
+        print((_cpu_s() - began_s - making_s) / (number // BATCH * BATCH) * 1e6)
+
+
+def _cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def _otel_posthog(url: str, folder: str) -> tuple[Export, Finish]:
+    from span_events import PipelineRunStarted
+
+    from otel_posthog import SpanRule, Telemetry
+
+    telemetry = Telemetry(
+        registry=[PipelineRunStarted],
+        api_key="phc_test",
+        host=url,
+        database=f"sqlite:///{folder}/app.db",
+        environ={},
+        span_rules=[SpanRule(**WIRE_RULE)],
+    )
+    telemetry.start()
+    telemetry.update_settings(enable_telemetry=True)
+    return telemetry._exports.span_exporter().export, telemetry.shutdown  # noqa: SLF001 - what is measured
+
+
+def _otlp(url: str, _folder: str) -> tuple[Export, Finish]:
+    from opentelemetry.exporter.otlp.proto.http import Compression
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+    exporter = OTLPSpanExporter(endpoint=f"{url}/v1/traces", compression=Compression.Gzip)
+    return exporter.export, exporter.shutdown
+
+
+def _posthog_otel_exporter(url: str, _folder: str) -> tuple[Export, Finish]:
+    from posthog_otel_exporter import PosthogSpanExporter
+
+    exporter = PosthogSpanExporter("phc_test", url)
+    return exporter.export, exporter._posthog_client.shutdown  # noqa: SLF001 - it has no shutdown of its own
+
+
+def _posthog(url: str, _folder: str) -> tuple[Export, Finish]:
+    from posthog import Posthog
+
+    client = Posthog("phc_test", host=url)
+    wanted = WIRE_RULE["properties"]
+
+    def export(spans: Sequence[ReadableSpan]) -> None:
+        for span in spans:
+            own = {name: span.attributes[attribute] for attribute, name in wanted.items()}
+            client.capture(WIRE_RULE["event"], distinct_id="instance", properties=own)
+
+    return export, client.shutdown
+
+
+Export = Callable[[Sequence[ReadableSpan]], object]
+Finish = Callable[[], object]
+MAKE = dict(zip(CONTENDERS, (_otel_posthog, _otlp, _posthog_otel_exporter, _posthog), strict=True))
+
+
+def versions() -> str:
+    """Return what was measured."""
+    told = [f"Python {platform.python_version()}"]
+    for name in ("opentelemetry-sdk", "posthog", "posthog-otel-exporter"):
+        with suppress(PackageNotFoundError):
+            told.append(f"{name} {version(name)}")
+    return ", ".join(told)
+
+
+def main() -> None:
+    """Print both tables, or run one contender."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--contender", choices=CONTENDERS)
+    parser.add_argument("--url")
+    parser.add_argument("--spans", type=int)
+    options = parser.parse_args()
+    if options.contender:
+        return contend(options.contender, options.url, options.spans)
+    scale = 0.2 if options.quick else 1.0
+    print(versions())
+    unmatched(scale)
+    return on_the_wire(scale)
 
 
 if __name__ == "__main__":

@@ -70,6 +70,11 @@ def current() -> Emitter:
     return _diverted or _current
 
 
+def is_in_use() -> bool:
+    """Tell whether a `Telemetry` has been started in this process, and not shut down."""
+    return _current is not _default
+
+
 @contextmanager
 def diverted(emitter: Emitter) -> Iterator[None]:
     """Emit there until the block ends, whoever else starts meanwhile; for tests of a product."""

@@ -140,7 +140,7 @@ class Config:
         maximum=3600,
     )
     batch_max_events: int = _setting(
-        100,
+        512,
         "Most events in one request to PostHog.",
         env=("OTEL_POSTHOG_BATCH_MAX_EVENTS",),
         unit="events",

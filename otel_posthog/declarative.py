@@ -17,7 +17,7 @@ from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult,
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from . import attributes
+from . import analytics, attributes
 from ._forks import follow_forks
 from ._otel_sdk import LogRecordExporter, LogRecordExportResult, ReadableLogRecord
 from .errors import ConfigError, OtelPosthogError
@@ -70,7 +70,14 @@ class Sharing:
             parts.close()
 
     def parts(self) -> Standalone | None:
-        """Return what is shared, begun if need be; None where nothing can be sent."""
+        """Return what is shared, begun if need be; None where nothing can be sent, or somebody else sends."""
+        if analytics.is_in_use():
+            self._notices.warn(
+                _log,
+                "This process has a Telemetry of its own: the exporters called posthog send nothing, "
+                "so that nothing is told twice",
+            )
+            return None
         with self._lock:
             if self._parts is None and not self._has_failed:
                 self._begin()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from operator import is_
 from uuid import UUID
 
 from .registry import Kind, kind_of
@@ -48,6 +49,12 @@ class Event:
     def kind(self) -> Kind:
         """Return the consent that this event needs."""
         return kind_of(self.name)
+
+    def with_properties(self, properties: Mapping[str, object]) -> Event:
+        """Return the event with these properties: itself where they are its very own, which is cheaper."""
+        own = self.properties
+        is_same = [*properties] == [*own] and all(map(is_, properties.values(), own.values()))
+        return self if is_same else replace(self, properties=properties)
 
     def to_wire(self) -> dict[str, object]:
         """Return the object that stands in the `batch` array of PostHog's `/batch/` endpoint."""

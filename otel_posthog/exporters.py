@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanKind, StatusCode
 
-from . import acceptance
+from . import acceptance, attributes
 from ._otel_sdk import (
     LogRecordExporter,
     LogRecordExportResult,
@@ -275,9 +275,21 @@ class PostHogSpanExporter(_Delivering[ReadableSpan], SpanExporter):
         return SpanExportResult.SUCCESS if self._deliver(spans) else SpanExportResult.FAILURE
 
     def _map(self, span: ReadableSpan) -> list[Event]:
+        if not may_become_event(span, self._rules):  # behind a stock processor nobody has asked yet
+            return []
         events = events_from_span(SdkSpan(span), self._base, self._registry, self._rules)
         return [_accepted(event, span) for event in events]
 
 
+def may_become_event(span: ReadableSpan, rules: SpanRules) -> bool:
+    """Sort out most spans at a fraction of what it costs to say what they become."""
+    return bool(
+        rules.names.matching(span.name)
+        or attributes.EVENT_NAME in attributes_of(span)
+        or span.status.status_code is _ERROR
+    )
+
+
 def _accepted(event: Event, record: object) -> Event:
-    return replace(event, accepted_ns=acceptance.accepted_ns(record, event.accepted_ns))
+    accepted_ns = acceptance.accepted_ns(record, event.accepted_ns)
+    return event if accepted_ns == event.accepted_ns else replace(event, accepted_ns=accepted_ns)

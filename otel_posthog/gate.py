@@ -27,7 +27,7 @@ from .registry import EVENT_NAME_MAX_BYTES, Kind, Registry
 from .scrubbing import BeforeSend, Scrubber, ask
 from .spool import Batch, Spool, Withdrawal
 from .transport import Delivery, Result, Transport
-from .trimming import trimmed
+from .trimming import Sized, trimmed
 
 _log = logging.getLogger(__name__)
 
@@ -106,13 +106,20 @@ class Gate:
 
     def submit(self, events: Sequence[Event]) -> Report:
         """Like `send`, and tell how many are not in safety afterwards."""
-        consent = self._parts.watch.look()
+        consent = self._consent_for(events)
         reports = [self._first_attempt(batch) for batch in self._batches(events, consent)]
         return Report(
             outcome=max((report.outcome for report in reports), default=Outcome.NOTHING),
             refused=sum(report.refused for report in reports),
             unkept=sum(report.unkept for report in reports),
         )
+
+    def _consent_for(self, events: Sequence[Event]) -> Consent:
+        """Return the last answer where it is recent and grants all of them: each attempt looks afresh."""
+        consent = self._parts.watch.recent()
+        if consent is not None and all(consent.answer(event.kind) is Answer.GRANTED for event in events):
+            return consent
+        return self._parts.watch.look()
 
     def forget(self, events: Sequence[Event]) -> None:
         """Let events that could not be kept be told again."""
@@ -160,7 +167,7 @@ class Gate:
         prepared = self._prepared(event, None)
         if prepared is None:
             return Outcome.NOTHING
-        delivery = self._parts.transport.send([prepared.to_wire()], lambda: True)
+        delivery = self._parts.transport.send([prepared.event.to_wire()], lambda: True)
         if not self._parts.watch.current.is_on:
             self._parts.transport.close()
         return Outcome.SENT if delivery.result is Result.ACCEPTED else Outcome.LOST
@@ -203,10 +210,10 @@ class Gate:
             if consent.is_withdrawn(kind, event.accepted_ns, event.stamp):
                 self._parts.counts.add("withdrawn")
                 continue
-            prepared = self._prepared(event, consent.grant(kind).manifest_at(event.accepted_ns))
-            if prepared is None or not self._is_news(prepared):
+            sized = self._prepared(event, consent.grant(kind).manifest_at(event.accepted_ns))
+            if sized is None or not self._is_news(sized.event):
                 continue
-            event_bytes = prepared.size_bytes()
+            prepared, event_bytes = sized.event, sized.size_bytes
             is_full = len(chosen) >= self._config.batch_max_events
             if chosen and (is_full or size_bytes + event_bytes > self._config.batch_max_bytes):
                 yield Batch(kind=kind, events=tuple(chosen), size_bytes=size_bytes, stamp=stamp)
@@ -216,7 +223,7 @@ class Gate:
         if chosen:
             yield Batch(kind=kind, events=tuple(chosen), size_bytes=size_bytes, stamp=stamp)
 
-    def _prepared(self, event: Event, granted: str | None) -> Event | None:
+    def _prepared(self, event: Event, granted: str | None) -> Sized | None:
         """Apply registry, scrubbing and limits; None for what may not leave, which is counted."""
         try:
             admitted = self._admitted(event, granted)
@@ -237,13 +244,13 @@ class Gate:
                 _log, "An event could not be scrubbed and is dropped (%s)", type(error).__name__
             )
             return None
-        if fitting is None or len(fitting.name.encode()) > EVENT_NAME_MAX_BYTES:
+        if fitting is None or len(fitting.event.name.encode()) > EVENT_NAME_MAX_BYTES:
             self._parts.counts.add("too_large")
             self._parts.notices.warn(
                 _log, "An event of more than %d bytes is dropped", self._config.event_max_bytes
             )
             return None
-        if fitting is not scrubbed:
+        if fitting.event is not scrubbed:
             self._parts.counts.add("trimmed")
         return fitting
 
@@ -269,8 +276,9 @@ class Gate:
         if admission is None:
             self._parts.counts.add("unregistered")
             return None
-        self._parts.counts.add("outside_declaration", len(admission.outside))
-        return replace(event, properties=admission.properties)
+        if admission.outside:
+            self._parts.counts.add("outside_declaration", len(admission.outside))
+        return event.with_properties(admission.properties)
 
     def _agreed(self, event: Event, consent: Consent) -> Event | None:
         """Keep what the grant of this very moment allows; consent may not have been known before."""

@@ -27,7 +27,6 @@ from ._otel_sdk import (
     BatchLogRecordProcessor,
     LogRecordProcessor,
     ReadWriteLogRecord,
-    attributes_of,
     shut_down_within,
     take_what_waits,
     without_events,
@@ -36,7 +35,7 @@ from ._otel_sdk import (
 from .config import Config
 from .consent import Answer, Consent
 from .counts import Counts
-from .exporters import PostHogLogExporter, PostHogSpanExporter, SdkLog, SdkSpan
+from .exporters import PostHogLogExporter, PostHogSpanExporter, SdkLog, SdkSpan, may_become_event
 from .foreign import note_request, take_over
 from .mapping import fatal_exceptions, kind_of_log, kinds_of_span
 from .notices import Notices
@@ -369,18 +368,10 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
         if self._stamper is not None:
             return
         try:
-            if self._may_become_event(span):
+            if may_become_event(span, self._rules):
                 self._queue(span)
         except Exception as error:  # noqa: BLE001 - a fault of ours never reaches the host's code
             self._notices.warn(_log, "A span could not be queued (%s)", type(error).__name__)
-
-    def _may_become_event(self, span: ReadableSpan) -> bool:
-        """Sort out most spans at a fraction of what it costs to say what they become."""
-        return bool(
-            self._rules.names.matching(span.name)
-            or attributes.EVENT_NAME in attributes_of(span)
-            or span.status.status_code is _ERROR
-        )
 
     def _queue(self, span: ReadableSpan) -> None:
         if span.context is None or not span.context.trace_flags.sampled:

@@ -55,8 +55,9 @@ class Standalone:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether anything may be sent or held, by a look at consent now."""
-        return not self._half.watch.look().is_off
+        """Whether anything may be sent or held, as far as is known by now."""
+        recent = self._half.watch.recent()
+        return (recent is not None and recent.is_on) or not self._half.watch.look().is_off
 
     def close(self) -> None:
         """Send what waits within `shutdown_timeout_s`, spool the rest, and stop every thread."""

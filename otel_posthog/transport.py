@@ -8,14 +8,16 @@ Nothing of posthog is imported before the first batch.
 from __future__ import annotations
 
 import contextvars
+import gzip
 import io
+import json
 import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from http.cookiejar import DefaultCookiePolicy
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ._otel import suppressed_instrumentation
 
@@ -25,7 +27,9 @@ if TYPE_CHECKING:
 FINAL_STATUSES = frozenset({401, 403})
 SPLIT_STATUSES = frozenset({400, 413})
 MAX_RETRY_AFTER_S = 86_400.0
+GZIP_LEVEL = 4  # a third of the time of level 9, which posthog uses, for a tenth more bytes
 MAX_ANSWER_BYTES = 65_536  # PostHog's has a few; a page of somebody else's may be of any size
+_EMPTY_BATCH = '"batch": []'
 _IMPORT_TIMEOUT_S = 10.0  # an import ends; on a machine in trouble it takes more than a second
 
 _is_sending: contextvars.ContextVar[bool] = contextvars.ContextVar("otel_posthog_is_sending", default=False)
@@ -100,16 +104,16 @@ class PostHogTransport:
 
         _silence_bodies()
         token = _is_sending.set(True)
-        post = _Post(self._open_session(), may_leave)
+        post = _Post(self._open_session(), may_leave, batch)
         try:
             with suppressed_instrumentation():
                 request.batch_post(
                     self._api_key,
                     host=request.determine_server_host(self._host),
-                    gzip=True,
+                    gzip=False,  # `_Post` compresses
                     timeout=self._timeout_s,
                     session=post,
-                    batch=list(batch),
+                    batch=[],  # `_Post` puts it in
                     _user_agent=self._user_agent,
                 )
         except request.APIError as error:
@@ -198,17 +202,28 @@ class _Post:
 
     It follows no redirect, since requests would turn a 302 into GET and lose the batch, asks for leave
     once the connection stands, and reads no more of the answer than a connection that is used again needs.
+    It writes and compresses the batch itself: posthog's encoder copies each value in Python first, which
+    takes three times as long as writing it.
     """
 
-    def __init__(self, session: requests.Session, may_leave: Callable[[], bool]) -> None:
+    def __init__(
+        self, session: requests.Session, may_leave: Callable[[], bool], batch: Sequence[dict[str, object]]
+    ) -> None:
+        self._batch = batch
         self._session = session
         self._may_leave = may_leave
         self.status: int | None = None
 
-    def post(self, url: str, *, data: bytes | str, **options: Any) -> _Answer:
-        content = data.encode() if isinstance(data, str) else data
-        body = _Body(content, self._may_leave)
-        with self._session.post(url, data=body, allow_redirects=False, stream=True, **options) as response:
+    def post(self, url: str, *, data: str, headers: dict[str, str], timeout: float) -> _Answer:
+        before, placed, after = data.partition(_EMPTY_BATCH)
+        if not placed:
+            raise RuntimeError("posthog writes its requests otherwise than expected")
+        text = f'{before}"batch": {json.dumps(self._batch)}{after}'
+        body = _Body(gzip.compress(text.encode(), GZIP_LEVEL), self._may_leave)
+        headers = headers | {"Content-Encoding": "gzip"}
+        with self._session.post(
+            url, data=body, headers=headers, timeout=timeout, allow_redirects=False, stream=True
+        ) as response:
             self.status = response.status_code
             response.raw.read(MAX_ANSWER_BYTES, decode_content=False)  # could unpack to gigabytes
             return _Answer(response)

@@ -255,6 +255,21 @@ def test_metrics_of_the_host_open_nothing(metering, decide, database_url, sink):
     assert not Path(database_url.removeprefix("sqlite:///")).exists()
 
 
+def test_exporters_give_way_to_a_telemetry(tracing, make_telemetry, sink, caplog):
+    """Where the product starts a `Telemetry` itself, a file beside it doubles nothing, and a line says so."""
+    product = make_telemetry(tracer_provider=tracing)
+    product.start()
+    product.update_settings(enable_error_reporting=True, enable_telemetry=True)
+
+    with caplog.at_level(logging.WARNING):
+        _end_span(tracing, "GET /runs/1", ValueError("x"))
+        tracing.force_flush()
+    product.flush(timeout_s=30)
+
+    assert [event.name for event in sink.events] == ["$exception"]
+    assert "so that nothing is told twice" in caplog.text
+
+
 def test_fork_leaves_a_working_child(tracing, decide, sink):
     """A child of the process sends what it records itself, and the parent goes on."""
     decide(enable_telemetry=True)

@@ -33,6 +33,7 @@ class BaseProperties:
     """Top-level packages of the product, whose frames are its own wherever they are installed."""
     steps_max_bytes: int = 8_000
     scrubber: Scrubber = field(default_factory=Scrubber, repr=False, compare=False)
+    _fixed: dict[str, object] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def as_dict(self) -> dict[str, object]:
         """Return them as they leave: no person profile, no address, no location."""
@@ -51,7 +52,9 @@ class BaseProperties:
 
     def over(self, own: Mapping[str, object]) -> dict[str, object]:
         """Return the event's own properties with these, which come first and win over equal names."""
-        base = self.as_dict()
+        base = self._fixed
+        if not base:
+            base.update(self.as_dict())
         return {**base, **own, **base}
 
     def url(self, scheme: object, host: object, path: str) -> str:

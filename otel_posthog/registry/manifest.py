@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, cast
 
 from otel_posthog.errors import RegistryError
@@ -20,6 +20,7 @@ from .declarations import EXCEPTION, EventSpec, Kind, Property, Sensitivity, is_
 from .domains import OTHER, REFUSED, canonical_json, from_json, is_short_scalar
 
 FORMAT = 1
+_REMEMBERED_NAMES = 256
 TEST_MARKER = re.compile(r"\$[a-z0-9_]{1,40}_(?:startup|backend)_test")
 
 
@@ -45,9 +46,7 @@ class Manifest:
     def spec(self, name: str) -> EventSpec | None:
         """Return what an event of this name may hold, or None if it may not leave."""
         found = self.events.get(name)
-        if found is None and self.is_open and is_event_name(name):
-            return EventSpec(name=name, description="", why="", since="", is_open=True)
-        return found
+        return _undeclared(name) if found is None and self.is_open and is_event_name(name) else found
 
     def examine(
         self, name: str, properties: Mapping[str, object], today: Callable[[], date]
@@ -58,8 +57,13 @@ class Manifest:
             return None
         kept: dict[str, object] = {}
         outside: list[str] = []
+        base, own = self.base, spec.properties
         for key, value in properties.items():
-            left = self._admit(spec, key, value, today)
+            declared = base.get(key) or own.get(key)
+            if declared is not None and declared.expires is None:
+                left = declared.values.admit(value)
+            else:
+                left = self._admit(spec, key, value, today)
             if left is not REFUSED:
                 kept[key] = left
             if left is REFUSED or (left is not value and left == OTHER):
@@ -101,6 +105,11 @@ class Manifest:
     def hash(self) -> str:
         """The SHA-256 of the text, in hex."""
         return hash_of(self.text)
+
+
+@lru_cache(maxsize=_REMEMBERED_NAMES)
+def _undeclared(name: str) -> EventSpec:
+    return EventSpec(name=name, description="", why="", since="", is_open=True)
 
 
 def hash_of(text: str) -> str:

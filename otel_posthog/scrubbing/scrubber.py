@@ -70,7 +70,9 @@ class Scrubber:
         """
         closed = None if self._registry is None else self._registry.closed_properties(event.name)
         name = self.text(event.name) if closed is None else event.name
-        return replace(event, name=name, properties=self._top(event.properties, closed or frozenset()))
+        properties = self._top(event.properties, closed or frozenset())
+        renamed = event if name == event.name else replace(event, name=name)
+        return renamed.with_properties(properties)
 
     def text(self, text: str) -> str:
         """Return the text with every recognised secret replaced by the name of the rule that found it.

@@ -85,13 +85,9 @@ class SpanRules:
 
 def properties_of(rule: SpanRule, recorded: Mapping[str, object], duration_ms: int) -> dict[str, object]:
     """Return the event's own properties: the attributes that the rule names, and the duration."""
-    found = {
-        name: _value(recorded, attribute)
-        for attribute, name in rule.properties.items()
-        if _value(recorded, attribute) is not None
-    }
+    found = {name: _value(recorded, attribute) for attribute, name in rule.properties.items()}
     found[DURATION] = duration_ms
-    for name in rule.buckets.keys() & found.keys():
+    for name in rule.buckets:
         found[name] = rule.label(name, found[name])
     return {name: value for name, value in found.items() if value is not None}
 
