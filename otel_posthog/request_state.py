@@ -15,6 +15,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 _WATCHING_MODULES = f"{__package__}.middleware."
+_NOTHING: Mapping[str, Any] = {}
 
 
 class SendLayer:
@@ -26,74 +27,104 @@ class SendLayer:
     """The next one towards the server."""
 
 
-class Watched(SendLayer):
+class Watched:
     """A call of the application, as far as the middleware watches it."""
 
-    __slots__ = ("has_told",)
+    __slots__ = ("__dict__",)
 
-    has_told: bool
+    has_told = False
     """Whether the exception that ended it was reported. The exception itself stays as it was raised."""
 
 
 class RequestUnderWay(Watched):
-    """One request from the moment the middleware sees it until the application has ended."""
+    """One request from the moment the middleware sees it until the application has ended.
 
-    __slots__ = (
-        "_token",
-        "announced",
-        "is_active",
-        "nonce",
-        "outer",
-        "path",
-        "reported",
-        "scope",
-        "span",
-        "steps",
-    )
+    What is seldom set stands on the class: it costs nothing until it is.
+    """
 
-    announced: BaseException | None
-    """What a framework's signal told of; it counts once the answer is a failure."""
-    reported: BaseException | None
-    """What was reported although the application answered."""
+    __slots__ = ("nonce", "outer", "path", "scope", "send", "token")
+
+    scope: Mapping[str, Any]
+    send: Callable[[Any], Awaitable[None]] | None
+    path: Any
+    """As it came: Litestar changes the scope of what it mounts."""
     outer: BaseException | None
     """What was being handled around the call of the application; it is nobody's error here."""
     nonce: str | None
     """Of the scripts in the answer: None where no policy could name it, empty until asked for."""
-    span: Any
+    token: Token[RequestUnderWay | None] | None
+    """Of the context variable; None once the application has ended."""
+    announced: BaseException | None = None
+    """What a framework's signal told of; it counts once the answer is a failure."""
+    reported: BaseException | None = None
+    """What was reported although the application answered."""
+    span: Any = None
     """Context of the span that others made for it and that has ended, if there was one."""
-    steps: deque[Any] | None
+    steps: deque[Any] | None = None
     """What it did last, None until something is noted."""
 
-    def __init__(self, scope: Mapping[str, Any], send: Callable[[Any], Awaitable[None]]) -> None:
-        self.scope = scope
-        self.send = send
-        try:
-            self.path = scope.get("path", "")  # as it came: Litestar changes the scope of what it mounts
-        except Exception:  # noqa: BLE001 - of a foreign class; the application will say so
-            self.path = ""
-        self.is_active, self.has_told = True, False
-        self.announced = self.reported = self.nonce = self.span = self.steps = None
-        self.outer = sys.exception()
-        self._token: Token[RequestUnderWay | None] = _current.set(self)
-
-    def send_of_server(self) -> Callable[..., object]:
+    def send_of_server(self) -> Callable[..., object] | None:
         """Return the server's own `send`, from below the layers that wrapping twice puts on it."""
-        send: Callable[..., object] = self.send
+        send: Callable[..., object] | None = self.send
         while isinstance(layer := getattr(send, "__self__", None), SendLayer):
             send = layer.send
         return send
 
+    @property
+    def is_active(self) -> bool:
+        """Whether the application is still at it."""
+        return self.token is not None
+
     def end(self) -> None:
-        """Let nothing that outlives the request count as a part of it, and let the exceptions go."""
-        self.is_active = False
-        self.announced = self.reported = self.outer = None  # their frames hold this object
+        """Let nothing that outlives the request count as a part of it, and let go what it holds.
+
+        A task of the application keeps this object, in its context, as long as it lives.
+        """
+        token, self.token = self.token, None
+        if token is None:
+            return
+        self.outer = self.send = None
+        if self.announced is not None or self.reported is not None:
+            self.announced = self.reported = None  # their frames hold this object
+        if not _origins.are_asked_for:
+            self.scope = _NOTHING
         try:  # noqa: SIM105 - `suppress` would cost each request a fifth of a microsecond
-            _current.reset(self._token)
+            leave(token)
         except ValueError:  # a coroutine may be closed in another context than it ran in
             pass
 
 
+class _Origins:
+    """Whether scopes are still asked for when their requests have ended."""
+
+    are_asked_for = False
+
+
+_origins = _Origins()
 _current: ContextVar[RequestUnderWay | None] = ContextVar("otel_posthog_request", default=None)
+enter, leave, exception = _current.set, _current.reset, sys.exception  # looked up once
+
+
+def remember_origins() -> None:
+    """Keep scopes from now on, for a framework that tells of what fails after its request has ended."""
+    _origins.are_asked_for = True
+
+
+def begin_request(scope: Mapping[str, Any], send: Callable[[Any], Awaitable[None]]) -> RequestUnderWay:
+    """Return the request that begins here; what the middleware does in place, where time counts."""
+    request = RequestUnderWay()
+    request.scope, request.send, request.path = scope, send, path_of(scope)
+    request.nonce, request.outer = None, exception()
+    request.token = enter(request)
+    return request
+
+
+def path_of(scope: Mapping[str, Any]) -> object:
+    """Return the path of a request, empty where its scope refuses."""
+    try:
+        return scope.get("path", "")
+    except Exception:  # noqa: BLE001 - of a foreign class; the application will say so
+        return ""
 
 
 def request_under_way() -> RequestUnderWay | None:

@@ -20,6 +20,7 @@ from .middleware import SecurityHeaders, SecurityHeadersMiddleware, TelemetryMid
 from .middleware.asgi import ASGIApp
 from .middleware.csp import posthog_sources
 from .notices import Notices
+from .outlook import Outlook
 from .preview import Preview, preview
 from .providers import Providers
 from .registry import Kind, Registry
@@ -78,6 +79,7 @@ class Telemetry(Startable):
         self.registry = declared_events(self.config) if registry is None else registry_of(registry)
         rules = SpanRules(span_rules, self.registry)
         self.notices = Notices()
+        self.outlook = Outlook()
         self._decisions = Decisions(database or self.config.database, self.config, self.registry)
         self._exports = ExportHalf(
             Given(
@@ -113,15 +115,15 @@ class Telemetry(Startable):
         """Return the application with exceptions reported; its lifespan starts and stops this object."""
         return TelemetryMiddleware(app, telemetry=self)
 
-    def secure(self, app: ASGIApp) -> ASGIApp:
-        """Return the application with the security headers that were given, or as it is."""
+    def secure(self, app: ASGIApp) -> SecurityHeadersMiddleware | None:
+        """Return what sets the security headers that were given, None where none were."""
         if self._security_headers is None:
-            return app
+            return None
         return SecurityHeadersMiddleware(
             app,
             headers=self._security_headers,
             sources=posthog_sources(self.config.host),
-            is_reporting=self._is_reporting,
+            outlook=self.outlook,
         )
 
     def trace(self, app: ASGIApp) -> RequestTracing | None:
@@ -205,10 +207,10 @@ class Telemetry(Startable):
         emit_test_exception(self.config)
 
     def _follow(self, consent: Consent) -> None:
+        self.outlook.follow(
+            is_granted=consent.errors is _GRANTED,
+            is_denied=consent.errors is _DENIED,
+            until_s=consent.looked_at_s + self.config.consent_max_age_s,
+        )
         self._exports.follow(consent)
         self._tracings.prepare()
-
-    def _is_reporting(self) -> bool:
-        """Tell whether error reports are on by an answer that is not older than allowed."""
-        consent = self._watch.current
-        return consent.errors is _GRANTED and consent.age_s <= self.config.consent_max_age_s

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from otel_posthog import ConfigError, SourceLineExporter, Telemetry, capture_exception, track
 from otel_posthog.heartbeat import Result
 from otel_posthog.registry import Kind
-from otel_posthog.request_state import RequestUnderWay
+from otel_posthog.request_state import begin_request
 from otel_posthog.stamps import read
 
 
@@ -153,7 +153,7 @@ def test_failed_span_outside_of_requests_tells_its_exception(host):
 def test_span_within_a_request_leaves_its_exception_to_the_middleware(host):
     """A failed span of a request is marked, since only the middleware sees whether that was handled."""
     host.telemetry.update_settings(enable_error_reporting=True)
-    request = RequestUnderWay({"path": "/"}, None)
+    request = begin_request({"path": "/"}, None)
 
     with pytest.raises(ValueError, match="no"), host.traces.get_tracer("host").start_as_current_span("job"):
         raise ValueError("no")

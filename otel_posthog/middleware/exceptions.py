@@ -7,19 +7,28 @@ returns what the server's `send` returns. While error reports are denied it gets
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from copy import copy
+from time import monotonic
+from types import MethodType
 from typing import Protocol
 
 from otel_posthog.analytics import emit_answered, emit_leaving, guarded
-from otel_posthog.request_state import RequestUnderWay, has_left_an_application
+from otel_posthog.outlook import Outlook
+from otel_posthog.request_state import (
+    RequestUnderWay,
+    SendLayer,
+    enter,
+    exception,
+    has_left_an_application,
+    path_of,
+)
 
 from . import blame, signals
 from .asgi import ASGIApp, Message, Receive, Scope, Send, as_coroutine_function
 from .description import request_attributes
 from .lifespan import run_lifespan
-
-_WATCHED = frozenset({"http", "websocket"})
+from .security import SecurityHeadersMiddleware
 
 
 class Tracing(Protocol):
@@ -32,14 +41,16 @@ class Tracing(Protocol):
 class Lifecycle(Protocol):
     """What the middleware needs of a `Telemetry`; none of it raises."""
 
+    outlook: Outlook
+
     def touch(self) -> bool:
         """Start if that has not happened yet, and look at consent again if it is older than allowed.
 
         Tell whether exceptions may be reported, as far as is known.
         """
 
-    def secure(self, app: ASGIApp) -> ASGIApp:
-        """Return the application with the product's security headers, or as it is."""
+    def secure(self, app: ASGIApp) -> SecurityHeadersMiddleware | None:
+        """Return what sets the product's security headers, None where it wants none."""
 
     def trace(self, app: ASGIApp) -> Tracing | None:
         """Return what gives requests to the application a span, None where no span rule exists."""
@@ -64,55 +75,97 @@ class TelemetryMiddleware:
 
     def __init__(self, app: ASGIApp, *, telemetry: Lifecycle) -> None:
         self.app = app
-        self._inner = telemetry.secure(app)
         self._telemetry = telemetry
-        self._touch = telemetry.touch
+        self._outlook = telemetry.outlook
+        self._security = telemetry.secure(app)
+        self._nonce = None if self._security is None else ""
+        self._inner: ASGIApp = self._security or app
+        self._sends: dict[object, Callable[[_Answer, Message], Awaitable[None]]] = {
+            "http": _Answer.send_http if self._security is None else _Answer.send_secured,
+            "websocket": _Answer.send_websocket,
+        }
         self._tracing: Tracing | None = None
-        self._tracing_unwatched: Tracing | None = None
-        watching = copy(self)  # stands within the span and makes no other
-        self._tracing = telemetry.trace(watching)
         self._tracing_unwatched = telemetry.trace(self._inner)
+        if self._tracing_unwatched is not None:
+            watching = copy(self)  # stands within the span and makes no other
+            self._tracing = telemetry.trace(watching)
         signals.listen()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application; see the class."""
         try:
-            kind = scope.get("type")
-            is_watched = kind in _WATCHED
-            is_lifespan = not is_watched and (kind == "lifespan") is True
+            send_of_ours = self._sends.get(scope.get("type"))
         except Exception:  # noqa: BLE001 - no ASGI scope; the application will say so
-            kind, is_watched, is_lifespan = None, False, False
-        if is_lifespan:
-            return await run_lifespan(self._inner, self._telemetry, scope, receive, send)
-        if not is_watched:
-            return await self._inner(scope, receive, send)
-        may_report = self._touch()
-        tracing = self._tracing if may_report else self._tracing_unwatched
-        if tracing is not None and (traced := tracing.app_for(scope)) is not None:
+            send_of_ours = None
+        if send_of_ours is None:
+            return await self._run_unwatched(scope, receive, send)
+        outlook = self._outlook
+        may_report = outlook.may_report if monotonic() <= outlook.fresh_until_s else self._telemetry.touch()
+        if self._tracing is not None and (traced := self._traced(scope, may_report)) is not None:
             return await traced(scope, receive, send)
         if not may_report:
             return await self._inner(scope, receive, send)
-        request = _Request(scope, send)
-        watched = request.send_http if kind == "http" else request.send_websocket
+        # Both without `__init__` and a function that makes them: each call costs as much as the object.
+        request, answer = RequestUnderWay(), _Answer()
+        request.scope = scope
+        request.send = answer.send = send
+        request.path = path_of(scope)
+        request.nonce = self._nonce
+        request.outer = exception()
+        request.token = enter(request)
+        answer.request = request
+        answer.security = self._security
         try:
-            return await self._inner(scope, receive, watched)
+            return await self.app(scope, receive, MethodType(send_of_ours, answer))
         except BaseException as error:
             _on_propagating(request, error)
             raise
         finally:
             request.end()
 
+    async def _run_unwatched(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if _is_lifespan(scope):
+            return await run_lifespan(self._inner, self._telemetry, scope, receive, send)
+        return await self._inner(scope, receive, send)
 
-class _Request(RequestUnderWay):
-    """A request with the `send` that the application gets: a method costs half of what a closure does."""
+    def _traced(self, scope: Scope, may_report: bool) -> ASGIApp | None:  # noqa: FBT001 - one of two
+        tracing = self._tracing if may_report else self._tracing_unwatched
+        return None if tracing is None else tracing.app_for(scope)
 
-    __slots__ = ()
+
+def _is_lifespan(scope: Scope) -> bool:
+    try:
+        return (scope.get("type") == "lifespan") is True
+    except Exception:  # noqa: BLE001 - no ASGI scope; the application will say so
+        return False
+
+
+class _Answer(SendLayer):
+    """An answer with the `send` that the application gets: a method costs half of what a closure does."""
+
+    __slots__ = ("request", "security")
+
+    request: RequestUnderWay
+    security: SecurityHeadersMiddleware | None
 
     @as_coroutine_function
     def send_http(self, message: Message) -> Awaitable[None]:
+        try:  # the status first: most messages have none
+            if message.get("status") == blame.FAILURE_STATUS and message.get("type") == "http.response.start":
+                _on_failure_answer(self.request, sys.exception())
+        except Exception:  # noqa: BLE001, S110 - no ASGI message; the server will say so
+            pass
+        return self.send(message)
+
+    @as_coroutine_function
+    def send_secured(self, message: Message) -> Awaitable[None]:
         try:
-            if message.get("type") == "http.response.start" and message.get("status") == blame.FAILURE_STATUS:
-                _on_failure_answer(self, sys.exception())
+            status = message.get("status")
+            if status is not None and message.get("type") == "http.response.start":
+                if status == blame.FAILURE_STATUS:
+                    _on_failure_answer(self.request, sys.exception())
+                if self.security is not None:
+                    message = self.security.secured(message, status, self.request)
         except Exception:  # noqa: BLE001, S110 - no ASGI message; the server will say so
             pass
         return self.send(message)
@@ -122,9 +175,9 @@ class _Request(RequestUnderWay):
         try:
             kind = message.get("type")
             if kind == "websocket.close" and message.get("code") in blame.FAILURE_CLOSE_CODES:
-                _on_failure_close(self, sys.exception(), message["code"])
+                _on_failure_close(self.request, sys.exception(), message["code"])
             elif kind == "websocket.http.response.start" and message.get("status") == blame.FAILURE_STATUS:
-                _on_failure_answer(self, sys.exception())
+                _on_failure_answer(self.request, sys.exception())
         except Exception:  # noqa: BLE001, S110 - no ASGI message; the server will say so
             pass
         return self.send(message)

@@ -7,12 +7,14 @@ application's own, only while error reports are on.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, fields
+from time import monotonic
 
 from otel_posthog.analytics import tell_fault
 from otel_posthog.errors import ConfigError, OtelPosthogError
-from otel_posthog.request_state import RequestUnderWay, SendLayer, request_under_way
+from otel_posthog.outlook import Outlook
+from otel_posthog.request_state import RequestUnderWay, SendLayer, begin_request, request_under_way
 
 from .asgi import ASGIApp, Message, Receive, Scope, Send, as_coroutine_function
 from .csp import Sources, allow, allow_script_nonce
@@ -80,45 +82,36 @@ class SecurityHeaders:
 class SecurityHeadersMiddleware:
     """Set the headers on each answer of the wrapped application."""
 
-    def __init__(
-        self, app: ASGIApp, *, headers: SecurityHeaders, sources: Sources, is_reporting: Callable[[], bool]
-    ) -> None:
+    def __init__(self, app: ASGIApp, *, headers: SecurityHeaders, sources: Sources, outlook: Outlook) -> None:
         self.app = app
-        self._is_reporting = is_reporting
+        self._outlook = outlook
         self._sources = sources
         self._plain = _Own(headers.as_headers(is_secure=False), sources)
         self._secure = _Own(headers.as_headers(is_secure=True), sources)
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Run the application; see the class. A coroutine of its own would cost a tenth of a microsecond."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application, where nobody else watches the request; see the class."""
         try:
             is_http = (scope.get("type") == "http") is True
         except Exception:  # noqa: BLE001 - no ASGI scope; the application will say so
             is_http = False
         if not is_http:
-            return self.app(scope, receive, send)
-        request = request_under_way()
-        if request is None:
-            return self._run_unwatched(scope, receive, send)
-        return self._run(request, scope, receive, send)
-
-    async def _run_unwatched(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = RequestUnderWay(scope, send)
+            return await self.app(scope, receive, send)
+        request = begin_request(scope, send)
+        request.nonce = ""
         try:
-            return await self._run(request, scope, receive, send)
+            return await self.app(scope, receive, _Answer(self, request, send).send_secured)
         finally:
             request.end()
 
-    def _run(self, request: RequestUnderWay, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        request.nonce = request.nonce or ""
-        own = self._secure if _is_secure(scope) else self._plain
-        return self.app(scope, receive, _Answer(self, own, request, send).send_secured)
-
-    def secured(self, message: Message, own: _Own, request: RequestUnderWay) -> Message:
-        """Return a copy with our headers; the application may send the same message again."""
+    def secured(self, message: Message, status: int, request: RequestUnderWay) -> Message:
+        """Return a copy of an answer's start with our headers; the application may send it again."""
+        if status < FINAL_STATUS:
+            return message
+        own = self._secure if _is_secure(request.scope) else self._plain
         given = message.get("headers", ())
         headers = list(given)
-        is_reporting = self._is_reporting()
+        is_reporting = monotonic() <= self._outlook.reporting_until_s
         ours = own.reporting if is_reporting else own.silent
         try:
             for name, _ in headers:
@@ -132,9 +125,7 @@ class SecurityHeadersMiddleware:
         except Exception as fault:  # noqa: BLE001 - a fault of ours never reaches the app
             tell_fault("security headers could not be set", fault)
             headers = headers if iter(given) is given else given  # what can be read once has been
-        secured = dict(message)
-        secured["headers"] = headers
-        return secured
+        return {**message, "headers": headers}
 
     def _merged(self, headers: list[Header], ours: list[Header], *, is_reporting: bool) -> list[Header]:
         """Return the application's headers, its policies opened, and those of ours that it does not send."""
@@ -147,21 +138,19 @@ class SecurityHeadersMiddleware:
 class _Answer(SendLayer):
     """One answer on its way, with the `send` that the application gets."""
 
-    __slots__ = ("_middleware", "_own", "_request")
+    __slots__ = ("_middleware", "_request")
 
-    def __init__(
-        self, middleware: SecurityHeadersMiddleware, own: _Own, request: RequestUnderWay, send: Send
-    ) -> None:
+    def __init__(self, middleware: SecurityHeadersMiddleware, request: RequestUnderWay, send: Send) -> None:
         self.send = send
         self._middleware = middleware
-        self._own = own
         self._request = request
 
     @as_coroutine_function
     def send_secured(self, message: Message) -> Awaitable[None]:
         try:
-            if message.get("type") == "http.response.start" and message.get("status", 0) >= FINAL_STATUS:
-                message = self._middleware.secured(message, self._own, self._request)
+            status = message.get("status")
+            if status is not None and message.get("type") == "http.response.start":
+                message = self._middleware.secured(message, status, self._request)
         except Exception:  # noqa: BLE001, S110 - no ASGI message; the server will say so
             pass
         return self.send(message)
@@ -194,7 +183,7 @@ def csp_nonce() -> str:
     return request.nonce
 
 
-def _is_secure(scope: Scope) -> bool:
+def _is_secure(scope: Mapping[str, object]) -> bool:
     try:
         return (scope.get("scheme") == "https") is True
     except Exception:  # noqa: BLE001 - of a foreign class; the application will say so

@@ -10,7 +10,7 @@ import sys
 from types import ModuleType
 
 from otel_posthog.analytics import emit_exception, guarded
-from otel_posthog.request_state import request_of_origin, request_under_way
+from otel_posthog.request_state import remember_origins, request_of_origin, request_under_way
 
 from .blame import is_error
 from .description import request_attributes
@@ -32,6 +32,7 @@ def _listen_to_django(signals: ModuleType | None) -> None:
 
 def _listen_to_quart(signals: ModuleType | None) -> None:
     if signals is not None:
+        remember_origins()
         signals.got_request_exception.connect(_on_quart)
         signals.got_websocket_exception.connect(_on_quart_unanswered)
         signals.got_background_exception.connect(_on_quart_unanswered)
