@@ -14,12 +14,12 @@ class Outlook:
         self.may_report = True
         """Whether error reports are not denied."""
         self.fresh_until_s = -inf
-        """When it is time for another look."""
+        """When it is time for another look, or to start."""
         self.reporting_until_s = -inf
         """Until when they are known to be granted."""
 
-    def follow(self, *, is_granted: bool, is_denied: bool, until_s: float) -> None:
-        """Take over what a look said."""
+    def follow(self, *, is_granted: bool, is_denied: bool, is_started: bool, until_s: float) -> None:
+        """Take over what a look said; before the start each request has to ask all the same."""
         self.may_report = not is_denied
         self.reporting_until_s = until_s if is_granted else -inf
-        self.fresh_until_s = until_s
+        self.fresh_until_s = until_s if is_started else -inf

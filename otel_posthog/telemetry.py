@@ -210,6 +210,7 @@ class Telemetry(Startable):
         self.outlook.follow(
             is_granted=consent.errors is _GRANTED,
             is_denied=consent.errors is _DENIED,
+            is_started=self._emitter is not None,
             until_s=consent.looked_at_s + self.config.consent_max_age_s,
         )
         self._exports.follow(consent)

@@ -195,31 +195,38 @@ def test_nothing_is_kept(wrapping, status):
 
 
 def test_context_of_a_background_task(wrapping):
-    """A task that outlives its request keeps no exception of the request alive."""
+    """A task that outlives its request keeps nothing of the request alive that it does not hold itself."""
     released = []
 
-    async def app(_scope, _receive, send):
+    class Server:
+        async def send(self, _message):
+            return None
+
+    async def app(scope, _receive, send):
         tasks.append(asyncio.create_task(event.wait()))
+        watched.append(weakref.ref(scope))
         try:
             raise Failure("answered")
         except Failure as error:
             watched.append(weakref.ref(error))
             await send(start(500))
 
-    async def send(_message):
-        return None
+    async def request():
+        server = Server()
+        watched.append(weakref.ref(server))
+        await wrapping.wrap(app)(Scope(http_scope()), None, server.send)
 
     async def call():
-        await wrapping.wrap(app)(http_scope(), None, send)
+        await request()
         gc.collect()
-        released.append(watched[0]() is None)
+        released.extend(reference() is None for reference in watched)
         event.set()
         await tasks[0]
 
     event, tasks, watched = asyncio.Event(), [], []
     asyncio.run(call())
 
-    assert released == [True]
+    assert released == [True] * 3
 
 
 def test_headers_are_there(wrapping):
