@@ -1,4 +1,4 @@
-"""Batches in one SQLite file that the processes of an installation share.
+"""Batches in one SQLite file that the processes of an installation share, oldest first.
 
 Only what could not be sent comes here, scrubbed. The file outlives its processes and any moment at
 which one of them is killed. Everything here may block and may raise `sqlite3.Error` or `OSError`;
@@ -7,16 +7,14 @@ which one of them is killed. Everything here may block and may raise `sqlite3.Er
 
 from __future__ import annotations
 
-import logging
-import os
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from .counts import Counts
 from .events import Stamp
@@ -24,21 +22,13 @@ from .notices import Notices
 from .spool import Batch, Withdrawal
 from .spool_codec import packed, unpacked
 from .spool_lock import locked
-from .spool_schema import PAGE_BYTES, connected, is_damage, prepare, used_bytes
+from .spool_schema import PAGE_BYTES, used_bytes
+from .spool_shared import SharedFile
 
-_log = logging.getLogger(__name__)
-_T = TypeVar("_T")
-
-FILE_NAME = "spool.db"
 CLAIM_NAME = "drain.lock"
-LOCK_NAME = "file.lock"
-ASIDE_SUFFIX = ".set-aside"
 MAX_SHOWN_BATCHES = 1_000
 """For somebody who looks at what waits."""
-_COMPANIONS = ("", "-wal", "-shm")  # what SQLite keeps beside a file in WAL mode
 _FORK_TIMEOUT_S = 1.0
-_LOCK_TIMEOUT_S = 2.0  # all workers may start at once, and checking a large file takes its time
-_REPLACED_TIMES = 3  # that a file may be replaced under an operation before that gives up
 _OVERHEAD_BYTES = 10 * PAGE_BYTES  # header, tables, index, and the pages on which a row begins and ends
 _OVERHEAD_RATIO = 1.01  # of the pages that a long row goes on
 
@@ -61,10 +51,6 @@ _DELETE_WITHDRAWN = f"DELETE FROM batches WHERE {_WITHDRAWN}"  # noqa: S608 - co
 _COUNT_EXPIRED = "SELECT coalesce(sum(events), 0) FROM batches WHERE put_at_s < ?"
 
 
-class _ReplacedError(sqlite3.OperationalError):
-    """Another process has renamed or deleted the file since it was opened."""
-
-
 class _FullError(Exception):
     """There is no room, and what is there was promised to be kept."""
 
@@ -84,8 +70,8 @@ class StoredBatch(Batch):
 class SpoolFile:
     """A queue of batches in `folder`; nothing is created there before the first `put`.
 
-    Its one connection is used under one lock, and is closed while the process forks. Where there is no
-    room the oldest batches go.
+    The file is used under one lock, and is closed while the process forks. Where there is no room the
+    oldest batches go.
     """
 
     def __init__(
@@ -99,14 +85,11 @@ class SpoolFile:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._folder = folder
-        self._path = folder / FILE_NAME
+        self._file = SharedFile(folder, notices)
         self._max_bytes = max_bytes
         self._max_age_s = max_age_s
         self._counts = counts
-        self._notices = notices
         self._clock = clock
-        self._connection: sqlite3.Connection | None = None
-        self._identity: tuple[int, int] | None = None
         self._claimed: sqlite3.Connection | None = None
         self._is_claim_kept = False
         self._owed: set[tuple[int, int]] = set()
@@ -128,23 +111,23 @@ class SpoolFile:
         )
         with self._lock:
             try:
-                return self._mended(lambda: self._put(row))
+                return self._file.mended(lambda: self._put(row))
             except _FullError:
                 return len(batch.events)
 
     def first(self) -> StoredBatch | None:
         """Return the oldest batch, or None; what has passed its age or cannot be read goes first."""
         with self._lock:
-            if not self._path.exists():
+            if not self._file.exists:
                 return None
             with suppress(sqlite3.Error):
-                self._mended(self._pay)
-            return self._mended(self._first)
+                self._file.mended(self._pay)
+            return self._file.mended(self._first)
 
     def waiting(self) -> list[StoredBatch]:
         """Return what waits, oldest first, at most `MAX_SHOWN_BATCHES`; nothing changes."""
         with self._lock:
-            return self._mended(self._waiting) if self._path.exists() else []
+            return self._file.mended(self._waiting) if self._file.exists else []
 
     def remove(self, batch: Batch) -> None:
         """Forget the batch; it is not returned again in this process even where that fails."""
@@ -152,7 +135,7 @@ class SpoolFile:
             return
         with self._lock:
             self._owed.add(batch.name)
-            self._mended(self._pay)
+            self._file.mended(self._pay)
 
     def purge(self, withdrawal: Withdrawal) -> int:
         """Delete what was withdrawn, so that its bytes are gone from the file, too."""
@@ -162,17 +145,14 @@ class SpoolFile:
             "generation": withdrawal.generation,
         }
         with self._lock:
-            if not self._path.exists():
+            if not self._file.exists:
                 return 0
-            return self._mended(lambda: self._purge(limits))
+            return self._file.mended(lambda: self._purge(limits))
 
     def delete(self) -> None:
         """Delete the file, and what was set aside: once everything is withdrawn nothing may stay."""
         with self._lock:
-            if not (self._path.exists() or _aside(self._path).exists()):
-                return
-            with self._alone():
-                self._delete()
+            self._file.delete()
 
     @contextmanager
     def claim(self) -> Iterator[bool]:
@@ -193,7 +173,7 @@ class SpoolFile:
     def close(self) -> None:
         """Close the file and give the claim back; the next use opens it again."""
         with self._lock:
-            self._disconnect()
+            self._file.close()
             self._owed.clear()
             self._release_kept_claim()
 
@@ -201,7 +181,7 @@ class SpoolFile:
         """Close the file: a connection must not be carried into a child."""
         if self._lock.acquire(timeout=_FORK_TIMEOUT_S):
             with suppress(sqlite3.Error):
-                self._disconnect()
+                self._file.close()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
@@ -211,18 +191,13 @@ class SpoolFile:
     def after_fork_in_child(self) -> None:
         """Start afresh; closing the parent's claim here only forgets it, the lock stays the parent's."""
         self._lock = threading.RLock()
-        self._connection = None
+        self._file.after_fork_in_child()
         claimed, self._claimed, self._is_claim_kept = self._claimed, None, False
         if claimed is not None:
             claimed.close()
 
-    def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
-
     def _put(self, row: tuple[object, ...]) -> int:
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             connection.execute(_PUT, row)
             return self._make_room(connection)
 
@@ -250,7 +225,7 @@ class SpoolFile:
         return None
 
     def _first_row(self) -> tuple[Any, ...] | None:
-        connection = self._open()
+        connection = self._file.open()
         names = connection.execute(_NAMES, (len(self._owed) + 1,)).fetchall()
         first = next((row_id for row_id, at in names if (row_id, at) not in self._owed), None)
         row: tuple[Any, ...] | None = connection.execute(_ONE, (first,)).fetchone()
@@ -258,15 +233,15 @@ class SpoolFile:
 
     def _waiting(self) -> list[StoredBatch]:
         found = []
-        for row in self._open().execute(_ALL, (MAX_SHOWN_BATCHES,)):
+        for row in self._file.open().execute(_ALL, (MAX_SHOWN_BATCHES,)):
             with suppress(ValueError):
                 found.append(_stored(row))
         return [batch for batch in found if batch.name not in self._owed]
 
     def _pay(self) -> None:
         """Delete what has been dealt with, also what could not be deleted earlier."""
-        if self._owed and self._path.exists():
-            with self._writing() as connection:
+        if self._owed and self._file.exists:
+            with self._file.writing() as connection:
                 connection.executemany(_DELETE_SAME, list(self._owed))
         self._owed.clear()
         self._release_kept_claim()
@@ -278,21 +253,21 @@ class SpoolFile:
 
     def _expire(self) -> None:
         limit_s = self._clock() - self._max_age_s
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             (events,) = connection.execute(_COUNT_EXPIRED, (limit_s,)).fetchone()
             connection.execute("DELETE FROM batches WHERE put_at_s < ?", (limit_s,))
         self._counts.add("expired", events)
 
     def _drop_unreadable(self, row_id: int, events: int) -> None:
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             connection.execute(_DELETE, (row_id,))
         self._counts.add("unreadable", events)
 
     def _purge(self, limits: dict[str, object]) -> int:
-        connection = self._open()
+        connection = self._file.open()
         if not connection.execute(_COUNT_WITHDRAWN, limits).fetchone()[0]:
             return 0  # without a write: this is asked at each look
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             (events,) = connection.execute(_COUNT_WITHDRAWN, limits).fetchone()
             connection.execute(_DELETE_WITHDRAWN, limits)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -303,100 +278,13 @@ class SpoolFile:
             if self._is_claim_kept:
                 self._is_claim_kept = False
                 return self._claimed
-            if self._claimed is not None or not self._path.exists():
+            if self._claimed is not None or not self._file.exists:
                 return None
             try:
                 self._claimed = locked(self._folder / CLAIM_NAME, timeout_s=0)
             except (OSError, sqlite3.Error):  # another one's, or a place where nothing could be removed
                 return None
             return self._claimed
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """Give a connection within one transaction, on the file that stands at the path at that moment."""
-        connection = self._open()
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            self._refuse_replaced_file()
-            yield connection
-        except BaseException:
-            with suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
-
-    def _refuse_replaced_file(self) -> None:
-        if _identity_of(self._path) != self._identity:
-            raise _ReplacedError("another process has replaced the spool")
-
-    def _open(self) -> sqlite3.Connection:
-        """Return the connection, on a file made anew where there is none, and opened anew on another one."""
-        if self._connection is not None and _identity_of(self._path) == self._identity:
-            return self._connection
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self._alone():
-            self._disconnect()
-            with suppress(FileExistsError):
-                os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-            self._identity = _identity_of(self._path)
-            connection = connected(self._path)
-            try:
-                prepare(connection)
-            except BaseException:
-                connection.close()
-                raise
-            self._connection = connection
-            return connection
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep other processes from opening, making, deleting or renaming the file.
-
-        A file of SQLite is three files. Who opened a new one between the deletion of the old one's first
-        and last would lose what it writes.
-        """
-        with closing(locked(self._folder / LOCK_NAME, timeout_s=_LOCK_TIMEOUT_S)):
-            yield
-
-    def _delete(self) -> None:
-        """Delete the files while nobody writes: who waits to write finds the file replaced."""
-        self._disconnect()
-        if self._path.exists():
-            with closing(connected(self._path)) as connection:
-                try:
-                    connection.execute("BEGIN IMMEDIATE")
-                except sqlite3.DatabaseError as error:
-                    if not is_damage(error):
-                        raise
-                _delete(self._path)
-        _delete(_aside(self._path))
-
-    def _mended(self, act: Callable[[], _T]) -> _T:
-        """Return what the act returns, on a new file where the old one turns out to be none of ours."""
-        for _ in range(_REPLACED_TIMES):
-            try:
-                return act()
-            except _ReplacedError:
-                continue
-            except sqlite3.DatabaseError as error:
-                if not is_damage(error):
-                    raise
-                self._set_aside()
-        return act()
-
-    def _set_aside(self) -> None:
-        """Rename the file, unless another process has done so; one is kept, the last."""
-        broken = self._identity
-        self._disconnect()
-        with self._alone():
-            if _identity_of(self._path) != broken:
-                return
-            for companion in _COMPANIONS:
-                with suppress(FileNotFoundError):
-                    os.replace(f"{self._path}{companion}", f"{_aside(self._path)}{companion}")  # noqa: PTH105 - suffixes
-        self._notices.warn(
-            _log, "The spool %s is damaged or foreign; it was set aside and a new one begun", self._path
-        )
 
 
 class PromisedSpoolFile(SpoolFile):
@@ -406,23 +294,6 @@ class PromisedSpoolFile(SpoolFile):
         if used_bytes(connection) > self._max_bytes:
             raise _FullError
         return 0
-
-
-def _identity_of(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _aside(path: Path) -> Path:
-    return path.with_name(path.name + ASIDE_SUFFIX)
-
-
-def _delete(path: Path) -> None:
-    for companion in _COMPANIONS:
-        Path(f"{path}{companion}").unlink(missing_ok=True)
 
 
 def _stored(row: tuple[Any, ...]) -> StoredBatch:

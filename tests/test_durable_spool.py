@@ -43,6 +43,9 @@ class Disk(World):
 
     def unblock(self):
         self.folder.unlink()
+        self.wait()
+
+    def wait(self):
         self.now_s += RETRY_DISK_S
 
 
@@ -223,26 +226,31 @@ def test_spool_without_a_folder_is_memory(disk):
 
 
 def test_full_disk_means_memory(tmp_path):
-    """Where the disk has no room for a batch, memory has."""
+    """Where the disk has no room for a batch, memory has; once there is room again all goes to disk."""
     program = """
         import os, resource, signal, sys
         from pathlib import Path
         sys.path.insert(0, "tests")
-        from test_durable_spool import Disk
+        from test_durable_spool import Disk, _accepted
         from test_spool_file import some_batch
 
         disk = Disk(Path(sys.argv[1]))
         spool = disk.durable()
         spool.put(some_batch(1))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+        _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, most))
         for number in range(2, 9):
             spool.put(some_batch(number, text=os.urandom(4_000).hex()))
         print(sorted(set(disk.told)))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+        disk.wait()
+        spool.put(some_batch(9))
+        print(disk.told[-1], spool.close(), sorted(_accepted(disk.spool())))
     """
     command = [sys.executable, "-c", dedent(program), str(tmp_path / "spool")]
 
     run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
-    assert run.stdout == "['disk', 'memory']\n", run.stderr
+    assert run.stdout == "['disk', 'memory']\ndisk 0 [1, 2, 3, 4, 5, 6, 7, 8, 9]\n", run.stderr
     assert run.stderr.count("spool_dir") == 1
