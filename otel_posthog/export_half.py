@@ -15,7 +15,7 @@ from .consent import Consent, ConsentWatch
 from .counts import Counts
 from .decisions import Decisions
 from .durable_spool import DurableSpool
-from .exporter_metrics import exporter_metrics
+from .exporter_metrics import ExporterMetrics
 from .exporters import PostHogLogExporter, PostHogSpanExporter, Queue
 from .gate import Gate, Parts
 from .handover import Handover
@@ -278,7 +278,7 @@ class ExportHalf:
             self._given.registry,
             self._notices,
             queue=queue,
-            metrics=exporter_metrics(self._given.meter_provider, "log"),
+            metrics=ExporterMetrics(self._given.meter_provider, "log"),
         )
 
     def span_exporter(self, queue: Queue | None = None) -> PostHogSpanExporter:
@@ -290,7 +290,7 @@ class ExportHalf:
             self._notices,
             rules=self._given.span_rules,
             queue=queue,
-            metrics=exporter_metrics(self._given.meter_provider, "span"),
+            metrics=ExporterMetrics(self._given.meter_provider, "span"),
         )
 
 

@@ -17,23 +17,38 @@ from opentelemetry.metrics import get_meter_provider
 from . import attributes
 from .gate import Outcome
 
-Signal = Literal["log", "span"]
-_UNITS = {"log": "{log_record}", "span": "{span}"}
+Signal = Literal["log", "span", "metric_data_point"]
+_UNITS = {"log": "{log_record}", "span": "{span}", "metric_data_point": "{data_point}"}
 _TYPES = {
     "log": "otel_posthog.exporters.PostHogLogExporter",
     "span": "otel_posthog.exporters.PostHogSpanExporter",
+    "metric_data_point": "otel_posthog.heartbeat.exporter.PostHogMetricExporter",
 }
 _ERRORS = {Outcome.HELD: "held", Outcome.LOST: "rejected"}
 _numbers = itertools.count()
 
 
 class ExporterMetrics:
-    """Count and time the exports of one exporter.
+    """Count and time the exports of one exporter, from when the host collects metrics on.
 
     An export has failed with `held` where its records wait in the spool, to be delivered later and
     uncounted, and with `rejected` where any of them is lost.
     """
 
+    def __init__(self, provider: AnyMeterProvider | None, signal: Signal) -> None:
+        """Use the provider given, or the process's own, which a host may set after it made exporters."""
+        self._provider = provider
+        self._signal: Signal = signal
+        self._instruments: _Instruments | None = None
+
+    def measured(self, number: int, export: Callable[[], Outcome]) -> Outcome:
+        """Return what the export of so many records returns, measured."""
+        if self._instruments is None and collects(self._provider or get_meter_provider()):
+            self._instruments = _Instruments(self._provider or get_meter_provider(), self._signal)
+        return export() if self._instruments is None else self._instruments.measured(number, export)
+
+
+class _Instruments:
     def __init__(self, provider: AnyMeterProvider, signal: Signal) -> None:
         meter = provider.get_meter(attributes.SCOPE)
         unit = _UNITS[signal]
@@ -52,7 +67,6 @@ class ExporterMetrics:
         )
 
     def measured(self, number: int, export: Callable[[], Outcome]) -> Outcome:
-        """Return what the export of so many records returns, measured."""
         self._inflight.add(number, self._attributes)
         began_s = time.monotonic()
         outcome = Outcome.LOST
@@ -66,9 +80,7 @@ class ExporterMetrics:
         return outcome
 
 
-def exporter_metrics(given: AnyMeterProvider | None, signal: Signal) -> ExporterMetrics | None:
-    """Return the metrics for the provider given, or for the process's own where the host made one."""
-    provider = given or get_meter_provider()
-    sdk = sys.modules.get("opentelemetry.sdk.metrics")  # whoever made one of its providers has loaded it
-    collects = sdk is not None and isinstance(provider, sdk.MeterProvider)
-    return ExporterMetrics(provider, signal) if collects else None
+def collects(provider: AnyMeterProvider) -> bool:
+    """Tell whether the provider is one of the SDK's; whoever made one has loaded its module."""
+    sdk = sys.modules.get("opentelemetry.sdk.metrics")
+    return sdk is not None and isinstance(provider, sdk.MeterProvider)

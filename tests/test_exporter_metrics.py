@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from textwrap import dedent
+
 import pytest
-from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.metrics import NoOpMeterProvider, get_meter_provider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from otel_posthog import track
-from otel_posthog.exporter_metrics import exporter_metrics
+from otel_posthog.exporter_metrics import ExporterMetrics, collects
+from otel_posthog.gate import Outcome
 from otel_posthog.testing import Fault
 
 SEMCONV = {
@@ -67,5 +72,34 @@ def test_each_export_is_counted_once(make_telemetry, sink, provider, reader, fau
 
 @pytest.mark.parametrize("given", [None, NoOpMeterProvider()], ids=["none", "no-op"])
 def test_nothing_is_measured_without_a_meter_provider(given):
-    """Where the host collects no metrics, none are made."""
-    assert exporter_metrics(given, "span") is None
+    """Where the host collects no metrics, an export is only an export."""
+    assert not collects(given or get_meter_provider())
+    assert ExporterMetrics(given, "span").measured(3, lambda: Outcome.HELD) is Outcome.HELD
+
+
+def test_provider_that_is_set_later_is_found():
+    """A host that makes exporters before its meter provider gets their metrics all the same."""
+    program = """
+        from opentelemetry.metrics import set_meter_provider
+        from otel_posthog.exporter_metrics import ExporterMetrics
+        from otel_posthog.gate import Outcome
+
+        measured = ExporterMetrics(None, "span")
+        measured.measured(3, lambda: Outcome.SENT)
+
+        from opentelemetry.sdk.metrics import MeterProvider
+        from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+        reader = InMemoryMetricReader()
+        set_meter_provider(MeterProvider([reader]))
+        measured.measured(4, lambda: Outcome.SENT)
+        [scope] = reader.get_metrics_data().resource_metrics[0].scope_metrics
+        [exported] = [m for m in scope.metrics if m.name == "otel.sdk.exporter.span.exported"]
+        print([point.value for point in exported.data.data_points])
+    """
+
+    run = subprocess.run(
+        [sys.executable, "-c", dedent(program)], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert run.stdout == "[4]\n", run.stderr

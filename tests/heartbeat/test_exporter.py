@@ -7,7 +7,7 @@ import itertools
 import pytest
 from opentelemetry.metrics import Observation
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 
 from otel_posthog.attributes import HEARTBEAT_SCOPE
@@ -72,3 +72,28 @@ def test_other_metrics_do_not_come_along(provider, sink):
     provider.force_flush()
 
     assert "total_customers" not in sink.events[0].properties
+
+
+def test_exporter_measures_itself(telemetry, sink):
+    """The host's metrics tell how many data points were exported, and how long that took."""
+    own = InMemoryMetricReader()
+    measuring = MeterProvider([own], shutdown_on_exit=False)
+    exporter = PostHogMetricExporter(telemetry.heartbeat.rounds, check_s=3600, meter_provider=measuring)
+    reader = PeriodicExportingMetricReader(exporter, export_interval_millis=3_600_000)
+    provider = MeterProvider([reader], resource=Resource({}), shutdown_on_exit=False)
+    meter = provider.get_meter(HEARTBEAT_SCOPE)
+    meter.create_observable_gauge("total_pipelines", callbacks=[lambda _: [Observation(3)]])
+
+    provider.force_flush()
+    provider.shutdown()
+
+    [scope] = own.get_metrics_data().resource_metrics[0].scope_metrics
+    measuring.shutdown()
+    points = {metric.name: [dict(p.attributes) for p in metric.data.data_points] for metric in scope.metrics}
+    assert sorted(points) == [
+        "otel.sdk.exporter.metric_data_point.exported",
+        "otel.sdk.exporter.metric_data_point.inflight",
+        "otel.sdk.exporter.operation.duration",
+    ]
+    assert ["error.type" in each for each in points["otel.sdk.exporter.operation.duration"]] == [False]
+    assert len(sink.events) == 1
