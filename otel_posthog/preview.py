@@ -26,7 +26,6 @@ from .mapping import LIBRARY, BaseProperties, exception_properties
 from .notices import Notices
 from .printing import PrintedRequest, PrintingTransport
 from .registry import EXCEPTION, HEARTBEAT, EventSpec, Kind, Registry
-from .registry.declarations import ANY_ENDING
 from .scrubbing import BeforeSend, Scrubber
 from .settings import Settings
 from .spool import MemorySpool
@@ -211,8 +210,7 @@ def _samples(sources: Sources, granted: Settings, heartbeat: Event | None) -> It
 
 
 def _sample_values(spec: EventSpec) -> dict[str, object]:
-    named = {name: one for name, one in spec.properties.items() if not name.endswith(ANY_ENDING)}
-    return {name: declared.values.sample() for name, declared in named.items()}
+    return {name: declared.values.sample() for name, declared in spec.properties.items()}
 
 
 def _sample_exception(base: BaseProperties) -> dict[str, object]:

@@ -241,7 +241,8 @@ def test_what_cannot_be_scrubbed_never_leaves():
 
     world = World()
     hostile = some_event("$exception")
-    object.__setattr__(hostile, "properties", {"$exception_list": [Hostile()]})
+    report = {"type": "ValueError", "value": "v", "mechanism": {"meta": Hostile()}}
+    object.__setattr__(hostile, "properties", {"$exception_list": [report]})
 
     outcome = world.gate.send([hostile])
 

@@ -18,7 +18,7 @@ from otel_posthog.errors import RegistryError
 from otel_posthog.events import Event
 from otel_posthog.mapping import Beat, heartbeat_event
 from otel_posthog.preview import assumed, gate_granting
-from otel_posthog.registry import FAILED_GAUGES, Registry
+from otel_posthog.registry import Registry
 from otel_posthog.schedule import latest_due, time_of_day
 from otel_posthog.store import DatabaseMeasures
 
@@ -131,6 +131,7 @@ class Heartbeat:
             self._sleeper.ensure_running()
         elif consent.telemetry is Answer.DENIED:
             self._sleeper.let_go()
+            self.rounds.forget_drops()
 
     def stop(self, timeout_s: float) -> None:
         """Stop the thread; a heartbeat under way gets so long to be sent."""
@@ -162,8 +163,8 @@ class Heartbeat:
             due_at=latest_due(self._now_s(), time_of_day(self._parts.config.heartbeat_time)).at,
             accepted_ns=acceptance.now_ns(),
         )
-        counts = {FAILED_GAUGES: len(collected.failures)}
-        return heartbeat_event(collected.metrics, beat, self._parts.base, counts)
+        news = self.rounds.news(self._parts.counts.dropped(), collected)
+        return heartbeat_event(collected.metrics, beat, self._parts.base, news)
 
     def _collect(self, is_wanted: Callable[[], bool]) -> Collected:
         return self._collector.collect(self._parts.config.heartbeat_lease_s * _BUDGET_SHARE, is_wanted)

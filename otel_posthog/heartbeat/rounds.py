@@ -172,7 +172,7 @@ class Rounds:
             return Result.OFF
         self._report(collected.failures)
         counted = self._parts.counts.dropped()
-        event = heartbeat_event(collected.metrics, beat, self._parts.base, self._news(counted, collected))
+        event = heartbeat_event(collected.metrics, beat, self._parts.base, self.news(counted, collected))
         match self._parts.gate.send([event]):
             case Outcome.SENT:
                 self._reported = counted
@@ -183,10 +183,14 @@ class Rounds:
             case _:
                 return Result.FAILED
 
-    def _news(self, counted: Mapping[str, int], collected: Collected) -> dict[str, int]:
+    def forget_drops(self) -> None:
+        """Tell no later heartbeat of what was dropped until now: that is data from before a withdrawal."""
+        self._reported = self._parts.counts.dropped()
+
+    def news(self, dropped: Mapping[str, int], collected: Collected) -> dict[str, int]:
         """Return how many gauges failed, and what this process dropped since its last heartbeat."""
-        drops = {reason: number - self._reported.get(reason, 0) for reason, number in counted.items()}
-        news = {f"{DROPPED_PREFIX}{reason}": number for reason, number in drops.items() if number > 0}
+        since = {reason: number - self._reported.get(reason, 0) for reason, number in dropped.items()}
+        news = {f"{DROPPED_PREFIX}{reason}": number for reason, number in since.items() if number > 0}
         return {**news, FAILED_GAUGES: len(collected.failures)}
 
     def _report(self, failures: Mapping[str, str]) -> None:

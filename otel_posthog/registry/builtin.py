@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .declarations import ANY_ENDING, EXCEPTION, HEARTBEAT, SUPPRESSED, EventSpec, Property, Sensitivity
-from .domains import Bucketed, Domain, Flag, Made, Number, Scalar, Words, made
+from otel_posthog.counts import DROPS
+
+from .declarations import EXCEPTION, HEARTBEAT, SUPPRESSED, EventSpec, Property, Sensitivity
+from .domains import Bucketed, Domain, Flag, Number, Scalar, Words
+from .made import Made, made
 
 FAILED_GAUGES = "failed_gauges"
 TRIMMED = "otel_posthog_trimmed"
@@ -74,7 +77,7 @@ _EXCEPTIONS = made(
                 "additionalProperties": False,
             },
         },
-        "required": ["type", "value", "mechanism"],
+        "required": ["type", "value"],
         "additionalProperties": False,
     },
 )
@@ -213,7 +216,10 @@ GAUGES: Mapping[str, Property] = _named(
 _COUNTS = _named(
     {
         FAILED_GAUGES: (_count, "How many gauges gave no value."),
-        DROPPED_PREFIX + ANY_ENDING: (_count, "How many events were dropped, by reason."),
+        **{
+            DROPPED_PREFIX + reason: (_count, f"How many events were dropped: {reason.replace('_', ' ')}.")
+            for reason in sorted(DROPS)
+        },
     }
 )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -25,17 +24,28 @@ from typing import (
 
 from otel_posthog.errors import RegistryError
 
-from .domains import REFUSED, Bucketed, Domain, Flag, Number, Text, VersionText, Words
+from .domains import (
+    EDGE,
+    REFUSED,
+    SHORT_TEXT_MAX_CHARS,
+    Bucketed,
+    Domain,
+    Flag,
+    Number,
+    Text,
+    VersionText,
+    Words,
+    plain,
+    shown,
+)
 
 EXCEPTION = "$exception"
 SUPPRESSED = "exceptions_suppressed"
 HEARTBEAT = "instance_heartbeat"
-ANY_ENDING = "*"
-"""At the end of a property's name: all names that begin so, each with letters and underscores after it."""
 EVENT_NAME_MAX_BYTES = 200  # PostHog's limit for names, see the sink's table of rules
+BOUND_LIMIT = 2**53  # up to it every reader of JSON knows every whole number
 
 _OF_ERRORS = frozenset({EXCEPTION, SUPPRESSED})
-_ENDING = re.compile(r"[a-z_]{1,40}")
 _SPEC_ATTRIBUTE = "__otel_posthog_event__"
 _T = TypeVar("_T")
 
@@ -70,12 +80,20 @@ class Range:
     low: float
     high: float
 
+    def __post_init__(self) -> None:
+        if not -BOUND_LIMIT <= self.low <= self.high <= BOUND_LIMIT:  # as it is for NaN
+            raise RegistryError(f"{self} needs two bounds, the lower one first, within 2**53 of 0.")
+
 
 @dataclass(frozen=True, slots=True)
 class MaxChars:
     """Length of a short text: ``Annotated[str, MaxChars(40)]``. Longer values are dropped, not cut."""
 
     chars: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.chars <= SHORT_TEXT_MAX_CHARS:
+            raise RegistryError(f"{self} needs a number from 1 to {SHORT_TEXT_MAX_CHARS}: a short text.")
 
 
 class Buckets:
@@ -87,8 +105,11 @@ class Buckets:
 
     def __init__(self, *edges: float) -> None:
         is_rising = all(low < high for low, high in pairwise(edges))
-        if not edges or not is_rising or edges[0] < 0 or not all(map(math.isfinite, edges)):
-            raise RegistryError(f"Buckets{edges} needs rising edges from 0 on, such as Buckets(0, 1, 60).")
+        if not edges or not is_rising or not all(map(_can_be_named, edges)):
+            raise RegistryError(
+                f"Buckets{edges} needs rising edges from 0 on, such as Buckets(0, 1, 60), each with at most "
+                "15 digits on either side of the point."
+            )
         self.edges = edges
 
 
@@ -131,10 +152,10 @@ class Property:
 
     def admits(self, value: object) -> bool:
         """Tell whether the value lies in the declared domain."""
-        return self.values.admit(value) is not REFUSED
+        return self.values.admit(plain(value)) is not REFUSED
 
     def admit(self, value: object, today: Callable[[], date]) -> object:
-        """Return the value as it may leave on that day, or `REFUSED`."""
+        """Return a `plain` value as it may leave on that day, or `REFUSED`."""
         if self.expires is not None and today() > self.expires:
             return REFUSED
         return self.values.admit(value)
@@ -159,16 +180,10 @@ class EventSpec:
         """Return the consent that this event needs."""
         return kind_of(self.name)
 
-    def declared(self, key: str) -> Property | None:
-        """Return the property under which a value of this name is declared."""
-        found = self.properties.get(key)
-        if found is not None:
-            return found
-        for name, declared in self.properties.items():
-            begins = name.endswith(ANY_ENDING) and key.startswith(name[:-1])
-            if begins and _ENDING.fullmatch(key[len(name) - 1 :]):
-                return declared
-        return None
+    def needs(self, name: str) -> bool:
+        """Tell whether the event is none without this property."""
+        declared = self.properties.get(name)
+        return declared is not None and declared.is_required
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
@@ -223,15 +238,24 @@ def is_event_name(name: str) -> bool:
     )
 
 
+def _can_be_named(edge: float) -> bool:
+    return math.isfinite(edge) and EDGE.fullmatch(str(shown(edge))) is not None
+
+
 def _check_name(name: str) -> None:
     if name == HEARTBEAT:
         raise RegistryError(f"{name!r} is made from gauges. Register them with telemetry.heartbeat.gauge(…).")
     if name == SUPPRESSED:
         raise RegistryError(f"{name!r} is an event of otel-posthog itself. Choose another name.")
-    if not is_event_name(name) or not name.isidentifier():
+    if not is_event_name(name) or not _is_plain_name(name):
         raise RegistryError(
             f"{name!r} cannot name an event. Use lower_snake_case, {EVENT_NAME_MAX_BYTES} bytes at most."
         )
+
+
+def _is_plain_name(name: str) -> bool:
+    """Tell whether no letter of the name can be taken for another one."""
+    return name.isascii() and name.isidentifier()
 
 
 def _description(cls: type) -> str:
@@ -244,6 +268,9 @@ def _description(cls: type) -> str:
 def _properties(cls: type) -> dict[str, Property]:
     hints = get_type_hints(cls, include_extras=True)
     names = [column.name for column in fields(cast("Any", cls))]
+    for name in names:
+        if not _is_plain_name(name):
+            raise RegistryError(f"{cls.__name__}.{name} needs a name of ASCII letters, digits and _.")
     return {name: _property(cls, name, hints[name]) for name in names}
 
 
@@ -279,7 +306,7 @@ def _domain(base: object, marks: list[object]) -> Domain | None:
     match bound:
         case Range(low, high) if base in (int, float):
             return Number(low, high, base is int)
-        case Buckets() if base in (int, float):
+        case Buckets() if base is float or (base is int and all(shown(e) == int(e) for e in bound.edges)):
             return Bucketed(bound.edges, base is int)
         case MaxChars(chars) if base is str:
             return Text(chars)

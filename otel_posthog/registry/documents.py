@@ -11,7 +11,8 @@ from otel_posthog.errors import RegistryError
 from .changes import Change, Effect, compare
 from .declarations import EventSpec, Kind, Property
 from .domains import canonical_json
-from .manifest import FORMAT, Manifest, parse
+from .manifest import FORMAT, Manifest
+from .reading import parse
 from .registry import Registry
 from .schema import bits_of, schema_of
 
@@ -34,8 +35,9 @@ This page is written by `otel-posthog docs`; `telemetry-manifest.json` says the 
 """
 _FOOT = f"""## How far one event could tell installations apart
 
-At most so far, leaving aside the random number ({INSTANCE_ID_BITS} bits), whose purpose it is, and version
-and environment, which the product sets. A property that is left out counts as one more value.
+At most so far, leaving aside the random number ({INSTANCE_ID_BITS} bits), whose purpose it is, the time of
+the event, and version and environment, which the product sets. A property that is left out counts as one
+more value.
 
 """
 

@@ -17,11 +17,19 @@ from typing import Any, Protocol, cast
 SHORT_TEXT_MAX_CHARS = 200
 OTHER = "other"
 """A declared word that stands for every text that is not declared."""
-UNICODE_CHARACTERS = 1_112_064
+CODE_POINTS = 0x110000  # lone surrogates too, since JSON can carry them
+INTEGER_LIMIT = 2**63  # a longer one PostHog, like most readers of JSON, cannot hold
 _DOUBLES = 2**64
-_VERSION = re.compile(r"(\d{1,4}\.\d{1,4})(?!\d)")
-_VERSIONS = 10_000**2
-_LABEL = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)(?:-(\d{1,15}(?:\.\d{1,15})?)|(\+))?")
+_VERSION = re.compile(r"([0-9]{1,4}\.[0-9]{1,4})(?![0-9])")
+_VERSIONS = 11_110**2  # one to four digits on each side: 01 is another text than 1
+EDGE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)")
+"""How an edge of a bucket is written in its name."""
+_LABEL = re.compile(rf"{EDGE.pattern}(?:-{EDGE.pattern}|(\+))?")
+_COPIES: Mapping[type, Callable[[Any], object]] = {
+    str: str.__str__,
+    int: int.__index__,
+    float: float.__float__,
+}
 
 
 class _Refused:
@@ -36,7 +44,10 @@ class Domain(Protocol):
     """The values that a property may hold."""
 
     def admit(self, value: object) -> object:
-        """Return the value as it may leave, or `REFUSED`. What was returned is admitted again, unchanged."""
+        """Return a `plain` value as it may leave, or `REFUSED`.
+
+        What was returned is admitted again, unchanged.
+        """
 
     def covers(self, other: Domain) -> bool:
         """Tell whether everything that the other lets out tells no more than what this one lets out."""
@@ -51,7 +62,7 @@ class Domain(Protocol):
         """Return a value as an application would give it."""
 
     def to_json(self) -> dict[str, object]:
-        """Return the domain for the manifest; `from_json` reads it."""
+        """Return the domain for the manifest; `reading.domain_from_json` reads it."""
 
     def schema(self) -> dict[str, object]:
         """Return the JSON Schema of the values that leave."""
@@ -115,7 +126,7 @@ class Words(_Comparing):
         return "one of " + ", ".join(self.words) if self.words else "nothing"
 
     def admit(self, value: object) -> object:
-        if not isinstance(value, str):
+        if type(value) is not str:
             return REFUSED
         if value in self.words:
             return value
@@ -154,10 +165,11 @@ class Number(_Comparing):
     is_whole: bool
 
     def __str__(self) -> str:
-        return f"number from {self.low:g} to {self.high:g}"
+        number = "whole number" if self.is_whole else "number"
+        return f"{number} from {shown(self.low)} to {shown(self.high)}"
 
     def admit(self, value: object) -> object:
-        if isinstance(value, bool) or not isinstance(value, int if self.is_whole else (int, float)):
+        if type(value) is not int and (self.is_whole or type(value) is not float):
             return REFUSED
         return value if self.low <= cast("float", value) <= self.high else REFUSED
 
@@ -176,7 +188,8 @@ class Number(_Comparing):
         return Number(low, high, self.is_whole or other.is_whole) if low <= high else NOTHING
 
     def size(self) -> int | None:
-        return math.floor(self.high) - math.ceil(self.low) + 1 if self.is_whole else _DOUBLES
+        whole = math.floor(self.high) - math.ceil(self.low) + 1
+        return whole if self.is_whole else whole + _DOUBLES  # 1 and 1.0 are two texts
 
     def sample(self) -> object:
         return math.ceil(self.low) if self.is_whole else self.low
@@ -184,8 +197,8 @@ class Number(_Comparing):
     def to_json(self) -> dict[str, object]:
         return {
             "type": "integer" if self.is_whole else "number",
-            "minimum": _plain(self.low),
-            "maximum": _plain(self.high),
+            "minimum": shown(self.low),
+            "maximum": shown(self.high),
         }
 
     def schema(self) -> dict[str, object]:
@@ -205,7 +218,7 @@ class Bucketed(_Comparing):
     def labels(self) -> list[str]:
         """Return the buckets' names, lowest first."""
         ends = [*(self._label(low, high) for low, high in pairwise(self.edges))]
-        return [*ends, f"{_plain(self.edges[-1])}+"]
+        return [*ends, f"{shown(self.edges[-1])}+"]
 
     def admit(self, value: object) -> object:
         """Return the bucket of a number, or the one that holds a whole bucket given by name."""
@@ -235,10 +248,10 @@ class Bucketed(_Comparing):
         return len(self.edges)
 
     def sample(self) -> object:
-        return _plain(self.edges[0])
+        return shown(self.edges[0])
 
     def to_json(self) -> dict[str, object]:
-        edges = [_plain(edge) for edge in self.edges]
+        edges = [shown(edge) for edge in self.edges]
         return {"type": "bucket", "of": "integer" if self.is_whole else "number", "edges": edges}
 
     def schema(self) -> dict[str, object]:
@@ -246,16 +259,15 @@ class Bucketed(_Comparing):
 
     def _label(self, low: float, high: float) -> str:
         if not self.is_whole:
-            return f"{_plain(low)}-{_plain(high)}"
-        return f"{_plain(low)}" if high - low == 1 else f"{_plain(low)}-{_plain(high - 1)}"
+            return f"{shown(low)}-{shown(high)}"
+        return f"{shown(low)}" if high - low == 1 else f"{shown(low)}-{shown(high - 1)}"
 
     def _interval(self, value: object) -> tuple[float, float] | None:
-        if isinstance(value, bool):
-            return None
-        if isinstance(value, int if self.is_whole else (int, float)):
-            number = cast("float", value)
-            return (number, number) if math.isfinite(number) else None
-        found = _LABEL.fullmatch(value) if isinstance(value, str) else None
+        if type(value) is int:
+            return value, value
+        if type(value) is float:
+            return None if self.is_whole or not math.isfinite(value) else (value, value)
+        found = _LABEL.fullmatch(value) if type(value) is str else None
         if found is None:
             return None
         low, high, has_no_end = float(found[1]), found[2], found[3]
@@ -273,7 +285,7 @@ class VersionText(_Alike):
         return "version, major.minor only"
 
     def admit(self, value: object) -> object:
-        found = _VERSION.match(value) if isinstance(value, str) else None
+        found = _VERSION.match(value) if type(value) is str else None
         return found[1] if found else REFUSED
 
     def size(self) -> int | None:
@@ -286,7 +298,7 @@ class VersionText(_Alike):
         return {"type": "version"}
 
     def schema(self) -> dict[str, object]:
-        return {"type": "string", "pattern": r"^\d{1,4}\.\d{1,4}$"}
+        return {"type": "string", "pattern": r"^[0-9]{1,4}\.[0-9]{1,4}$"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +311,7 @@ class Text(_Comparing):
         return f"text of at most {self.max_chars} characters"
 
     def admit(self, value: object) -> object:
-        return value if isinstance(value, str) and len(value) <= self.max_chars else REFUSED
+        return value if type(value) is str and len(value) <= self.max_chars else REFUSED
 
     def covers(self, other: Domain) -> bool:
         if isinstance(other, Text):
@@ -308,8 +320,8 @@ class Text(_Comparing):
         return words is not None and all(len(word) <= self.max_chars for word in words)
 
     def size(self) -> int | None:
-        lengths = range(self.max_chars + 1)
-        return sum(int(UNICODE_CHARACTERS**chars) for chars in lengths)
+        longer = CODE_POINTS ** (self.max_chars + 1)
+        return int(longer - 1) // (CODE_POINTS - 1)  # the sum over all lengths
 
     def sample(self) -> object:
         return "example"[: self.max_chars]
@@ -348,63 +360,25 @@ class Scalar(_Alike):
         return {"anyOf": [{"type": "number"}, {"type": "boolean"}, text]}
 
 
-@dataclass(frozen=True, slots=True)
-class Made(_Comparing):
-    """What this library makes itself, so that its form is known and not checked again."""
+def plain(value: object) -> object:
+    """Return what JSON would show of an instance of a subclass of str, int or float, else the value.
 
-    what: str
-    json_schema: str
-    """As canonical JSON, so that two can be compared."""
-
-    def __str__(self) -> str:
-        return self.what
-
-    def admit(self, value: object) -> object:
+    Its own methods may say anything: equal to a declared word, or within bounds.
+    """
+    cls = type(value)
+    if cls is bool or cls in _COPIES:
         return value
-
-    def size(self) -> int | None:
-        return 1 if "const" in self.schema() else None
-
-    def sample(self) -> object:
-        schema = self.schema()
-        return [] if schema.get("type") == "array" else schema.get("const")
-
-    def to_json(self) -> dict[str, object]:
-        return {"type": "made", "what": self.what, "schema": self.schema()}
-
-    def schema(self) -> dict[str, object]:
-        return cast("dict[str, object]", json.loads(self.json_schema))
-
-
-def made(what: str, **schema: object) -> Made:
-    """Return the domain of something that this library makes, with its JSON Schema."""
-    return Made(what, canonical_json(schema))
-
-
-def from_json(data: Mapping[str, Any]) -> Domain | None:
-    """Return the domain that `to_json` wrote, or None for one that only another version knows."""
-    reader = _READERS.get(data["type"])
-    return reader(data) if reader else None
-
-
-_READERS: Mapping[str, Callable[[Mapping[str, Any]], Domain]] = {
-    "boolean": lambda _data: Flag(),
-    "words": lambda data: Words(tuple(data["words"])),
-    "integer": lambda data: Number(data["minimum"], data["maximum"], is_whole=True),
-    "number": lambda data: Number(data["minimum"], data["maximum"], is_whole=False),
-    "bucket": lambda data: Bucketed(tuple(data["edges"]), data["of"] == "integer"),
-    "version": lambda _data: VersionText(),
-    "text": lambda data: Text(data["max_chars"]),
-    "scalar": lambda _data: Scalar(),
-    "made": lambda data: Made(data["what"], canonical_json(data["schema"])),
-}
+    return next((copy(value) for base, copy in _COPIES.items() if issubclass(cls, base)), value)
 
 
 def is_short_scalar(value: object) -> bool:
-    """Tell whether a value is a boolean, a finite number or a text of `SHORT_TEXT_MAX_CHARS` at most."""
-    if isinstance(value, str):
-        return len(value) <= SHORT_TEXT_MAX_CHARS
-    return isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value))
+    """Tell whether a `plain` value is a boolean, a number of 64 bits or a short text."""
+    kind = type(value)
+    if kind is str:
+        return len(cast("str", value)) <= SHORT_TEXT_MAX_CHARS
+    if kind is int:
+        return -INTEGER_LIMIT <= cast("int", value) < INTEGER_LIMIT
+    return kind is bool or (kind is float and math.isfinite(cast("float", value)))
 
 
 def canonical_json(value: object) -> str:
@@ -420,6 +394,6 @@ def _words(domain: Domain) -> list[str] | None:
     return ["9999.9999"] if isinstance(domain, VersionText) else None
 
 
-def _plain(number: float) -> float:
+def shown(number: float) -> float:
     """Return a whole number as int: 1.0 and 1 are the same in JSON and have to be the same text."""
     return int(number) if float(number).is_integer() else number

@@ -1,23 +1,19 @@
 """The registry as data: what consent is given for, one manifest for each kind.
 
 The same object decides what may leave and is what an admin agrees to; its canonical text has a hash,
-and an old one read back from the database decides as it did then.
+and an old one read back from the database (`reading`) decides as it did then.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cached_property, lru_cache
-from typing import Any, cast
 
-from otel_posthog.errors import RegistryError
-
-from .declarations import EXCEPTION, EventSpec, Kind, Property, Sensitivity, is_event_name
-from .domains import OTHER, REFUSED, canonical_json, from_json, is_short_scalar
+from .declarations import EXCEPTION, EventSpec, Kind, Property, is_event_name
+from .domains import OTHER, REFUSED, canonical_json, is_short_scalar, plain
 
 FORMAT = 1
 _REMEMBERED_NAMES = 256
@@ -52,13 +48,14 @@ class Manifest:
         self, name: str, properties: Mapping[str, object], today: Callable[[], date]
     ) -> Admission | None:
         """Return what of the event may leave on that day, or None if the event itself may not."""
-        spec = self.spec(name)
+        spec = self.spec(str(plain(name)))
         if spec is None or (spec.expires is not None and today() > spec.expires):
             return None
         kept: dict[str, object] = {}
         outside: list[str] = []
         base, own = self.base, spec.properties
-        for key, value in properties.items():
+        for given_key, given in properties.items():
+            key, value = str(plain(given_key)), plain(given)
             declared = base.get(key) or own.get(key)
             if declared is not None and declared.expires is None:
                 left = declared.values.admit(value)
@@ -66,12 +63,14 @@ class Manifest:
                 left = self._admit(spec, key, value, today)
             if left is not REFUSED:
                 kept[key] = left
+            elif spec.name == EXCEPTION and spec.needs(key):
+                return None  # PostHog refuses a report without exceptions
             if left is REFUSED or (left is not value and left == OTHER):
                 outside.append(key)
         return Admission(properties=kept, outside=tuple(outside))
 
     def _admit(self, spec: EventSpec, key: str, value: object, today: Callable[[], date]) -> object:
-        declared = self.base.get(key) or spec.declared(key)
+        declared = self.base.get(key) or spec.properties.get(key)
         if declared is not None:
             return declared.admit(value, today)
         if not spec.is_open:
@@ -87,7 +86,7 @@ class Manifest:
         return bool(ends) and not self.is_open and all(end is not None and today > end for end in ends)
 
     def to_json(self) -> dict[str, object]:
-        """Return the manifest as data; `parse` reads its text."""
+        """Return the manifest as data; `reading.parse` reads its text."""
         return {
             "format": FORMAT,
             "kind": self.kind.value,
@@ -119,24 +118,6 @@ def hash_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def parse(text: str) -> Manifest:
-    """Return the manifest of a canonical text; what only another version knows is left out of it."""
-    try:
-        data = json.loads(text)
-        if data["format"] != FORMAT:
-            raise RegistryError(f"The manifest has format {data['format']!r}, known is {FORMAT}.")
-        return Manifest(
-            kind=Kind(data["kind"]),
-            base=_properties(data["base"]),
-            events={name: _spec(name, inner) for name, inner in data["events"].items()},
-            is_open=bool(data["open"]),
-        )
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        if isinstance(error, RegistryError):
-            raise
-        raise RegistryError(f"This is no manifest of otel-posthog ({type(error).__name__}).") from None
-
-
 def today_utc() -> date:
     """Return the day in UTC."""
     return datetime.now(UTC).date()
@@ -166,39 +147,3 @@ def _event_json(spec: EventSpec) -> dict[str, object]:
 
 def _day_json(day: date | None) -> str | None:
     return None if day is None else day.isoformat()
-
-
-def _properties(data: Mapping[str, Mapping[str, object]]) -> dict[str, Property]:
-    found = ((name, _property(name, inner)) for name, inner in data.items())
-    return {name: declared for name, declared in found if declared is not None}
-
-
-def _property(name: str, data: Mapping[str, object]) -> Property | None:
-    values = from_json(cast("Mapping[str, Any]", data["values"]))
-    if values is None:
-        return None
-    return Property(
-        name=name,
-        values=values,
-        is_required=not data["optional"],
-        description=str(data["description"]),
-        sensitivity=Sensitivity(str(data["sensitivity"])),
-        expires=_parsed_day(data["expires"]),
-    )
-
-
-def _spec(name: str, data: Mapping[str, object]) -> EventSpec:
-    return EventSpec(
-        name=name,
-        description=str(data["description"]),
-        why=str(data["why"]),
-        since=str(data["since"]),
-        owner=str(data["owner"]),
-        expires=_parsed_day(data["expires"]),
-        is_open=bool(data["open"]),
-        properties=_properties(cast("Mapping[str, Mapping[str, object]]", data["properties"])),
-    )
-
-
-def _parsed_day(text: object) -> date | None:
-    return None if text is None else date.fromisoformat(str(text))

@@ -11,7 +11,8 @@ from otel_posthog.errors import RegistryError
 from .builtin import BASE, EXCEPTION_SPEC, SUPPRESSED_SPEC, gauge_property, gauges_of, heartbeat_spec
 from .changes import Change, narrowed, widenings
 from .declarations import EXCEPTION, HEARTBEAT, SUPPRESSED, EventSpec, Kind, Property, kind_of, spec_of
-from .manifest import Admission, Manifest, hash_of, parse, today_utc
+from .manifest import Admission, Manifest, hash_of, today_utc
+from .reading import parse
 
 
 class Registry:
@@ -30,6 +31,9 @@ class Registry:
                 raise RegistryError(f"{cls!r} is not an event. Decorate it with @event(…).")
             if spec.name in self._specs:
                 raise RegistryError(f"The event {spec.name!r} is declared twice.")
+            if reserved := BASE.keys() & spec.properties.keys():
+                names = ", ".join(sorted(reserved))
+                raise RegistryError(f"{spec.name}: every event carries {names} already. Use another name.")
             self._specs[spec.name] = spec
 
     @classmethod

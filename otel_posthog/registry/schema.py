@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 
-from .declarations import ANY_ENDING, EVENT_NAME_MAX_BYTES, EXCEPTION, EventSpec, Property
+from .declarations import EVENT_NAME_MAX_BYTES, EXCEPTION, EventSpec, Property
 from .domains import Scalar
 from .manifest import TEST_MARKER, Manifest
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_EVERY_EVENT: Mapping[str, object] = {
+    "uuid": {"type": "string", "format": "uuid"},
+    "distinct_id": {"type": "string", "format": "uuid"},
+    "timestamp": {"type": "string", "format": "date-time"},
+}
 
 
 def schema_of(manifest: Manifest) -> dict[str, object]:
@@ -39,11 +43,7 @@ def bits_of(properties: Iterable[Property]) -> float | None:
 
 def _event(manifest: Manifest, name: Mapping[str, object], spec: EventSpec) -> dict[str, object]:
     declared = {**manifest.base, **spec.properties}
-    open_names: dict[str, object] = {
-        f"^{re.escape(key[:-1])}[a-z_]{{1,40}}$": declared.pop(key).values.schema()
-        for key in spec.properties
-        if key.endswith(ANY_ENDING)
-    }
+    open_names: dict[str, object] = {}
     if spec.is_open:
         open_names["^[^$]"] = Scalar().schema()
     if spec.name == EXCEPTION:
@@ -51,6 +51,7 @@ def _event(manifest: Manifest, name: Mapping[str, object], spec: EventSpec) -> d
     return {
         "type": "object",
         "properties": {
+            **_EVERY_EVENT,
             "event": dict(name),
             "properties": {
                 "type": "object",
@@ -60,4 +61,5 @@ def _event(manifest: Manifest, name: Mapping[str, object], spec: EventSpec) -> d
             },
         },
         "required": ["event", "properties"],
+        "additionalProperties": False,
     }

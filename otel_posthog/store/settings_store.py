@@ -35,6 +35,7 @@ from otel_posthog.settings import Settings
 
 from . import consent_book
 from .engines import Database
+from .erasing import erase_what_is_replaced, forget_instance
 from .failures import AbsentError, BadRowError
 from .schema import ADDED_COLUMNS, CONSENT_TABLES, FLAGS, TABLE_NAME, system_settings
 
@@ -275,12 +276,15 @@ class SettingsStore:
         """Change the row, let the grants follow it and enter it into the audit trail; None for no row."""
 
         def work(connection: Connection) -> Settings | None:
+            erase_what_is_replaced(connection)
             if not connection.execute(_LOCK).rowcount:
                 return None  # without a look: another process may insert the row, all off, before it
             before = _raw(connection)
             change(connection)
             self._follow(connection, before)
             after = _read(connection)
+            if before is not None and before["instance_id"] and after is not None and not after.instance_id:
+                forget_instance(connection)
             consent_book.record(connection, before, _raw(connection), who)
             return after
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import logging
 import os
 import threading
@@ -16,6 +18,7 @@ from waiting import wait_until
 from otel_posthog import track
 from otel_posthog.heartbeat import Result
 from otel_posthog.registry import Kind
+from otel_posthog.registry.domains import canonical_json
 from otel_posthog.testing.faults import Fault
 
 CONSENT_AT = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
@@ -513,6 +516,48 @@ def test_drops_are_reported_once(make_telemetry, clock, sink):
         "telemetry_dropped_queue_full": dropped,
     }
     assert gauges_of(second) == {"total_pipelines": 3, "failed_gauges": 0}
+
+
+def test_drops_of_before_a_withdrawal_are_not_told(make_telemetry, clock, sink):
+    """What was dropped while an earlier consent stood is in no heartbeat of a new one."""
+    telemetry = make_telemetry(clock=clock, queue_max_records=1, batch_delay_s=60, heartbeat_check_s=3600)
+    telemetry.heartbeat.gauge("total_pipelines")(lambda: 3)
+    with telemetry:
+        telemetry.update_settings(enable_telemetry=True)
+        wait_until(lambda: _track_many() or "queue_full" in telemetry.delivery(), timeout_s=BOUND_S)
+        telemetry.update_settings(enable_telemetry=False)
+        telemetry.update_settings(enable_telemetry=True)
+        wait_until(lambda: telemetry.heartbeat.send_if_due() is Result.NOT_DUE, timeout_s=BOUND_S)
+        clock.to("2026-11-21 03:00")
+        assert telemetry.heartbeat.send_if_due() is Result.SENT
+
+    [event] = [event for event in sink.events if event.name == "instance_heartbeat"]
+    assert gauges_of(event) == {"total_pipelines": 3, "failed_gauges": 0}
+
+
+def test_preview_is_what_is_sent(make_telemetry, clock, sink):
+    """The heartbeat previewed has the SHA-256 of the batch that then arrives, drops and all."""
+    telemetry = make_telemetry(clock=clock, queue_max_records=1, batch_delay_s=60, heartbeat_check_s=3600)
+    telemetry.heartbeat.gauge("total_pipelines")(lambda: 3)
+    telemetry.heartbeat.gauge("total_users_bucket")(lambda: 7)
+    telemetry.heartbeat.gauge("broken")(lambda: 1 / 0)
+    with telemetry:
+        telemetry.update_settings(enable_telemetry=True)
+        wait_until(lambda: _track_many() or "queue_full" in telemetry.delivery(), timeout_s=BOUND_S)
+        assert telemetry.heartbeat.send_if_due() is Result.NOT_DUE
+        clock.to("2026-11-21 03:00")
+
+        [shown] = telemetry.preview().heartbeat.requests
+        assert telemetry.heartbeat.send_if_due() is Result.SENT
+
+        bodies = [json.loads(request.decoded)["batch"] for request in sink.requests]
+    [sent] = [batch for batch in bodies if batch[0]["event"] == "instance_heartbeat"]
+    assert _sha256(shown.batch) == _sha256(sent)
+    assert sent[0]["properties"].keys() >= {"total_users_bucket", "telemetry_dropped_queue_full"}
+
+
+def _sha256(batch):
+    return hashlib.sha256(canonical_json(batch).encode()).hexdigest()
 
 
 def test_withdrawn_events_are_not_even_counted(owed, sink, clock):

@@ -35,7 +35,8 @@ from otel_posthog.registry.domains import (
     VersionText,
     Words,
 )
-from otel_posthog.registry.manifest import Manifest, parse
+from otel_posthog.registry.manifest import Manifest
+from otel_posthog.registry.reading import parse
 from otel_posthog.registry.schema import schema_of
 
 

@@ -21,9 +21,9 @@ from otel_posthog.registry.domains import (
     VersionText,
     Words,
     canonical_json,
-    from_json,
-    made,
 )
+from otel_posthog.registry.made import made
+from otel_posthog.registry.reading import domain_from_json
 
 USERS = Bucketed((1, 2, 6, 11, 51), is_whole=True)
 SECONDS = Bucketed((0, 0.5, 60), is_whole=False)
@@ -64,6 +64,27 @@ SECONDS = Bucketed((0, 0.5, 60), is_whole=False)
         (Words(("a", "other")), "b", "other"),
         (Words(("a", "other")), 1, REFUSED),
         (Words(("a",)), "b", REFUSED),
+        (Words(("a",)), "\u0430", REFUSED),
+        (Words(("1",)), 1, REFUSED),
+        (Flag(), 1, REFUSED),
+        (Flag(), "true", REFUSED),
+        (Number(0, 1, is_whole=True), True, REFUSED),
+        (Number(0, 1, is_whole=True), 1.0, REFUSED),
+        (Number(0, 1, is_whole=False), False, REFUSED),
+        (Number(0, 1, is_whole=False), math.nan, REFUSED),
+        (Number(0, 1, is_whole=False), math.inf, REFUSED),
+        (Number(0, 1, is_whole=True), 10**400, REFUSED),
+        (USERS, 10**400, "51+"),
+        (USERS, -(10**400), REFUSED),
+        (SECONDS, 10**400, "60+"),
+        (SECONDS, True, REFUSED),
+        (USERS, "\u0663", REFUSED),
+        (VersionText(), "\uff13.\uff11\uff11", REFUSED),
+        (Scalar(), 2**63 - 1, 2**63 - 1),
+        (Scalar(), -(2**63), -(2**63)),
+        (Scalar(), 2**63, REFUSED),
+        (Scalar(), 10**400, REFUSED),
+        (Scalar(), math.nan, REFUSED),
         (NOTHING, "b", REFUSED),
     ],
 )
@@ -76,7 +97,7 @@ def test_value_leaves_in_its_form(domain, value, left):
 @given(domain=domains)
 def test_domain_survives_its_json(domain):
     """A domain that went through JSON is the same."""
-    assert from_json(json.loads(canonical_json(domain.to_json()))) == domain
+    assert domain_from_json(json.loads(canonical_json(domain.to_json()))) == domain
 
 
 @thoroughly
@@ -108,7 +129,7 @@ def test_covering_domain_admits_what_the_other_lets_out(one, other, value):
 
 def test_domain_of_another_version_is_not_guessed():
     """A type that only another version knows is no domain, so nothing of it leaves."""
-    assert from_json({"type": "location"}) is None
+    assert domain_from_json({"type": "location"}) is None
 
 
 @pytest.mark.parametrize(
@@ -118,10 +139,11 @@ def test_domain_of_another_version_is_not_guessed():
         (Words(("a", "b", "c")), 3),
         (Number(0, 9, is_whole=True), 10),
         (Number(0.5, 2.5, is_whole=True), 2),
-        (Number(0, 1, is_whole=False), 2**64),
+        (Number(0, 1, is_whole=False), 2**64 + 2),
         (USERS, 5),
-        (VersionText(), 10**8),
-        (Text(1), 1 + 1_112_064),
+        (VersionText(), 11_110**2),
+        (Text(1), 1 + 1_114_112),
+        (Text(2), 1 + 1_114_112 + 1_114_112**2),
         (Scalar(), None),
         (made("always 1", const=1), 1),
         (made("a text", type="string"), None),

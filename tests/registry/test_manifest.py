@@ -31,7 +31,7 @@ from otel_posthog.registry import (
     spec_of,
 )
 from otel_posthog.registry.domains import Scalar, Words
-from otel_posthog.registry.manifest import parse
+from otel_posthog.registry.reading import parse
 from otel_posthog.registry.schema import bits_of, schema_of
 
 
@@ -160,7 +160,7 @@ def test_late_gauge_waits_for_an_answer():
 
 
 def test_heartbeat_counts_what_was_dropped():
-    """Counts of failed gauges and of dropped events leave with it, whatever the reason is called."""
+    """Counts of failed gauges and of dropped events leave with it, one property for each reason."""
     registry = Registry()
     registry.declare_gauge(_gauge("total_widgets"))
     counts = {FAILED_GAUGES: 1, "telemetry_dropped_queue_full": 2}
