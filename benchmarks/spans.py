@@ -1,6 +1,6 @@
 """What an ended span costs: one that maps to nothing, and one that becomes an event on the wire.
 
-First table: microseconds per span that no rule wants, with 100 rules in force, beside doing nothing;
+First table: microseconds of CPU per span that no rule wants, with 100 rules in force, beside doing nothing;
 at our own processor, and at our exporter behind a stock one. Second table: CPU per span from the span
 to compressed bytes at a local server, which answers alike to all: our exporter (map, scrub, serialise,
 compress) beside the OTLP/HTTP exporter with gzip, posthog-otel-exporter, and `capture` of posthog's
@@ -127,11 +127,11 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def microseconds(call: Callable[[ReadableSpan], object], spans: Sequence[ReadableSpan]) -> float:
-    """Return the time of one span."""
-    began = time.perf_counter()
+    """Return the CPU time of one span."""
+    began = time.thread_time()
     for span in spans:
         call(span)
-    return (time.perf_counter() - began) / len(spans) * 1e6
+    return (time.thread_time() - began) / len(spans) * 1e6
 
 
 def unmatched(scale: float) -> None:
@@ -171,11 +171,11 @@ def unmatched(scale: float) -> None:
 
 
 def in_batches(export: Callable[[list[ReadableSpan]], object], spans: Sequence[ReadableSpan]) -> float:
-    """Return the time of one span in batches, as a stock processor hands them over."""
-    began = time.perf_counter()
+    """Return the CPU time of one span in batches, as a stock processor hands them over."""
+    began = time.thread_time()
     for begin in range(0, len(spans), BATCH):
         export(list(spans[begin : begin + BATCH]))
-    return (time.perf_counter() - began) / len(spans) * 1e6
+    return (time.thread_time() - began) / len(spans) * 1e6
 
 
 def on_the_wire(scale: float) -> None:

@@ -160,7 +160,7 @@ class DeclaredSpanExporter(_Member, SpanExporter):
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Map and send what consent allows; never raises."""
         parts = self._wanted_parts()
-        return SpanExportResult.SUCCESS if parts is None else parts.spans.export(spans)
+        return SpanExportResult.SUCCESS if parts is None else parts.export_spans(spans)
 
 
 class DeclaredLogExporter(_Member, LogRecordExporter):
@@ -169,7 +169,7 @@ class DeclaredLogExporter(_Member, LogRecordExporter):
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
         """Map and send what consent allows; never raises."""
         parts = self._wanted_parts()
-        return LogRecordExportResult.SUCCESS if parts is None else parts.logs.export(batch)
+        return LogRecordExportResult.SUCCESS if parts is None else parts.export_logs(batch)
 
 
 class DeclaredMetricExporter(_Member, MetricExporter):

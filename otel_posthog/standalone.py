@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExportResult
+
+from . import analytics, attributes
 from ._forks import follow_forks
+from ._otel_sdk import LogRecordExportResult, ReadableLogRecord, without_events
 from .block import Block
 from .consent import Consent
 from .decisions import Decisions
 from .deliberate import startup_test_event
 from .export_half import ExportHalf, Given
+from .exporters import SdkSpan
 from .gate import DEVELOPMENT
 from .heartbeat.exporter import PostHogMetricExporter
+from .mapping import fatal_exceptions
 from .notices import Notices
 from .scrubbing import Scrubber
 
@@ -40,8 +48,9 @@ class Standalone:
             notices=notices,
             on_change=self._follow,
         )
-        self.spans = self._half.span_exporter()
-        self.logs = self._half.log_exporter()
+        self._storms = self._half.listening.storms
+        self._spans = self._half.span_exporter()
+        self._logs = self._half.log_exporter()
         self.metrics = PostHogMetricExporter(
             self._half.heartbeat.rounds, check_s=block.config.heartbeat_check_s
         )
@@ -52,6 +61,26 @@ class Standalone:
         self._half.open()
         if self._config.environment == DEVELOPMENT:
             threading.Thread(target=self._send_startup_test, name="otel-posthog-test", daemon=True).start()
+
+    def export_spans(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Map and send, without what is too much of one failure."""
+        result = self._spans.export([self._calmed(span) for span in spans])
+        self._storms.tell(analytics.current().logger)
+        return result
+
+    def export_logs(self, records: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
+        """Map and send, without what is too much of one failure."""
+        return self._logs.export([record for record in records if self._is_calm(record)])
+
+    def _calmed(self, span: ReadableSpan) -> ReadableSpan:
+        """Return the span, without its exception where there is a storm of it; its event still counts."""
+        told = fatal_exceptions(SdkSpan(span))
+        is_calm = all(self._storms.admits_record(recorded.attributes) for recorded in told)
+        return span if is_calm else without_events(span)
+
+    def _is_calm(self, record: ReadableLogRecord) -> bool:
+        recorded = record.log_record.attributes or {}
+        return attributes.EXCEPTION_TYPE not in recorded or self._storms.admits_record(recorded)
 
     @property
     def is_wanted(self) -> bool:

@@ -255,6 +255,21 @@ def test_metrics_of_the_host_open_nothing(metering, decide, database_url, sink):
     assert not Path(database_url.removeprefix("sqlite:///")).exists()
 
 
+def test_storm_is_limited(block, made, decide, sink):
+    """Of one failure that comes again and again only a burst is told (R16), and its events all the same."""
+    decide(enable_error_reporting=True, enable_telemetry=True)
+    provider = TracerProvider(resource=Resource({}), shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(DeclaredSpanExporter(**block, error_burst=3)))
+    made.append(provider)
+
+    for number in range(20):
+        _end_span(provider, "GET /runs/1", ValueError(f"failure {number}"))
+    provider.force_flush()
+
+    names = [event.name for event in sink.events]
+    assert (names.count("$exception"), names.count("runs_seen")) == (3, 20)
+
+
 def test_exporters_give_way_to_a_telemetry(tracing, make_telemetry, sink, caplog):
     """Where the product starts a `Telemetry` itself, a file beside it doubles nothing, and a line says so."""
     product = make_telemetry(tracer_provider=tracing)

@@ -7,7 +7,8 @@ the same one again, so only a local root span whose status is ERROR speaks for a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from uuid import uuid5
+from hashlib import sha1
+from uuid import UUID
 
 from otel_posthog import attributes
 from otel_posthog.events import Event, time_from_ns
@@ -22,6 +23,7 @@ from .exceptions import UUID_NAMESPACE, added_by_caller, exception_properties, e
 
 _SPAN_EVENT_NAME = "exception"  # OpenTelemetry semantic conventions, exceptions on spans
 _NO_RULES = SpanRules()
+_NAMESPACE_BYTES = UUID_NAMESPACE.bytes
 _NONE: frozenset[Kind] = frozenset()
 _ERRORS, _TELEMETRY, _BOTH = frozenset({Kind.ERRORS}), frozenset({Kind.TELEMETRY}), frozenset(Kind)
 
@@ -81,9 +83,15 @@ def _product_event(span: SpanView, name: str, own: Mapping[str, object], base: B
         name=name,
         properties=base.over(own),
         timestamp=time_from_ns(span.end_ns),
-        uuid=uuid5(UUID_NAMESPACE, f"{span.trace_id:032x}:{span.span_id:016x}:{name}"),
+        uuid=_uuid5(f"{span.trace_id:032x}:{span.span_id:016x}:{name}"),
         accepted_ns=span.end_ns,
     )
+
+
+def _uuid5(name: str) -> UUID:
+    """Return what `uuid.uuid5` returns, in half its time."""
+    digest = sha1(_NAMESPACE_BYTES + name.encode(), usedforsecurity=False).digest()
+    return UUID(bytes=digest[:16], version=5)
 
 
 def _duration_ms(span: SpanView) -> int:

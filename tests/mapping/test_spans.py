@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from uuid import uuid5
 
 import pytest
 
 from otel_posthog import attributes
 from otel_posthog.mapping import BaseProperties, events_from_span, kinds_of_span
-from otel_posthog.mapping.exceptions import exception_uuid
+from otel_posthog.mapping.exceptions import UUID_NAMESPACE, exception_uuid
 from otel_posthog.registry import Kind, Registry, event
 
 BASE = BaseProperties(environment="production")
@@ -161,6 +162,7 @@ def test_uuid_of_a_named_span_follows_from_the_span():
     uuids = [events_from_span(span, BASE, Registry())[0].uuid for span in (first, again, other)]
 
     assert uuids[0] == uuids[1] != uuids[2]
+    assert uuids[0] == uuid5(UUID_NAMESPACE, f"{1:032x}:{2:016x}:anything")
 
 
 @pytest.mark.parametrize("name", ["$exception", 5, None, ["run_finished"]])
