@@ -19,8 +19,8 @@ import requests
 
 _T = TypeVar("_T")
 
-START_TIMEOUT_S = 30.0
-STOP_TIMEOUT_S = 15.0
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 30.0
 WAIT_TIMEOUT_S = 10.0
 
 _PROGRAM = """

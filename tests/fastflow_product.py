@@ -70,6 +70,7 @@ def running(folder, sink_url, *, clock=None, telemetry=None, **settings):
     make_telemetry = partial(Telemetry, **{"environ": {}, **options, **(telemetry or {})})
     product = FastFlow(config, clock=clock, make_telemetry=make_telemetry)
     with serve(product.app) as url:
+        product.first_sync.join(WAIT_S)
         yield product, url
 
 

@@ -136,14 +136,14 @@ def test_three_kinds_of_errors_are_one_report_each(start, sink, sink_url, visit)
     """From the wizard's consent on each error is one report without address, query or identity (R22, R23)."""
     _, url = start()
     one = visit(f"{url}/runs?coupon=WINTER-4711#part")
-    one.page.get_by_label("Name").fill("ada")
+    one.page.get_by_label("Name").fill("wilhelmina")
     one.page.get_by_role("button", name="GitHub").click()
     one.page.get_by_role("checkbox", name="Error reports").check()
     one.page.get_by_role("button", name="Send selected reports").click()
     one.wait_until_reporting()
     one.page.evaluate("history.replaceState(null, '', '/settings?coupon=WINTER-4711#part')")
 
-    _throw_in_a_handler(one.page, f"failed at {url}/x?coupon=WINTER-4711 for ada@example.com")
+    _throw_in_a_handler(one.page, f"failed at {url}/x?coupon=WINTER-4711 for wilhelmina@example.com")
     _reject(one.page)
     _throw_in_a_component(one.page)
     sink.wait_for(name="$exception", count=3, timeout_s=WAIT_S)
@@ -167,7 +167,9 @@ def test_three_kinds_of_errors_are_one_report_each(start, sink, sink_url, visit)
         assert all(frame["filename"].startswith("http://host.invalid/") for frame in frames)
         raw = json.dumps(event.raw)
         assert [
-            word for word in (urlsplit(url).netloc, "WINTER", "ada", "$device_id", "$referrer") if word in raw
+            word
+            for word in (urlsplit(url).netloc, "WINTER", "wilhelmina", "$device_id", "$referrer")
+            if word in raw
         ] == []
     assert len({event.distinct_id for event in events}) == 1
     assert {(method, urlsplit(asked).path) for method, asked in one.foreign} == {("POST", "/i/v0/e/")}
@@ -449,14 +451,17 @@ def test_failed_page_can_be_tried_again(decided, visit):
     expect(one.page.get_by_text("Nothing has run yet")).to_be_visible()
 
 
-def test_long_run_shows_its_progress(decided, visit):
+def test_long_run_shows_its_progress(tmp_path, decided, visit):
     """A run under way shows how far it is, and can be cancelled."""
-    _, url, _ = decided(REFUSAL)
+    folder = tmp_path / "pipelines"
+    folder.mkdir()
+    (folder / "waits.py").write_text("import time\nprint('progress 40', flush=True)\ntime.sleep(600)\n")
+    _, url, _ = decided(REFUSAL, pipelines_dir=folder)
     one = visit(url)
     one.sign_in("ada")
 
-    one.page.get_by_role("button", name="Run slow_export").click()
-    expect(one.page.get_by_role("progressbar")).to_have_attribute("value", re.compile(r"^[1-9]\d*$"))
+    one.page.get_by_role("button", name="Run waits").click()
+    expect(one.page.get_by_role("progressbar")).to_have_attribute("value", "40")
     one.page.get_by_role("button", name="Cancel run").click()
 
     expect(one.page.get_by_text("cancelled")).to_be_visible()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
 from fastflow_product import ENDED, WAIT_S, Person, commit, git_repository, some_pipelines
 from server.database import Run
-from server.pipelines import discover
+from server.pipelines import Packages, PreparationError, discover
 from server.sync import kind_of
 from waiting import wait_until
 
@@ -68,6 +70,29 @@ def test_missing_package_fails_the_run(tmp_path, start):
 
     assert ended["status"] == "failed"
     assert "packages of this pipeline could not be installed" in ended["log"]
+
+
+def test_end_does_not_wait_for_an_installer(tmp_path):
+    """An installation that hangs is ended with the server, and none begins afterwards."""
+    folder = tmp_path / "slow"
+    folder.mkdir()
+    _write(folder, "main.py", "")
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor(1) as pool:
+        silent.settimeout(WAIT_S)
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        _write(folder, "requirements.txt", f"--no-index\n--find-links {address}\nslow==1\n")
+        [pipeline] = discover(tmp_path)
+        packages = Packages(tmp_path / "packages")
+        with (tmp_path / "log").open("wb") as log:
+            attempt = pool.submit(packages.prepare, pipeline, log)
+            connection, _ = silent.accept()  # from here on it waits for an answer
+            packages.close()
+            ended = attempt.exception(WAIT_S)
+            connection.close()
+            with pytest.raises(PreparationError):
+                packages.prepare(pipeline, log)
+
+    assert isinstance(ended, PreparationError)
 
 
 def test_unknown_pipeline_is_not_found(admin):

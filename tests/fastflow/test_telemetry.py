@@ -67,13 +67,13 @@ def test_a_day_gives_the_seven_events(tmp_path, start, sink, database):
         **database,
     )
     admin, guest = Person(url), Person(url)
-    admin.sign_in("ada")
+    admin.sign_in("wilhelmina")
     admin.run("hello")
     before = list(sink.requests)
 
     admin.call("PUT", SYSTEM, CONSENT)
     code = admin.call("POST", "/api/invitations").json()["code"]
-    guest.sign_in("bob", "google", invitation=code)
+    guest.sign_in("humphrey", "google", invitation=code)
     admin.call("PUT", "/api/schedules", {"pipeline": "word_report", "every_minutes": 60})
     day.now += timedelta(hours=1)
     admin.call("POST", "/api/sync")
@@ -118,7 +118,7 @@ def test_a_day_gives_the_seven_events(tmp_path, start, sink, database):
     [heartbeat] = [_own(event) for event in events if event.name == "instance_heartbeat"]
     assert set(heartbeat) - {"failed_gauges"} == GAUGES
     assert (heartbeat["total_users_bucket"], heartbeat["total_scheduled_jobs"]) == ("2-5", 1)
-    named = ("nightly_check", "word_report", "ada", "bob", "main", str(repository))
+    named = ("nightly_check", "word_report", "wilhelmina", "humphrey", str(repository))
     assert [name for name in named if any(name in str(event.raw) for event in events)] == []
 
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,9 @@ class Packages:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._lock = threading.Lock()
+        self._installing: set[subprocess.Popen[bytes]] = set()
+        self._is_closed = False
 
     def prepare(self, pipeline: Pipeline, output: IO[bytes]) -> Path | None:
         """Return the folder of the pipeline's packages, installed if need be; raise `PreparationError`."""
@@ -59,7 +63,8 @@ class Packages:
         self._folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._folder, prefix=".new-") as unfinished:
             target = Path(unfinished) / "packages"
-            _install(pipeline.requirements, target, output)
+            target.mkdir()
+            self._install(pipeline.requirements, target, output)
             try:
                 target.rename(wanted)
             except OSError:  # another run was faster
@@ -67,24 +72,36 @@ class Packages:
                     raise
         return wanted
 
+    def close(self) -> None:
+        """End what is being installed; nothing is installed afterwards."""
+        with self._lock:
+            self._is_closed = True
+            for process in self._installing:
+                process.kill()
 
-def _install(requirements: Path, target: Path, output: IO[bytes]) -> None:
-    command = [*_installer(), "--target", str(target), "--requirement", requirements.name]
-    try:
-        ended = subprocess.run(  # noqa: S603 - the installer, with files of pipelines that are run anyway
-            command,
-            cwd=requirements.parent,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            timeout=INSTALL_TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise PreparationError from None
-    if ended.returncode != 0:
-        raise PreparationError
-    target.mkdir(exist_ok=True)
+    def _install(self, requirements: Path, target: Path, output: IO[bytes]) -> None:
+        command = [*_installer(), "--target", str(target), "--requirement", requirements.name]
+        with self._lock:
+            if self._is_closed:
+                raise PreparationError
+            process = subprocess.Popen(  # noqa: S603 - the installer, with files of pipelines that are run anyway
+                command,
+                cwd=requirements.parent,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+            self._installing.add(process)
+        try:
+            code = process.wait(INSTALL_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            code = process.wait()
+        finally:
+            with self._lock:
+                self._installing.discard(process)
+        if code != 0:
+            raise PreparationError
 
 
 def _installer() -> Sequence[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -32,6 +33,7 @@ POLICY = (
     "default-src 'none'; base-uri 'none'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; "
     "img-src 'self' data:; script-src 'self'; style-src 'self'"
 )
+SYNC_END_S = 5.0  # longest wait at the end for a git that still fetches
 _log = logging.getLogger(__name__)
 
 
@@ -78,6 +80,7 @@ class FastFlow:
             data_dir=config.data_dir,
             is_pre_heating=config.is_pre_heating,
         )
+        self.first_sync = threading.Thread(target=self._sync_first, name="fastflow-sync", daemon=True)
         self.app = self.telemetry.wrap(self._application())
 
     def _application(self) -> FastAPI:
@@ -110,14 +113,18 @@ class FastFlow:
     def _open(self) -> None:
         self.database.create()
         self.runner.open()
-        with suppress(SyncError):  # has been tracked; pipelines of the last sync are still there
-            self.sync.run()
+        self.first_sync.start()  # takes as long as git and pip do, and nobody has to wait for it
         self.scheduler.open()
 
     def _close(self) -> None:
         self.scheduler.close()
         self.runner.close()
+        self.first_sync.join(SYNC_END_S)
         self.database.close()
+
+    def _sync_first(self) -> None:
+        with suppress(SyncError):  # has been tracked; pipelines of the last sync are still there
+            self.sync.run()
 
     def _start_scheduled(self, name: str) -> None:
         pipeline = self.sync.pipeline(name)

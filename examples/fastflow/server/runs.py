@@ -78,6 +78,7 @@ class Runner:
         """Cancel what runs, and wait until it has ended."""
         for run_id in list(self._jobs):
             self.cancel(run_id)
+        self._packages.close()
         self._pool.shutdown()
 
     def start(self, pipeline: Pipeline, triggered_by: Trigger) -> int:
@@ -196,5 +197,6 @@ def _start(pipeline: Pipeline, packages: Path | None, output: IO[bytes]) -> subp
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Kill the process and what it started; `start_new_session` made them one group."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    if process.poll() is None:  # afterwards the number may be another process's
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
