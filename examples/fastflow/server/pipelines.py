@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -87,6 +88,7 @@ class Packages:
             process = subprocess.Popen(  # noqa: S603 - the installer, with files of pipelines that are run anyway
                 command,
                 cwd=requirements.parent,
+                env={**os.environ, "TMPDIR": str(target.parent)},  # goes with it, also if it is killed
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

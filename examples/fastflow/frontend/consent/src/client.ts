@@ -32,8 +32,8 @@ export class TestError extends Error {
   override name = "TestError";
 }
 
-/** Before each attempt at a delivery; the server is asked each time. */
-const PAUSES_MS = [0, 1_000, 5_000, 30_000] as const;
+/** Before each attempt at a delivery; the server is asked each time. Short, since a no and a yes in between go unnoticed. */
+const PAUSES_MS = [0, 1_000, 5_000] as const;
 const SENT_AFTER_THE_PAGE_BYTES = 60_000; // fetch's keepalive takes 64 KiB
 const WORTH_ANOTHER_ATTEMPT = [408, 429];
 const SERVER_ERROR = 500;
