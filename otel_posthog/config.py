@@ -379,7 +379,7 @@ class Config:
         secret=True,
     )
     gateway_body_max_bytes: int = _setting(
-        8_000_000,
+        4_000_000,
         "Largest request that the gateway takes, as it comes.",
         env=("OTEL_POSTHOG_GATEWAY_BODY_MAX_BYTES",),
         unit="bytes",
@@ -387,8 +387,9 @@ class Config:
         maximum=100_000_000,
     )
     gateway_plain_max_bytes: int = _setting(
-        32_000_000,
-        "Largest request that the gateway takes, once it is decompressed.",
+        8_000_000,
+        "Largest request that the gateway takes, once it is decompressed; an eighth of it as JSON. A worker "
+        "may need 90 times as much memory for one that is made to be large.",
         env=("OTEL_POSTHOG_GATEWAY_PLAIN_MAX_BYTES",),
         unit="bytes",
         minimum=1_000,

@@ -371,7 +371,7 @@ class Gate:
             self._parts.counts.add("withdrawn", len(batch.events) - len(allowed))
             agreed = [self._agreed(event, consent) for event in allowed]
             events = tuple(
-                replace(event, distinct_id=event.distinct_id or consent.instance_id)
+                event if event.distinct_id else replace(event, distinct_id=consent.instance_id)
                 for event in agreed
                 if event is not None
             )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from types import NoneType
 from uuid import UUID
 
 from . import attributes
@@ -19,8 +20,13 @@ AttributeValue = bool | int | str
 _FLAG = {kind: f"{attributes.CONSENT_PREFIX}{kind.value}" for kind in Kind}
 _GENERATION = {kind: f"{flag}_generation" for kind, flag in _FLAG.items()}
 _MANIFEST = {kind: f"{flag}_manifest" for kind, flag in _FLAG.items()}
+_NAMES = (
+    attributes.INSTANCE_ID,
+    *(name for kind in Kind for name in (_FLAG[kind], _GENERATION[kind], _MANIFEST[kind])),
+)
+_PLAIN = (str, bool, int, NoneType)
 _NOBODY = UUID(int=0)
-_KNOWN_IDS = 10_000  # installations whose id need not be parsed again
+_KNOWN = 10_000  # answers that need not be read again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,22 +82,26 @@ class Stamper:
 
 def read(recorded: Mapping[str, object]) -> Stamped | None:
     """Return what the record carries; None without a valid id, or where it carries no consent."""
-    instance_id = recorded.get(attributes.INSTANCE_ID)
+    written = tuple(recorded.get(name) for name in _NAMES)
+    return _read(*written) if all(isinstance(value, _PLAIN) for value in written) else None
+
+
+@lru_cache(maxsize=_KNOWN, typed=True)  # typed, or 1 would count as True
+def _read(instance_id: object, *written: object) -> Stamped | None:
     if not isinstance(instance_id, str) or not _is_id(instance_id):
         return None
-    given = {kind: _given(kind, recorded, instance_id) for kind in Kind if recorded.get(_FLAG[kind]) is True}
+    given = {}
+    for at, kind in enumerate(Kind):
+        flag, generation, manifest = written[3 * at : 3 * at + 3]
+        if flag is True:
+            number = generation if type(generation) is int else None
+            given[kind] = Given(
+                stamp=Stamp(generation=number, instance_id=instance_id),
+                manifest=None if manifest is None else str(manifest),
+            )
     return Stamped(instance_id=instance_id, given=given) if given else None
 
 
-def _given(kind: Kind, recorded: Mapping[str, object], instance_id: str) -> Given:
-    generation, manifest = recorded.get(_GENERATION[kind]), recorded.get(_MANIFEST[kind])
-    return Given(
-        stamp=Stamp(generation=generation if type(generation) is int else None, instance_id=instance_id),
-        manifest=None if manifest is None else str(manifest),
-    )
-
-
-@lru_cache(maxsize=_KNOWN_IDS)
 def _is_id(text: str) -> bool:
     try:
         uuid = UUID(text)

@@ -25,7 +25,7 @@ from otel_posthog.scrubbing import Scrubber
 from otel_posthog.spool_place import IN_MEMORY
 from otel_posthog.transport import PostHogTransport, Transport
 
-from .decoding import LOGS, PROTOBUF, TRACES, Signal, message, plain
+from .decoding import JSON_SHARE, LOGS, PROTOBUF, TRACES, Signal, message, plain
 from .intake import Intake, Taken
 from .outlet import BusyError, Outlet, Shared
 from .reading import registry_from, rules_from
@@ -58,6 +58,7 @@ class Gateway:
             ),
             counts=self.counts,
             notices=notices,
+            are_stamps_compared=config.gateway_databases is not None,
         )
         self._transport = transport or _posthog(config)
         shared = Shared(
@@ -97,7 +98,8 @@ class Gateway:
         body is unpacked at a time, so that memory is bounded by one; sending is not in turn.
         """
         with self._decoding:
-            content = plain(body, encoding, self.config.gateway_plain_max_bytes)
+            max_bytes = self.config.gateway_plain_max_bytes
+            content = plain(body, encoding, max_bytes if media_type == PROTOBUF else max_bytes // JSON_SHARE)
             taken = self._events(signal, content, media_type)
             del content
         self.counts.add("requests")

@@ -19,7 +19,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from otel_posthog import attributes, stamps
 from otel_posthog.counts import Counts
-from otel_posthog.events import Event
+from otel_posthog.events import UNSTAMPED, Event
 from otel_posthog.mapping import (
     BaseProperties,
     event_from_log,
@@ -64,7 +64,9 @@ class Intake:
         base: BaseProperties,
         counts: Counts,
         notices: Notices,
+        are_stamps_compared: bool = False,
     ) -> None:
+        self._are_stamps_compared = are_stamps_compared
         self._registry = registry
         self._rules = rules
         self._base = base
@@ -157,7 +159,7 @@ class Intake:
             event,
             properties=properties,
             distinct_id=stamped.instance_id,
-            stamp=given.stamp,
+            stamp=given.stamp if self._are_stamps_compared else UNSTAMPED,
             accepted_ns=min(event.accepted_ns, time.time_ns()),
         )
 

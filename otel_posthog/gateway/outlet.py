@@ -22,7 +22,7 @@ from otel_posthog.consent import Answer, Consent, ConsentWatch
 from otel_posthog.counts import Counts
 from otel_posthog.durable_spool import DurableSpool
 from otel_posthog.errors import RegistryError, StoreError
-from otel_posthog.events import UNSTAMPED, Event
+from otel_posthog.events import Event
 from otel_posthog.gate import Gate, Parts
 from otel_posthog.notices import Notices
 from otel_posthog.registry import Kind, Registry
@@ -155,8 +155,6 @@ class Outlet:
         An event that another request is sending at this moment may still fail there, so it is not
         acknowledged here either.
         """
-        if self._store is None:  # there is no row with which stamps could be compared
-            events = [replace(event, stamp=UNSTAMPED) for event in events]
         with self._alone_with({event.uuid for event in events}):
             consent = self._consent()
             if any(consent.answer(event.kind) is Answer.UNKNOWN for event in events):

@@ -29,16 +29,15 @@ def values_of(pairs: Iterable[KeyValue]) -> dict[str, object]:
 
 def value_of(value: AnyValue) -> object:
     """Return one value; an empty one is None."""
-    match value.WhichOneof("value"):
-        case None:
-            return None
-        case "array_value":
-            return tuple(value_of(item) for item in value.array_value.values)
-        case "kvlist_value":
-            return values_of(value.kvlist_value.values)
-        case name:
-            found: object = getattr(value, name)
-            return found
+    name = value.WhichOneof("value")
+    if name is None:
+        return None
+    if name == "array_value":
+        return tuple(value_of(item) for item in value.array_value.values)
+    if name == "kvlist_value":
+        return values_of(value.kvlist_value.values)
+    found: object = getattr(value, name)
+    return found
 
 
 class OtlpLog:
