@@ -1,10 +1,10 @@
 """CPU per span: our gateway beside the real Collector, on the same load in one run.
 
 Spans with 15 attributes come as gzipped OTLP/HTTP requests of 1,000. The Collector receives them and
-forwards them over otlphttp with gzip, bare and as in our file for the gateway tier; the gateway maps 0, 10 or 100 % of them to events and sends these to
-a server that answers at once. CPU is that of the process alone, system time included. Then growth: 1 to
-1,000 rules, and 1 to 5,000 spans a request. Needs the Collector of `collector/build.sh`. `--quick` takes
-a fifth.
+forwards them over otlphttp with gzip, bare and as in our file for the gateway tier; the gateway maps 0, 10
+or 100 % of them to events and sends these to a server that answers at once. CPU is that of the process
+alone, system time included. Then growth: 1 to 1,000 rules, and 1 to 5,000 spans a request. Needs the
+Collector of `collector/build.sh`. `--quick` takes a fifth.
 """
 
 from __future__ import annotations
