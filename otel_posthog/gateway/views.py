@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
@@ -11,6 +10,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, SpanFlags, Status
 
 from otel_posthog.records import SpanEventView
 
+_PLAIN = frozenset({"string_value", "bool_value", "int_value", "double_value", "bytes_value"})
 _KINDS = {
     Span.SPAN_KIND_SERVER: "server",
     Span.SPAN_KIND_CLIENT: "client",
@@ -24,20 +24,22 @@ _IS_REMOTE = SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK
 
 def values_of(pairs: Iterable[KeyValue]) -> dict[str, object]:
     """Return attributes as Python values."""
-    return {pair.key: value_of(pair.value) for pair in pairs}
+    found: dict[str, object] = {}
+    for pair in pairs:
+        value = pair.value
+        name = value.WhichOneof("value")
+        found[pair.key] = getattr(value, name) if name in _PLAIN else _nested(value, name)
+    return found
 
 
-def value_of(value: AnyValue) -> object:
-    """Return one value; an empty one is None."""
-    name = value.WhichOneof("value")
-    if name is None:
-        return None
-    if name == "array_value":
-        return tuple(value_of(item) for item in value.array_value.values)
+def _nested(value: AnyValue, name: str | None) -> object:
+    """Return a list, a mapping, or None for an empty value."""
     if name == "kvlist_value":
         return values_of(value.kvlist_value.values)
-    found: object = getattr(value, name)
-    return found
+    if name != "array_value":
+        return None
+    items = ((item, item.WhichOneof("value")) for item in value.array_value.values)
+    return tuple(getattr(item, kind) if kind in _PLAIN else _nested(item, kind) for item, kind in items)
 
 
 class OtlpLog:
@@ -46,16 +48,12 @@ class OtlpLog:
     def __init__(self, record: LogRecord, scope: str) -> None:
         self._record = record
         self.scope = scope
+        self.attributes: Mapping[str, object] = values_of(record.attributes)
 
     @property
     def event_name(self) -> str | None:
         """Name of the event, if the record is one."""
         return self._record.event_name or None
-
-    @cached_property
-    def attributes(self) -> Mapping[str, object]:
-        """Attributes as recorded."""
-        return values_of(self._record.attributes)
 
     @property
     def time_ns(self) -> int:
@@ -93,6 +91,7 @@ class OtlpSpan:
     def __init__(self, span: Span, scope: str) -> None:
         self._span = span
         self.scope = scope
+        self.attributes: Mapping[str, object] = values_of(span.attributes)
 
     @property
     def name(self) -> str:
@@ -108,11 +107,6 @@ class OtlpSpan:
     def status(self) -> str:
         """Status in small letters."""
         return _STATUSES.get(self._span.status.code, "unset")
-
-    @cached_property
-    def attributes(self) -> Mapping[str, object]:
-        """Attributes as recorded."""
-        return values_of(self._span.attributes)
 
     @property
     def events(self) -> Sequence[SpanEventView]:
