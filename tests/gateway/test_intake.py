@@ -72,6 +72,16 @@ def test_record_without_consent_is_refused_silently(gateway, sink, stamped):
     assert _counts(gateway) == {"no_consent": 1}
 
 
+def test_consent_is_a_boolean_each_time(gateway, sink):
+    """A number in place of the boolean is no consent, not even behind a record that had one."""
+    stamped = consent()
+
+    for telemetry in (True, 1, True):
+        _post(gateway, tracked("some_event", {**stamped, "posthog.consent.telemetry": telemetry}))
+
+    assert len(sink.events) == 2
+
+
 def test_each_kind_needs_its_own_consent(gateway, sink):
     """With consent to errors alone the exception leaves, and the event does not."""
     stamped = consent(telemetry=False)
@@ -197,6 +207,24 @@ def test_uuids_follow_from_the_record(config, sink):
         (e.name, e.uuid, e.timestamp, e.distinct_id, e.properties) for e in second
     ]
     assert len({event.uuid for event in first}) == 3
+
+
+def test_record_without_a_uuid_gets_one_that_lasts(config, sink):
+    """A record of others, without a uuid or a trace, gets the same one from each gateway."""
+    request = raised(consent())
+    record = request.resource_logs[0].scope_logs[0].log_records[0]
+    kept = [pair for pair in record.attributes if pair.key != "posthog.event_uuid"]
+    del record.attributes[:]
+    record.attributes.extend(kept)
+    for _ in range(2):
+        with served_gateway(config()) as client:
+            _post(client, request)
+    record.time_unix_nano += 1
+    with served_gateway(config()) as client:
+        _post(client, request)
+
+    first, second, other = (event.uuid for event in sink.events)
+    assert first == second != other
 
 
 def test_span_rules_are_read_from_a_file(config, sink, tmp_path):
