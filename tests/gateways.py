@@ -59,9 +59,9 @@ def config_of(sink_url, folder, **settings):
 
 
 @contextmanager
-def served_gateway(config):
+def served_gateway(config, port=0):
     """Yield a client of a running gateway."""
-    with serve(make_app(Gateway(config))) as url, client_of(url) as client:
+    with serve(make_app(Gateway(config)), port) as url, client_of(url) as client:
         yield client
 
 

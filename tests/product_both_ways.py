@@ -13,7 +13,7 @@ from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
@@ -108,9 +108,14 @@ class Product:
         return 12
 
     def _fail_in_nested_spans(self):
-        span = self._tracer.start_as_current_span
-        with suppress(LookupError), span("root"), span("child"):
-            raise LookupError("on a root span")
+        """Fail, and end the spans later: while an exception is handled, only one of the two may tell it."""
+        error = _failure("on a root span")
+        root = self._tracer.start_span("root")
+        child = self._tracer.start_span("child", set_span_in_context(root))
+        for span in (child, root):
+            span.record_exception(error)
+            span.set_status(StatusCode.ERROR)
+            span.end()
 
     def _ask(self, path):
         def fail(_request):
