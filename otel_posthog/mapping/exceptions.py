@@ -202,9 +202,9 @@ def _entry(
     frames: list[dict[str, object]],
     scrubber: Scrubber,
 ) -> dict[str, object]:
-    module = item.get("module")
+    name, module = _named(item, scrubber)
     entry: dict[str, object] = {
-        "type": _cut(scrubber.text(str(item.get("type") or "Exception")), MAX_TYPE_BYTES),
+        "type": _cut(name, MAX_TYPE_BYTES),
         "module": None if module == "builtins" else module,
         "value": _cut(_value(item, scrubber), MAX_VALUE_BYTES),
         "mechanism": mechanism,
@@ -212,6 +212,14 @@ def _entry(
     if frames:
         entry["stacktrace"] = {"type": "raw", "frames": frames}
     return entry
+
+
+def _named(item: Mapping[str, object], scrubber: Scrubber) -> tuple[str, object]:
+    """Return type and module, scrubbed in one: what holds a dot may have been taken apart."""
+    name, module = str(item.get("type") or "Exception"), item.get("module")
+    whole = f"{module}.{name}" if module else name
+    scrubbed = scrubber.text(whole)
+    return (name, module) if scrubbed == whole else (scrubbed, None)
 
 
 def _value(item: Mapping[str, object], scrubber: Scrubber) -> str:

@@ -25,6 +25,7 @@ _BASE64_LINES = re.compile(r"(?:[A-Za-z0-9+/]{60,76}\r?\n){1,200}[A-Za-z0-9+/]{4
 _HEX = re.compile(r"(?<![A-Za-z0-9])(?:0x|\\x)?((?:[0-9A-Fa-f]{2}){8,})(?![A-Za-z0-9])")
 _CREDENTIALS = re.compile(r"[\w.@+-]{1,80}:[^\s:]{4,80}")
 _MIN_DECODED_CHARS = 8
+_MIN_BASE64_CHARS = 12
 
 
 def scrub_percent(text: str, scrub: Scrub) -> str:
@@ -53,7 +54,14 @@ def scrub_base64(text: str, scrub: Scrub) -> str:
     """Return the text without blocks of base64 that hold a secret."""
 
     def replace(match: re.Match[str]) -> str:
-        return mark("base64") if _is_telling(_from_base64(match[0]), scrub) else match[0]
+        if _is_telling(_from_base64(match[0]), scrub):
+            return mark("base64")
+        if "/" not in match[0]:
+            return match[0]
+        return "/".join(  # it may be a path with base64 in it
+            mark("base64") if len(part) >= _MIN_BASE64_CHARS and _is_telling(_from_base64(part), scrub) else part
+            for part in match[0].split("/")
+        )
 
     return _BASE64.sub(replace, _BASE64_LINES.sub(replace, text))
 

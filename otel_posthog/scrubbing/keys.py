@@ -89,7 +89,19 @@ SENSITIVE_PARTS = (
     "seedphrase",
     "mnemonic",
     "webhookurl",
+    "publishkey",
+    "geheimnis",
+    "zugangsdaten",
+    "zugangsschlussel",
+    "sicherheitscode",
+    "bestatigungscode",
     # The next ones mean the same in other scripts.
+    "секрет",
+    "токен",
+    "密钥",
+    "令牌",
+    "トークン",
+    "シークレット",
     "пароль",
     "密码",
     "密碼",
@@ -141,6 +153,12 @@ SENSITIVE_WORDS = frozenset(
         "pkey",
         "mfa",
         "2fa",
+        "otps",
+        "pins",
+        "ssns",
+        "ibans",
+        "dsns",
+        "jwts",
     }
 )
 
@@ -194,8 +212,26 @@ PERSONAL_NAMES = frozenset(
         "hostname",
         "fqdn",
         "fax",
+        "taxnumber",
+        "vatid",
+        "steuerid",
+        "steuernummer",
+        "geburtsdatum",
+        "benutzername",
     }
 )
+
+# The same where they are the whole name: `user_count` is none.
+PERSONAL_WHOLE_NAMES = frozenset({"user", "login", "logname", "uname", "dbuser", "benutzer", "utilisateur"})
+
+# Before "key": what makes it the name of an entry. Behind any other word it may be a secret, if it looks like one.
+_INNOCENT_KEYS_TEXT = """
+primary foreign sort partition cache dict public map object index unique composite group row column idempotency
+registry host hash routing lookup join order message event topic shard bucket translation locale config setting
+metric label tag dedup dedupe natural surrogate business external reference issue project flag feature file s3
+job task run pipeline parent child item entry record
+"""
+INNOCENT_KEYS = frozenset(_INNOCENT_KEYS_TEXT.split())
 
 # Names that hold a sensitive part by accident: counts and settings of text models, and a job title.
 INNOCENT_NAMES = frozenset(
@@ -227,6 +263,19 @@ INNOCENT_NAMES = frozenset(
         "tokenizers",
         "tokenization",
         "tokenizername",
+        "bostoken",
+        "eostoken",
+        "padtoken",
+        "unktoken",
+        "septoken",
+        "clstoken",
+        "masktoken",
+        "bostokenid",
+        "eostokenid",
+        "padtokenid",
+        "stoptokens",
+        "stoptokenids",
+        "specialtokens",
         "secretary",
         "secretaries",
         "secretariat",
@@ -235,6 +284,8 @@ INNOCENT_NAMES = frozenset(
         "cookiebanner",
     }
 )
+
+_KEY_WORDS = frozenset({"key", "keys", "schlussel", "cle", "clave", "llave", "chave"})
 
 # What such a name ends with where it speaks about the secret and does not hold it. Its value is kept
 # only if it is a small number, a date or a plain word.
@@ -340,14 +391,25 @@ class Names:
         """Tell whether a value under this name must not leave."""
         return self.is_secret(name) or self.is_personal(name)
 
+    def is_key(self, name: str) -> bool:
+        """Tell whether a value under this name is a secret if it looks like one: `publish_key`."""
+        words = _words(name)
+        is_key = len(words) > 1 and words[-1] in _KEY_WORDS
+        return is_key and words[-2] not in INNOCENT_KEYS and "".join(words) not in self._innocent
+
     def _judge_secret(self, name: str) -> bool:
         return any(
-            any(part in joined for part in self._parts) or not SENSITIVE_WORDS.isdisjoint(words)
+            any(part in joined for part in self._parts)
+            or not SENSITIVE_WORDS.isdisjoint(words)
+            or not SENSITIVE_WORDS.isdisjoint(word.rstrip("123456789") for word in words)
             for words, joined in self._readings(name)
         )
 
     def _judge_personal(self, name: str) -> bool:
-        return any(not PERSONAL_NAMES.isdisjoint(_neighbours(words)) for words, _ in self._readings(name))
+        return any(
+            joined in PERSONAL_WHOLE_NAMES or not PERSONAL_NAMES.isdisjoint(_neighbours(words))
+            for words, joined in self._readings(name)
+        )
 
     def _readings(self, name: str) -> Iterator[tuple[list[str], str]]:
         """Return the words of the name, with and without look-alike letters of other alphabets."""

@@ -14,8 +14,9 @@ _MIN_SECRET_CHARS = 6
 _MIN_STRONG_CHARS = 8
 
 _MIN_CHANGES_WITHOUT_DIGIT = 0.45
+_MIN_LETTERS = 16  # of small and capital letters in turn, at a place where a key is expected
 _HEX_OR_UUID = re.compile(
-    r"(?:[0-9a-f]{16,}|[0-9A-F]{16,}|(?=[A-Z]*\d)[A-Z0-9]{16,}|"
+    r"(?:(?:0x)?[0-9a-f]{16,}|[0-9A-F]{16,}|(?=[A-Z]*\d)[A-Z0-9]{16,}|"
     r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})"
 )
 _NUMERIC = re.compile(
@@ -25,6 +26,9 @@ _CHUNKS = re.compile(r"[A-Z]++(?![a-z])|[A-Z]?[a-z]++|\d++|[^\W\dA-Za-z_]++|[^A-
 _MIN_WORD_CHARS = 3.0  # letters in a row, on average; chosen at random they are fewer than three
 _MAX_NUMBER_CHARS = 4
 _MAX_INNER_CHARS = 2
+_WORD_AND_NUMBER = re.compile(r"(?!(?:sha|md|utf|http|base|rfc|aes|python|step|version)\d)[A-Za-z]{4,40}\d{2,8}", re.I)
+# Numbers here and there within one word: `x86to64` is readable, three numbers are not, nor two in a long one.
+_INTERSPERSED = re.compile(r"(?:[A-Za-z]{1,30}\d{1,4}){3}|(?=[A-Za-z0-9]{16})[A-Za-z]{0,30}\d{1,4}[A-Za-z]{1,30}\d{1,4}[A-Za-z]")
 _JOINTS = "_-./:\\()"
 _PICTURES = (
     "iVBORw0KGgo",
@@ -50,8 +54,7 @@ def looks_random(word: str) -> bool:
     kinds = [_kind(letter) for letter in word]
     if not {"a", "A"} <= set(kinds):
         return False
-    changes = sum(left != right for left, right in pairwise(kinds))
-    return changes >= (_MIN_RANDOM_CHANGES if "0" in kinds else _MIN_CHANGES_WITHOUT_DIGIT) * len(word)
+    return _changes(word) >= (_MIN_RANDOM_CHANGES if "0" in kinds else _MIN_CHANGES_WITHOUT_DIGIT) * len(word)
 
 
 def looks_identifying(word: str) -> bool:
@@ -67,6 +70,11 @@ def looks_made_up(word: str) -> bool:
     return has_letter and (any(map(str.isdigit, word)) or _SPECIALS.search(word) is not None)
 
 
+def looks_chosen(word: str) -> bool:
+    """Tell whether the word may be a password where one may stand: made up, or a word with a number."""
+    return looks_made_up(word) or _WORD_AND_NUMBER.fullmatch(word) is not None
+
+
 def looks_strong(word: str) -> bool:
     """Tell whether a password rule would like the word: three kinds of characters, none of a name's."""
     if len(word) < _MIN_STRONG_CHARS or not looks_made_up(word):
@@ -77,6 +85,8 @@ def looks_strong(word: str) -> bool:
 
 def is_wordy(word: str) -> bool:
     """Tell whether the word is made of readable words and short numbers: `step-12`, `CamelCase2Names`."""
+    if _INTERSPERSED.search(word):
+        return False
     letters = chunks = numbers = 0
     for chunk in _CHUNKS.findall(word):
         if chunk.isalpha():
@@ -104,7 +114,12 @@ def looks_secret(word: str) -> bool:
         or looks_identifying(word)
         or looks_random(word)
         or (len(word) >= _MIN_STRONG_CHARS and looks_made_up(word))
+        or (len(word) >= _MIN_LETTERS and word.isalpha() and _changes(word) >= _MIN_RANDOM_CHANGES * len(word))
     )
+
+
+def _changes(word: str) -> int:
+    return sum(left != right for left, right in pairwise(map(_kind, word)))
 
 
 def _is_numeric(word: str) -> bool:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 
-from .keys import MAX_JUDGED_CHARS, Names, is_about
-from .looks import looks_secret
+from .keys import MAX_JUDGED_CHARS, PERSONAL_WHOLE_NAMES, Names, is_about
+from .looks import looks_chosen, looks_secret
+from .machine import GENERIC
 from .marks import mark
 from .phrases import is_placeholder, is_status
 
@@ -22,11 +23,18 @@ _MAX_SHORT_COUNT_CHARS = 3
 
 # Some names are two words in prose and in headings; a lone `key` or `id` would be innocent.
 _FIRST_WORD = (
-    r"(?:(?:api|access|private|session|pass|connection|client|secret|auth|signing|encryption|master|"
+    r"(?:(?:api|access|private|session|pass(?=[ ](?:word|phrase|code|key))|connection|client|secret|auth|signing|encryption|master|"
     r"license|credit|"
     r"card|account|security|verification|confirmation|phone|mobile|first|last|full|user|mail|birth|"
     r"social|one.time|"
     r"bank|seed|recovery|backup|passport|national|tax|driver|insurance|web)[ ])?"
+)
+# What is said about a value before it is quoted: `access_token is not valid: '…'`.
+_SAID = (
+    r"(?P<said>(?:[ ](?:is|was|are|were|set|reset|changed|equals?|to|not|valid|invalid|wrong|incorrect|mismatch|"
+    r"expected|got|rejected|refused|denied|too|short|long|weak|given|provided|received|unknown|bad|expired|"
+    r"revoked|failed|does|match|found|value|used|leaked|of|from|now|again|format|with|must|be|ist|falsch):?){0,6}"
+    r"(?:[ ](?=[\"'`])|[ ]?[(\[](?=[\"'`]?[^\s()\[\]\"'`]{6,200}[\"'`]?[)\]])))"
 )
 _NAMED = re.compile(
     r"(?<![\w.\-])(?<!\[scrubbed:)"
@@ -38,14 +46,14 @@ _NAMED = re.compile(
     r"(?:[ ]?\|[ ]?[A-Za-z]{1,30}(?:\[\w{1,30}\])?){0,3}[ ]=[ ]"
     r"|\s{0,20}(?:=>|->|:=|={1,3}|:(?!:)|%3[AaDd])[ \t]{0,20}"
     r"|(?<=[\"']),\s{0,3}(?=b?[\"'])"  # a pair in a list, as headers and command lines are written
-    r"|[ ](?:set|reset|changed|is|was|equals?)(?:[ ]to)?[ ](?=[\"'])"
+    rf"|{_SAID}"
     r"|[ \t]{1,3}(?=[^\s\-])"  # an option of a command line
     r"|>))",
     re.IGNORECASE,
 )
 
 _STRING = r"\"(?:[^\"\\]|\\.)*\"?|'(?:[^'\\]|\\.|'')*'?"
-_QUOTED = re.compile(rf"[A-Za-z]{{0,2}}(?:{_STRING})", re.DOTALL)
+_QUOTED = re.compile(rf"[A-Za-z]{{0,2}}(?:{_STRING})|`[^`\n]*`?", re.DOTALL)
 _ESCAPED_QUOTE = re.compile(r"(?P<slashes>\\{1,15})(?P<quote>[\"'])")
 _OPENING = re.compile(r"[A-Za-z_]?[\w.]*+[\[({]")
 _BRACKET_OR_STRING = re.compile(rf"[\[({{]|[\])}}]|{_STRING}", re.DOTALL)
@@ -54,7 +62,7 @@ _ANGLED = re.compile(r"<[^<>\n]*+>")
 # A separator ends the value only where something else begins: `a,b` is one password, `a, b=1` is not.
 _PLAIN = re.compile(
     r"(?:[^\s,;&\"'`})\]<>\[({\\]|\\(?![\"'])"
-    r"|[,;&\"'`})\]](?=[^\s,;&\"'`})\]\\<>\[({=:])(?!\w{1,60}+[\"']?[ ]?[=:])"
+    r"|[,;&\"'`})\]](?=[^\s,;&\"'`})\]\\<>\[({=:])(?![\w.-]{1,60}+[\"']?[ ]?[=:])"
     r"|(?<=[^\s])[<\[({])+"
 )
 _BLOCK = re.compile(r"(?:[|>][+-]?[0-9]?)?[ \t]*\r?\n(?:[ \t]+[^\n]*+(?:\n|\Z)|-[ ][^\n]*+(?:\n|\Z))+")
@@ -66,12 +74,23 @@ _FIELD = re.compile(r"\{[^{}]{0,200}\}")
 _NAME_WORDS = re.compile(r"[A-Za-z][A-Za-z_ -]{0,80}")
 _SCHEMES = frozenset({"Bearer", "Basic", "Token", "Digest", "bearer", "basic", "token"})
 _HAS_NUMBER = re.compile(r"[\"']?[^\s\d]{0,40}\d")
-_STATUS = re.compile(r"[^\n,;:\[({\"]{1,120}")
+_STATUS = re.compile(r"[^\n,;:\[({\"]{1,120}(?<!\w(?=[\[({]))")
 _HEADER_REST = re.compile(r"(?:=\"[^\"\n]*+\"|[^\n\"'])*")
 _ONE_CREDENTIAL = re.compile(
     r"(?:bearer|basic|token|negotiate|ntlm)[ \t]+[^\s,;\"']{6,}+(?![,;\"'])", re.IGNORECASE
 )
+_REFERENCE = re.compile(
+    r"(?P<head>[A-Za-z_][A-Za-z0-9_]{0,60}(?:\.[A-Za-z_][A-Za-z0-9_]{0,60}){0,6})"
+    r"(?P<arguments>[\[(][^\n]{0,300}[\])][.\w()\[\]]{0,60})?;?"
+)
+_ARGUMENT = re.compile(r"\"[^\"\n]*\"?|'[^'\n]*'?|[^\s()\[\]{},:=\"']+")
+_FAULTS = ("Error", "Exception", "Warning", "Fault", "Failure")  # what follows is a message
+_SLUG = re.compile(r"[a-z]{2,20}(?:-[a-z]{2,20}){2,8}")  # four words in a row make a password
+_FIRST_WORD_OF_VALUE = re.compile(r"[^\s\"',;]++")
+_MAX_ARGUMENT_CHARS = 12
 _HEADERS = ("cookie", "authorization")
+_ASSIGNS = re.compile(r"\b(?:is|was|ist|to|equals?)\b(?![ ](?:not|too)\b)", re.IGNORECASE)
+_IS_PASSWORD = re.compile(r"pass(?:w(?:ort|ord|d)|phrase|code)|kennwort|pwd", re.IGNORECASE)
 
 
 class Pairs:
@@ -90,7 +109,8 @@ class Pairs:
                 continue
             start, end = _value(text, match)
             raw = text[start:end]
-            instead = raw if _is_harmless(match["name"], raw) else self._instead(raw, text, match.start())
+            is_kept = _is_harmless(match["name"], raw) or self._is_code(text, match, raw)
+            instead = raw if is_kept else self._instead(raw, text, match.start())
             if instead == raw:
                 continue
             kept += [text[done:start], instead]
@@ -104,21 +124,68 @@ class Pairs:
         return f"{quote}{_MARK}{closing}"
 
     def _is_telling(self, text: str, match: re.Match[str]) -> bool:
-        sign, name = match["sign"], match["name"]
-        if sign == ">":
-            is_pair = text[match.start() - 1 : match.start()] == "<"
-        elif sign.lstrip("\\\"')]").isspace():
-            is_pair = name.startswith("-")
-        elif sign.lstrip("\\\"')]").startswith(","):
-            is_pair = name.startswith("-") or _is_two_item_list(text, match)
-        else:
-            is_pair = text[max(0, match.start() - 11) : match.start()].lower() != "unexpected "
-        if not is_pair:
-            return False
-        judged = name[-MAX_JUDGED_CHARS:]
-        return self._names.is_secret(judged) or (
-            _is_assigned(text, match) and self._names.is_personal(judged)
+        sign, judged = match["sign"], match["name"][-MAX_JUDGED_CHARS:]
+        if judged.endswith(_FAULTS):
+            first = _FIRST_WORD_OF_VALUE.match(text, match.end())
+            return first is not None and looks_secret(first[0])
+        if self._names.is_secret(judged):
+            return self._is_pair(text, match)
+        is_assigned = "=" in sign or ":" in sign or sign[:1] in "\\\"'"
+        if is_assigned and self._names.is_key(judged):
+            start, end = _value(text, match)
+            return looks_secret(text[start:end].strip("\"'` \t,;"))
+        return (
+            match["said"] is None
+            and self._names.is_personal(judged)
+            and self._is_pair(text, match)
+            and _is_assigned(text, match)
         )
+
+    def _is_pair(self, text: str, match: re.Match[str]) -> bool:
+        sign, name = match["sign"].lstrip("\\\"')]"), match["name"]
+        if match["said"] is not None:
+            return name.startswith("-") or self._is_quoted_secret(text, match)
+        if match["sign"] == ">":
+            return text[match.start() - 1 : match.start()] == "<"
+        if sign.isspace():
+            return name.startswith("-")
+        if sign.startswith(","):
+            return name.startswith("-") or _is_two_item_list(text, match) or _is_followed_by_secret(text, match)
+        return text[max(0, match.start() - 11) : match.start()].lower() != "unexpected "
+
+    def _is_quoted_secret(self, text: str, match: re.Match[str]) -> bool:
+        """Tell whether what is quoted behind a name and some words about it is its value."""
+        quoted = _QUOTED.match(text, match.end()) or _FIRST_WORD_OF_VALUE.match(text, match.end())
+        value = "" if quoted is None else quoted[0].strip("\"'`()[] ")
+        if not value or self._names.is_sensitive(value):
+            return False
+        is_quoted = match["said"].endswith(" ")
+        if is_quoted and (_ASSIGNS.search(match["said"]) or _IS_PASSWORD.search(match["name"])):
+            return True
+        name = match["name"]
+        is_compound = not name.isalpha() or not name[1:].islower() or name.lower().startswith("credential")
+        return looks_chosen(value) or looks_secret(value) or (is_compound and _SLUG.fullmatch(value) is not None)
+
+    def _is_code(self, text: str, match: re.Match[str], raw: str) -> bool:
+        """Tell whether the value is an expression of a program without a literal: `os.environ["TOKEN"]`."""
+        if raw == "await" or (raw == "f" and text.startswith(('"', "'"), match.end() + 1)):
+            return True
+        parts = _REFERENCE.fullmatch(raw)
+        if parts is None:
+            return False
+        head, arguments = parts["head"], parts["arguments"]
+        if arguments is None:  # `self.token = token`, `"token": token`, `email == email`, `key = settings.key`
+            is_reference = "." in head + match["name"] or "==" in match["sign"] or match["sign"][:1] in "\"'"
+            return is_reference and head[-1].isalpha() and self._names.is_sensitive(head.rpartition(".")[2])
+        if not ("." in head or "_" in head or arguments in ("()", "[]")) or looks_chosen(head):
+            return False
+        return all(self._is_argument(word[0]) for word in _ARGUMENT.finditer(arguments))
+
+    def _is_argument(self, word: str) -> bool:
+        bare = word.strip("\"'")
+        if bare != word:
+            return bare == "" or is_placeholder(bare) or self._names.is_sensitive(bare) or (bare.isalpha() and bare.islower() and len(bare) <= _MAX_ARGUMENT_CHARS)
+        return not looks_chosen(bare)
 
     def _without_echoes(self, text: str, values: list[str]) -> str:
         """Take out the same value where the text repeats it, as a check quotes what it refused."""
@@ -162,6 +229,8 @@ def _is_harmless(name: str, raw: str) -> bool:
     bare = raw.strip("\"' \t()[]{}")
     if is_placeholder(value) or is_placeholder(bare) or is_status(bare):
         return True
+    if value.lower() in GENERIC and name.lower() in PERSONAL_WHOLE_NAMES:
+        return True
     if value.isdigit() and len(value) <= (
         _MAX_SHORT_COUNT_CHARS if name.lower() == "pass" else _MAX_COUNT_CHARS
     ):
@@ -175,7 +244,16 @@ def _is_assigned(text: str, match: re.Match[str]) -> bool:
     if "=" in sign or sign[0] in "\\\"'>" or "," in sign or _HAS_NUMBER.match(text, match.end()):
         return True
     line = text[max(0, match.start() - 200) : match.start()].rpartition("\n")[2]
-    return not line.strip(" \t-")
+    before = line.rstrip()
+    return not before or not before[-1].isalnum()
+
+
+def _is_followed_by_secret(text: str, match: re.Match[str]) -> bool:
+    value = _QUOTED.match(text, match.end())
+    if value is None:
+        return False
+    bare = value[0].removeprefix("b").strip("\"'")
+    return looks_chosen(bare) or looks_secret(bare) or (text.startswith(")", value.end()) and bool(_SLUG.fullmatch(bare)))
 
 
 def _is_two_item_list(text: str, match: re.Match[str]) -> bool:

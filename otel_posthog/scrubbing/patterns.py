@@ -14,12 +14,12 @@ from functools import partial
 
 from . import encoded, personal, shapes, urls, vendors
 from .keys import Names
-from .looks import looks_made_up, looks_secret
+from .looks import looks_chosen, looks_secret
 from .machine import Machine
 from .marks import mark
 from .pairs import Pairs, SourcePairs
 from .phrases import is_placeholder, is_status
-from .prose import WORDS, scrub_prose, scrub_random
+from .prose import WORDS, scrub_accounts, scrub_prose, scrub_random
 
 Scrub = Callable[[str], str]
 Replacement = str | Callable[[re.Match[str]], str]
@@ -62,7 +62,8 @@ _JWT = re.compile(r"(?<![\w-])(?=[\w-]*eyJ[\w-]{8})[\w-]++(?:\.[\w-]*+){1,4}", r
 _BARE_CLAIMS = re.compile(r"(?<![A-Za-z0-9+/_-])eyJ[A-Za-z0-9+/_-]{16,}+={0,2}")
 _USERINFO = re.compile(
     r"(?<![\w.+\-])[\w.+\-]++:[^\s@/\"'<>:()\[\]]{1,200}@(?!sha\d)(?=[A-Za-z\[]|(?:\d{1,3}\.){3}\d)"
-    r"|(?<![\w.+/-])[A-Za-z_][\w$#-]{0,60}/[^\s@/\"'<>:()\[\]]{3,100}@(?=[\w.-]{1,100}(?::\d{2,5})?/)"
+    r"(?:[\w.-]{1,190}\.[^\W\d_]{2,24}(?![\w:/.-]))?"  # then it may be an address of a person
+    r"|(?<![\w.+/-])[A-Za-z_][\w$#-]{0,60}/[^\s@/\"'<>:()\[\]]{3,100}@(?=(?:[\w.-]{1,100}(?::\d{2,5})?|/)/)"
 )
 _SCHEME = re.compile(
     r"(?P<before>\b(?:bearer|basic|digest|negotiate|ntlm|token|apikey|api-key|aws4-hmac-sha256|"
@@ -79,11 +80,17 @@ def _scheme(match: re.Match[str]) -> str:
 
 
 def _pgpass(match: re.Match[str]) -> str:
-    return f"{match['before']}{mark('value')}" if looks_made_up(match["value"]) else match[0]
+    is_secret = looks_chosen(match["value"]) or looks_secret(match["value"])
+    return f"{match['before']}{mark('value')}" if is_secret else match[0]
 
 
 def _netrc(match: re.Match[str]) -> str:
+    if is_status(match["value"]) or match["value"] in _VERBS:
+        return match[0]
     return f"{match['before']}{mark('value')}"
+
+
+_VERBS = frozenset({"is", "was", "has", "can", "cannot", "failed", "for", "and", "or", "in", "on", "of", "to", "with"})
 
 
 def _html_field(match: re.Match[str], names: Names) -> str:
@@ -99,11 +106,14 @@ def _html_field(match: re.Match[str], names: Names) -> str:
     return f"{match['before']}{quote}{mark('value')}{quote}{after}"
 
 
-_BLOCKS = (
-    _rule("pem", ("--begin ", "-- begin ", "putty-"), _PEM, mark("pem")),
+_URLS = (
     _rule("url", ("://", ":\\/"), urls.URL, urls.bare_url),
     _rule("query", ("?",), urls.QUERY, urls.bare_path),
     _rule("query", ("#",), urls.FRAGMENT, rf"\g<path>{mark('query')}"),
+)
+_BLOCKS = (
+    _rule("pem", ("--begin ", "-- begin ", "putty-"), _PEM, mark("pem")),
+    _rule("mnemonic", ("mnemonic", "phrase", "seed", "wallet"), shapes.MNEMONIC, shapes.mnemonic),
     _long("jwt", ("eyj",), _JWT, mark("jwt")),
     _long("jwt", ("eyj",), _BARE_CLAIMS, mark("jwt")),
     _long("hash", ("$", "{", ":", "*"), vendors.PASSWORD_HASH, mark("hash")),
@@ -112,24 +122,14 @@ _BLOCKS = (
 _MESSAGES = (
     *(Rule("sql", triggers, apply) for triggers, apply in shapes.DATABASE_RULES),
     Rule("input", ("input_value",), shapes.scrub_input_value),
-    Rule("option", (" -", "'-", '"-', "/p:", "@"), shapes.scrub_command_line),
+    Rule("option", (" -", "'-", '"-', "/p:", "@", "vault", "echo"), shapes.scrub_command_line),
+    _rule("host", ("host name", "server at", "server on", "://"), shapes.SERVER, shapes.server),
+    _rule("host", ("\\\\",), urls.SHARE, urls.share),
+    _rule("host", (".lan", ".corp", ".intra", ".local", ".internal", ".home.arpa", ".private"), urls.INTERNAL_HOST, urls.internal_host),
+    _rule("user", ("role ", "user "), shapes.ROLE, shapes.role),
+    Rule("prose", ("credential", "creds", "login", "account", "logged in", "zugangsdaten"), scrub_accounts),
 )
-_PAIRS_TRIGGERS = (
-    "=",
-    ":",
-    ">",
-    "%3",
-    "--",
-    "',",
-    '",',
-    " -",
-    "'-",
-    " set ",
-    " to ",
-    " is ",
-    " was ",
-    " equal",
-)
+_PAIRS_TRIGGERS = ("=", ":", ">", "%3", "--", " '", ' "', " `", "',", '",', " -", "'-", "(", "[")
 _PEOPLE = (
     _rule("userinfo", ("@",), _USERINFO, f"{mark('userinfo')}@"),
     _rule("authorization", (" ", ":"), _SCHEME, _scheme),
@@ -157,7 +157,10 @@ def rules_for_text(names: Names, machine: Machine, scrub: Scrub | None) -> tuple
     """Return the rules for texts; `scrub` is applied to what is decoded, None decodes nothing."""
     return (
         *_HOMES,
-        *_unwrapping(scrub),
+        *_unescaping(scrub),
+        *_URLS,
+        *_unquoting(scrub),
+        *_URLS,
         *_BLOCKS,
         *_MESSAGES,
         Rule("value", _PAIRS_TRIGGERS, Pairs(names).scrub),
@@ -194,7 +197,10 @@ def rules_for_source(names: Names, machine: Machine, scrub: Scrub | None) -> tup
     literals = () if scrub is None else (Rule("literal", ALWAYS, partial(_scrub_literals, scrub=scrub)),)
     return (
         *_HOMES,
-        *_unwrapping(scrub),
+        *_unescaping(scrub),
+        *_URLS,
+        *_unquoting(scrub),
+        *_URLS,
         *_BLOCKS,
         *literals,
         Rule("value", _PAIRS_TRIGGERS, SourcePairs(names).scrub),
@@ -215,19 +221,22 @@ def _fields(names: Names) -> tuple[Rule, ...]:
         ),
         _rule("value", ("value:", "val:", "value :"), shapes.YAML_FIELD, partial(_html_field, names=names)),
         _rule("value", ("env ", "arg ", "set ", "setx "), shapes.ENV_LINE, partial(_html_field, names=names)),
+        _rule("value", ("form-data",), shapes.FORM_DATA, partial(_html_field, names=names)),
         _rule("value", ("assword ", "assword\t", "assword\n"), shapes.NETRC, _netrc),
         _rule("value", (":",), shapes.PGPASS, _pgpass),
     )
 
 
-def _unwrapping(scrub: Scrub | None) -> tuple[Rule, ...]:
-    """Return the rules that go first, since other rules see a text only without its escapes."""
+def _unescaping(scrub: Scrub | None) -> tuple[Rule, ...]:
+    """Return the rule that goes first, since others see a text only without its escapes."""
     if scrub is None:
         return ()
-    return (
-        Rule("escaped", ("\\", "&", "\x1b"), partial(encoded.scrub_escaped, scrub=scrub)),
-        Rule("escaped", ("%",), partial(encoded.scrub_percent, scrub=scrub)),
-    )
+    return (Rule("escaped", ("\\", "&", "\x1b"), partial(encoded.scrub_escaped, scrub=scrub)),)
+
+
+def _unquoting(scrub: Scrub | None) -> tuple[Rule, ...]:
+    """Return the rule that undoes percent-encoding, for what is no query."""
+    return () if scrub is None else (Rule("escaped", ("%",), partial(encoded.scrub_percent, scrub=scrub)),)
 
 
 def _scrub_literals(text: str, scrub: Scrub) -> str:

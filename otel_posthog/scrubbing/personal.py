@@ -13,7 +13,7 @@ Replace = Callable[[re.Match[str]], str]
 
 _ATOM = r"[^\s@\uff20<>()\[\]\"'`,;:=/%|{}*]"
 EMAIL = re.compile(
-    rf"(?<!{_ATOM})(?:\"[^\"@\n]{{1,64}}\"|{_ATOM}++)"
+    rf"(?:(?<!\w)\"[^\"@\n]{{1,64}}\"|(?<!{_ATOM}){_ATOM}++)"
     r"(?:@|\uff20|%40|\\u0040|\\x40|&#64;|[ ]?[\[(](?:at|AT|@)[\])][ ]?)"
     r"(?P<domain>\[(?:IPv6:)?[0-9A-Fa-f.:]{3,45}\]"
     r"|[^\s@<>()\[\]\"'`,;:=/%|{}*]{1,190}(?:\.|[ ]?[\[(](?:dot|DOT|"
@@ -27,10 +27,10 @@ _NO_DOMAIN = re.compile(
 
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 IPV4 = re.compile(rf"(?<![\d.])(?:{_OCTET}\.){{3}}{_OCTET}(?![\d.]*\d)")
-IPV4_DASHED = re.compile(rf"(?<![\w-])ip-{_OCTET}-{_OCTET}-{_OCTET}-{_OCTET}(?![\w-])")
+IPV4_DASHED = re.compile(rf"(?<![A-Za-z0-9-])ip-{_OCTET}-{_OCTET}-{_OCTET}-{_OCTET}(?![A-Za-z0-9-])")
 _IPV4_OF_NOBODY = re.compile(r"0\.0\.0\.0|127(?:\.\d{1,3}){3}|255\.255\.255\.\d{1,3}")
 _SAYS_VERSION = re.compile(
-    r"(?:(?:^|[\s(\[\"',;])[A-Z][A-Za-z]{1,30}/|\b(?:v|ver|version|versions|release|rev|revision|"
+    r"(?:(?:^|[\s(\[\"',;])[A-Z][A-Za-z]{1,30}/|\bv\.?|\b(?:ver|version|versions|release|rev|revision|"
     r"build|section|"
     r"chapter|sdk|firmware|driver|oid|python|cpython|node|java|openssl|nginx|chrome|firefox|edge|"
     r"safari|postgresql|mysql|"
@@ -42,14 +42,16 @@ _IS_PACKAGE = re.compile(r"[-.](?:tar|whl|zip|gz|tgz|deb|rpm|jar|exe|dmg|py\d)")
 
 _HEXTET = r"[0-9A-Fa-f]{1,4}"
 IPV6 = re.compile(
-    rf"(?<![\w:.])(?:(?:{_HEXTET}:){{7}}{_HEXTET}|(?:{_HEXTET}:){{1,6}}(?::{_HEXTET}){{1,6}}|"
+    rf"(?<![A-Za-z0-9.])(?<![0-9A-Fa-f:]:)(?:(?:{_HEXTET}:){{7}}{_HEXTET}|(?:{_HEXTET}:){{1,6}}(?::{_HEXTET}){{1,6}}|"
     rf"(?:{_HEXTET}:){{1,7}}:|"
-    rf"::(?:{_HEXTET}:){{0,6}}{_HEXTET})(?:%\w{{1,16}})?(?![\w:])"
+    rf"::(?:{_HEXTET}:){{0,6}}{_HEXTET})(?:%\w{{1,16}})?(?![A-Za-z0-9]|:[0-9A-Fa-f:])"
 )
 _LOOKS_LIKE_IPV6 = re.compile(r"[0-9A-Fa-f]*\d[0-9A-Fa-f]*|f[cde][0-9a-f]{2}", re.IGNORECASE)
-MAC = re.compile(r"(?<![\w:.-])[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}(?![\w:-])")
+MAC = re.compile(r"(?<![A-Za-z0-9.-])(?<![0-9A-Fa-f]:)[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}(?![A-Za-z0-9-]|:[0-9A-Fa-f])")
 
-CARD = re.compile(r"(?<![\w.,+-])[2-6]\d{3}(?:[ .-]?\d){9,15}(?![\w]|[.,-]\d)")
+CARD = re.compile(
+    r"(?<![A-Za-z0-9.+-])[2-6]\d{3}(?:[ .\-_\u00a0\u2009\u202f]{0,2}\d){9,15}(?![A-Za-z0-9]|[.-]\d)"
+)
 _CARD_NETWORKS = re.compile(
     r"4(?:\d{12}|\d{15}|\d{18})|(?:5[1-5]|2[2-7])\d{14}|5[06-8]\d{10,17}|3[47]\d{13}|3(?:0[0-5]|"
     r"[689]\d)\d{11}|"
@@ -79,26 +81,27 @@ _IBAN_CHARS = {
 }
 
 PHONE = re.compile(
-    r"(?<![\w+])\+(?:[1-9]\d{0,2})(?:[ .\-/]?\(?\d{1,5}\)?){2,6}(?![\w])"
-    r"|(?<![\w.+-])\(\d{3,5}\)[ .\-/]?\d{3,4}[ .\-/]?\d{3,4}(?![\w-])"
-    r"|(?<![\w.+/-])[2-9]\d{2}([-. ])\d{3}\1\d{4}(?![\w.-])"
-    r"|(?<![\w.+/-])00[1-9]\d{0,2}[ \-/]\d[\d \-/]{5,14}\d(?![\w-])"
-    r"|(?<![\w.+/-])0[1-9]\d{1,4}[ /-]{1,3}\d[\d -]{4,10}\d(?![\w-])"
+    r"(?<![A-Za-z0-9+])\+(?:[1-9]\d{0,2})(?:[ .\-/]?\(?\d{1,5}\)?){2,6}(?![A-Za-z0-9])"
+    r"|(?<![A-Za-z0-9.+-])\(\d{3,5}\)[ .\-/]?\d{3,4}[ .\-/]?\d{3,4}(?![A-Za-z0-9-])"
+    r"|(?<![A-Za-z0-9.+/-])[2-9]\d{2}([-. ])\d{3}\1\d{4}(?![A-Za-z0-9.-])"
+    r"|(?<![A-Za-z0-9.+/-])00[1-9]\d{0,2}[ \-/]\d[\d \-/]{5,14}\d(?![A-Za-z0-9-])"
+    r"|(?<![A-Za-z0-9.+-])00[1-9]\d{8,13}(?![A-Za-z0-9-])(?!\.\d)"
+    r"|(?<![A-Za-z0-9.+/-])0[1-9]\d{1,4}[ /-]{1,3}\d[\d -]{4,10}\d(?![A-Za-z0-9-])"
     r"|(?<=tel:)[+\d][\d .()\-]{5,20}\d"
     r"|(?:\b(?:tel|phone|mobile|mobil|telefon|handy|fax|sms|call|whatsapp)(?:efon|"
     r"ephone)?\b\.?[ :=#]{0,3}(?:to|number|no|nr|is)?\.?[ :=]{0,2})"
-    r"(?P<after>[+(]?\d[\d .()/\-]{5,20}\d)(?!\w)",
+    r"(?P<after>[+(]?\d[\d .()/\-]{5,20}\d)(?![A-Za-z0-9])",
     re.IGNORECASE,
 )
 _MIN_PHONE_DIGITS = 8
 
 SOCIAL_SECURITY = re.compile(
     r"(?i:(?<=ssn )|(?<=ssn: )|(?<=ssn=)|(?<=security number )|(?<=security number: )|(?<=tax id )|"
-    r"(?<=tax id: )|(?<=steuer-id ))\d{9,11}(?!\w)"
-    r"|(?<![\w-])(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\w-])"
-    r"|(?<!\w)[A-CEGHJ-TW-Z]{2} ?\d{2} ?\d{2} ?\d{2} ?[A-D](?!\w)"
-    r"|(?<![\w.])756\.\d{4}\.\d{4}\.\d{2}(?![\w.])"
-    r"|(?<!\w)[A-Z]{6}\d{2}[A-EHLMPRST]\d{2}[A-Z]\d{3}[A-Z](?!\w)"
+    r"(?<=tax id: )|(?<=steuer-id ))\d{9,11}(?![A-Za-z0-9])"
+    r"|(?<![A-Za-z0-9-])(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![A-Za-z0-9-])"
+    r"|(?<![A-Za-z0-9])[A-CEGHJ-TW-Z]{2} ?\d{2} ?\d{2} ?\d{2} ?[A-D](?![A-Za-z0-9])"
+    r"|(?<![A-Za-z0-9.])756\.\d{4}\.\d{4}\.\d{2}(?![A-Za-z0-9.])"
+    r"|(?<![A-Za-z0-9])[A-Z]{6}\d{2}[A-EHLMPRST]\d{2}[A-Z]\d{3}[A-Z](?![A-Za-z0-9])"
 )
 
 

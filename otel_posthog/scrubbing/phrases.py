@@ -6,7 +6,7 @@ import re
 
 _PLACEHOLDER = re.compile(
     r"\?|\$\d{1,3}|%s|%\(\w{1,60}\)s|:[a-z_]{1,40}|\$?\{[A-Za-z_.!:()\[\]'\"]{0,60}\}|\$[A-Z_]{2,60}|"
-    r"\{\{ ?[A-Za-z_.]{1,60} ?\}\}"
+    r"\{\{ ?[A-Za-z_.]{1,60}(?:\(\))? ?\}\}|f?[\"']?(?:bearer|basic|token) (?:\{[a-z_.]{1,40}\}|%s|<[a-z_ -]{1,40}>)"
     r"|[*•xX.…]{2,60}|<[a-z][a-z _-]{1,40}>|-+|\(\)|\[\]|\{\}|<class '[\w.]{1,80}'>|@p\d{1,3}"
     r"|\[(?:Filtered|REDACTED|redacted|FILTERED|hidden)\]|<?(?:redacted|hidden|masked|unset)>?"
     r"|SecretStr\('\*{1,20}'\)|",
@@ -42,7 +42,7 @@ either another other
 """
 _STATUS_WORDS = frozenset(_STATUS_WORDS_TEXT.split())
 _SURE_TEXT = """
-none null nil true false yes no str int bool bytes string integer float dict list object required missing
+none null nil true false yes no str int bool bytes string integer float dict list object secretstr optional required missing
 empty blank invalid valid wrong incorrect unknown unset undefined expired revoked denied refused rejected
 disabled enabled failed forbidden unauthorized locked ok malformed mismatch absent timeout closed ignored
 pending

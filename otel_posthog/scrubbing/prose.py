@@ -32,6 +32,31 @@ WORDS = (
     "kennwort",
     "login",
     "auth",
+    "wachtwoord",
+    "lösenord",
+    "heslo",
+    "jelszó",
+    "salasana",
+    "adgangskode",
+    "şifre",
+    "parola",
+    "jeton",
+    "geheimnis",
+    "schlüssel",
+    "clé",
+    "clave",
+    "llave",
+    "ключ",
+    "токен",
+    "секрет",
+    "пароль",
+    "密码",
+    "密碼",
+    "密钥",
+    "令牌",
+    "パスワード",
+    "トークン",
+    "비밀번호",
 )
 # `key` alone is too common to speak for what stands around it, so it needs another word before it.
 _WORD = re.compile(
@@ -39,7 +64,9 @@ _WORD = re.compile(
     r"private|signing|encryption|"
     r"master|auth|licen[sc]e|session|shared|webhook|deploy|ssh|hmac)[ _-]?keys?|credentials?|bearer|"
     r"session(?:[ _-]?id)?|cookies?|jwt|otp|signatures?|passwort|kennwort|mot de passe|contraseña|"
-    r"senha|hasło|пароль)(?![A-Za-z0-9_])",
+    r"senha|hasło|пароль|wachtwoord|lösenord|heslo|jelszó|salasana|adgangskode|şifre|parola|jeton|geheimnis|"
+    r"(?:api|zugangs|lizenz|sitzungs)-?schlüssel|schlüssel|clé|clave|llave|ключ|токен|секрет)(?![A-Za-z0-9_])"
+    r"|密码|密碼|密钥|令牌|パスワード|トークン|비밀번호",
     re.IGNORECASE,
 )
 _DIRECT = re.compile(
@@ -47,11 +74,12 @@ _DIRECT = re.compile(
     r"(?P<between>(?:[ ]?\([^()\n]{0,30}\))?[ ]?(?:[:=]|(?:was|is|provided|given|supplied|received|"
     r"entered|ist|war|lautet|est|es|id|value|with|used|called|named|#|–|-|→)[ ]?[:=]?)?[ ]{0,2}"
     r"(?:(?:set|reset|changed|now|still|currently)[ ](?:to[ ])?)?)"
-    r"(?P<quote>[\"'`«“\u2018]?)(?P<value>[^\s\"'`,;()\[\]{}<>»”’]{4,})",
+    r"(?P<quote>[\"'`«»„“\u2018\u201a]?)(?P<value>[^\s\"'`,;()\[\]{}<>«»“”’]{4,})",
     re.IGNORECASE,
 )
 _CANDIDATE = re.compile(r"[^\s\"'`,;()\[\]{}<>»”’“\u2018«=:&]{8,}+")
 _TRIM = ".,:;!?…"
+_JOINTS = str.maketrans("", "", "_-.")
 _ALGORITHM = re.compile(
     r"(?:sha|md|argon|pbkdf|utf|oauth|http|base|rfc|[eprh]s|aes|ed|blake|v|version|step|"
     r"python)-?\d{1,5}\w{0,4}",
@@ -59,16 +87,16 @@ _ALGORITHM = re.compile(
 )
 _ACCOUNT = re.compile(
     r"(?P<before>\b(?:credentials?|creds|login|account|logged in as|"
-    r"zugangsdaten)[ :=(\"']{1,4})"
+    r"zugangsdaten)(?:[ :=]{1,3}[(\"']?|[\"']))"
     r"(?P<value>[\w.@+-]{1,60}[ ]?[:/][ ]?(?=[^\s)]{0,60}\d)[^\s)\"',;/]{5,60})(?![/\w])",
     re.IGNORECASE,
 )
 _CODE = re.compile(
-    r"(?P<before>\b(?:otp|pin|puk|tan|2fa|mfa|totp|cvv|cvc|passcode|(?:verification|security|"
+    r"(?P<before>\b(?:otp|pin|puk|tan|2fa|mfa|totp|cvv2?|cvc2?|csc|passcode|(?:bestätigungs|sicherheits|verifizierungs|einmal)-?code|(?:verification|security|"
     r"confirmation|login|"
     r"one-time|authentication|access|sms)[ -](?:code|password|pin|passcode)|code)\b(?:[ ](?:code|"
     r"number))?[ ]?"
-    r"(?:[:=#]|is|was|entered|lautet|ist)?[ ]{0,2}[\"']?)(?P<value>\d{3}[ -]?\d{3}|\d{4,8})(?![\w.])",
+    r"(?:[:=#]|is|was|entered|lautet|ist)?[ ]{0,2}[\"']?)(?P<value>\d{3}[ -]?\d{3}|\d{4,8})(?!\w|\.\d)",
     re.IGNORECASE,
 )
 _PLAIN_CODE = re.compile(
@@ -77,15 +105,23 @@ _PLAIN_CODE = re.compile(
 )
 
 
+_CODE_IS = re.compile(r"code[ ](?:is|was|lautet|ist)\b", re.IGNORECASE)
+
+
 def scrub_prose(text: str) -> str:
     """Return the text without what is named as a secret, or looks like one near a word for it."""
     words = [match.start() for match in _WORD.finditer(text)]
-    text = _ACCOUNT.sub(_account, _CODE.sub(_code, text))
+    text = _CODE.sub(_code, text)
     if not words:
         return text
     text = _DIRECT.sub(_direct, text)
     words = [match.start() for match in _WORD.finditer(text)]
     return _CANDIDATE.sub(lambda match: _near(match, words), text)
+
+
+def scrub_accounts(text: str) -> str:
+    """Return the text without names and passwords in one: `credentials bob/…`."""
+    return _ACCOUNT.sub(_account, text)
 
 
 def scrub_random(text: str) -> str:
@@ -107,15 +143,18 @@ def _random(match: re.Match[str]) -> str:
 
 
 def _any_part_random(word: str) -> bool:
+    if "/" in word and any(map(looks_random, word.split("/"))):
+        return True
     if "/" not in word:
         return looks_random(word) or ("_" in word and any(map(looks_random, word.split("_"))))
-    if word.startswith(("/", "./")) or word.count("/") > len(word) / 12:  # rather a path than base64
-        return any(looks_random(part) for part in word.split("/"))
-    return looks_random(word)
+    is_path = word.startswith(("/", "./")) or word.count("/") > len(word) / 12  # rather than base64
+    return not is_path and looks_random(word)
 
 
 def _direct(match: re.Match[str]) -> str:
     value = match["value"].rstrip(_TRIM)
+    if value.endswith("=") and not match["quote"] and match.string[match.end() : match.end() + 1] in "\"'":
+        return match[0]  # a name, whose value is quoted
     is_password = match["word"].lower().startswith(("passw", "pwd", "passp", "kennw"))
     if not _is_named(value, has_sign=is_password or bool(match["between"].strip())):
         return match[0]
@@ -135,7 +174,7 @@ def _is_named(value: str, *, has_sign: bool) -> bool:
         and len(value) >= _MIN_DIRECT_CHARS
         and value[0].isalpha()
         and value[-1].isdigit()
-        and value.isalnum()
+        and value.translate(_JOINTS).isalnum()
     )
 
 
@@ -155,7 +194,7 @@ def _account(match: re.Match[str]) -> str:
 
 
 def _code(match: re.Match[str]) -> str:
-    if _PLAIN_CODE.match(match["before"]) and not match["before"].lower().startswith("code is"):
+    if _PLAIN_CODE.match(match["before"]) and not _CODE_IS.match(match["before"]):
         return match[0]
     before = match.string[max(0, match.start() - 12) : match.start()].lower()
     if before.rstrip().endswith(("exit", "status", "error", "return", "response", "gpio", "zip", "postal")):

@@ -96,7 +96,7 @@ class Scrubber:
 
     @cached_property
     def _run_source(self) -> Scrub:
-        return self._fixpoint(rules_for_source(self._names, self._known_machine, self._decoded(1)))
+        return self._fixpoint(rules_for_source(self._names, self._known_machine, self._decoded(_MAX_DECODINGS)))
 
     @cached_property
     def _known_machine(self) -> Machine:

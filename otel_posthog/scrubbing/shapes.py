@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from .looks import looks_made_up
+from .machine import GENERIC
 from .marks import mark
 from .phrases import is_placeholder, is_status
 
@@ -64,7 +65,26 @@ INPUT_VALUE = re.compile(
 _NO_INPUT = frozenset(
     {"{}", "[]", "()", "None", "True", "False", "''", '""', "Ellipsis", "PydanticUndefined"}
 )
+_LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 _MARKED = re.compile(r"[\"'(\[{]*\[scrubbed:[a-z-]+\][\"')\]}]*")
+
+
+def mnemonic(match: re.Match[str]) -> str:
+    """Take out the words that open a wallet."""
+    return f"{match['before']}{mark('mnemonic')}"
+
+
+def server(match: re.Match[str]) -> str:
+    """Take out which server of the installation was meant."""
+    host = (match["host"] or match["hosts"]).lower()
+    if host.partition(":")[0] in _LOCAL or host.startswith(("[", "/")):
+        return match[0]
+    return f"{match['before'] or match['scheme']}{mark('host')}"
+
+
+def role(match: re.Match[str]) -> str:
+    """Take out whose name a database refused, unless very many installations use it."""
+    return match[0] if match["user"].lower() in GENERIC else f"{match['before']}{mark('user')}"
 
 
 def scrub_input_value(text: str) -> str:
@@ -168,7 +188,7 @@ _PROGRAMS = (
     r"sqlcmd|bcp|ldap\w+|"
     r"redis-cli|curl|wget|http|smbclient|net|svn|twine|rabbitmqctl|psql|cqlsh|influx|htpasswd|"
     r"keytool|openssl|gpg|"
-    r"xfreerdp|ftp|lftp|sqlplus|isql|expdp|impdp|cypher-shell|kinit|vault|rclone|restic)"
+    r"xfreerdp|snmp\w+|mosquitto_\w+|amqp-\w+|ansible\w*|borg|ftp|lftp|sqlplus|isql|expdp|impdp|cypher-shell|kinit|vault|rclone|restic)"
 )
 COMMAND = re.compile(
     rf"(?<![\w.-])(?:(?:[\w.-]{{1,40}}/){{1,6}})?{_PROGRAMS}(?:\.exe)?(?=[\"' ,])[^\n]{{1,2000}}"
@@ -180,15 +200,21 @@ _OPTIONS = (
         rf"(?P<before>[\s\"'](?:-u|--user|-U|--proxy-user|--auth){_ARG}[^\s\"',:%]{{1,80}}[:%]){_VALUE}"
     ),
     re.compile(r"(?P<before>[\s\"'](?:pass|env):)(?P<value>[^\s\"',]+)"),
+    re.compile(r"(?P<before>\bvault[\"', ]{1,4}login[\"', ]{1,4})(?P<value>(?!-)[^\s\"',]{8,})"),
+    re.compile(r"(?P<before>\bsnmp\w{1,12}\b[^\n]{0,60}?[\s\"']-c[\"', ]{1,3})(?P<value>[^\s\"',]+)"),
+    re.compile(r"(?P<before>[\s\"']/user:[^\s\"',]{1,80}[\"', ]{1,4})(?P<value>(?!/)[^\s\"',]+)"),
     re.compile(r"(?P<before>[\s\"']/p:)(?P<value>[^\s\"',]+)"),
     re.compile(r"(?P<before>[\s\"']\w{1,40}/)(?P<value>[^\s\"'/@,]{3,}(?=@))"),
+)
+PIPED = re.compile(
+    r"(?P<before>\becho[\"', ]{1,4})(?P<value>(?!\$)[^\s|\"']{4,200})(?=[\"']?[ ]?\|[ ]?(?:sudo|gpg|openssl|docker|passwd)\b)"
 )
 _NO_SECRET_VALUE = re.compile(r"\d{1,5}(?::\d{1,5})*(?:/(?:tcp|udp))?|\.{0,2}/.*|-.*|\[.*")
 
 
 def scrub_command_line(text: str) -> str:
     """Take out passwords that programs take as short options: `mysql -p…`, `curl -u user:…`."""
-    return COMMAND.sub(_command, text)
+    return PIPED.sub(_option, COMMAND.sub(_command, text))
 
 
 def _command(match: re.Match[str]) -> str:
@@ -205,15 +231,33 @@ def _option(match: re.Match[str]) -> str:
     return f"{match['before']}{mark('option')}"
 
 
+MNEMONIC = re.compile(
+    r"(?P<before>(?<![A-Za-z])(?:mnemonic|seed|phrase|wallet)s?\b[^\n]{0,40}?[\"' :=])"
+    r"(?P<value>[a-z]{3,8}(?:[ ,]{1,2}[a-z]{3,8}){11,23})(?![a-z])",
+    re.IGNORECASE,
+)
+FORM_DATA = re.compile(
+    r"(?P<before>form-data;[^\n]{0,40}?name=[\"']?(?P<name>[^\"'\n;]{1,80})[^\n]{0,200}\r?\n"
+    r"(?:[\w-]{1,40}:[^\n]{0,200}\r?\n){0,4}\r?\n)(?P<value>[^\n]+)"
+)
+SERVER = re.compile(
+    r"(?P<before>\b(?:could not translate host name|connection to server at|MySQL server (?:on|at)) [\"'])"
+    r"(?P<host>[^\"'\n]{1,253})"
+    r"|(?P<scheme>\b(?!https?:|wss?:|git|ssh:|file:)[a-z][a-z0-9+.-]{1,30}://\[scrubbed:userinfo\]@)"
+    r"(?P<hosts>[\w.-]{1,253}(?::\d{1,5})?(?:,[\w.-]{1,253}(?::\d{1,5})?){0,8})",
+    re.IGNORECASE,
+)
+ROLE = re.compile(r"(?P<before>\b(?:for user|role) \")(?P<user>[^\"\n]{1,63})(?=\")", re.IGNORECASE)
+
 NETRC = re.compile(
     r"(?P<before>\b(?:machine|default|login)\b[^\n]{0,200}?\bpassword[ \t\n]{1,4})(?P<value>[^\s\[]+)"
 )
 PGPASS = re.compile(
-    r"(?P<before>(?<![\w.:/])[\w.*-]{1,80}:(?:\d{3,5}|"
-    r"\*):[\w*.-]{1,60}:[\w*.-]{1,60}:)(?P<value>[^\s:\"'\[]{3,})"
+    r"(?P<before>(?<![\w.:])[\w.*-]{1,80}:(?:\d{3,5}|"
+    r"\*):[\w*.-]{1,60}:[\w*.-]{1,60}:)(?P<value>(?:[^\s:\"'\[,]|,(?![\w.*-]+:))+)"
 )
 ENV_LINE = re.compile(
-    r"(?P<before>\b(?:ENV|ARG|setx?)[ ]+(?P<name>\w{2,80})[ ]+)(?P<value>(?![=\[])[^\s\"']+|"
+    r"(?P<before>\b(?:ENV|ARG|setx?)[ ]+(?P<name>\w{2,80})[ ]+)(?P<value>(?![=\[]|to\b)[^\s\"']+|"
     r"\"[^\"\n]+\"|'[^'\n]+')"
 )
 YAML_FIELD = re.compile(

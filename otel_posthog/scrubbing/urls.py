@@ -60,7 +60,7 @@ SEGMENT = re.compile(
     r"(?P<value>[\w.~+=-]{6,}+)",
     re.IGNORECASE,
 )
-_SHORT_BEFORE = re.compile(r"/(?:s|t|k|download|access|shared?|hooks?)\Z", re.IGNORECASE)
+_SHORT_BEFORE = re.compile(r"/(?:s|t|k|download|access|shared?)\Z", re.IGNORECASE)
 
 
 def closed_segment(match: re.Match[str]) -> str:
@@ -71,7 +71,8 @@ def closed_segment(match: re.Match[str]) -> str:
 
 
 _WINDOWS_HOME = (
-    r"(?P<windows>(?:\\{1,8}|/)(?:Users|Documents and Settings|Profiles)(?:\\{1,8}|(?<=[A-Za-z]:/Users)/))"
+    r"(?P<windows>(?:\\{1,8}|/)(?:Users|Documents and Settings|Profiles)(?:\\{1,8}|(?<=[A-Za-z]:/Users)/)"
+    r"|\\{1,8}home\\{1,8})"
     r"(?:[^\\/:*?\"'<>|\n\[]{1,64}(?=\\)|[^\s\\/:\"'<>|\[]{1,64})"
 )
 HOME = re.compile(
@@ -80,6 +81,31 @@ HOME = re.compile(
     rf"[^\s/\\:\"'\[,;)\]}}<>]{{1,64}}|{_WINDOWS_HOME}|(?P<tilde>(?<![\w/.])~)(?=[a-z_])[\w.-]{{2,32}}+(?=/)",
     re.IGNORECASE,
 )
+
+
+SHARE = re.compile(
+    r"(?<![\\A-Za-z0-9.:\])}])(?P<before>\\{2}|\\{4}|\\{8})(?!(?:x[0-9a-f]{2}|u[0-9a-f]{4}|[a-zA-Z]{1,2}|wsl[\w.]*)[\\$])"
+    r"[A-Za-z0-9][\w.-]{2,62}(?=\\{1,4}[\w$])"
+)
+INTERNAL_HOST = re.compile(
+    r"(?:(?<![\w.\-/@\]])|(?<=://)|(?<=\]@))(?P<name>[a-z0-9](?:[a-z0-9-]{0,62}\.){1,6})"
+    r"(?:(?P<sure>lan|corp|intranet|localdomain|home\.arpa|(?:intra|intern|corp)(?:\.[a-z0-9-]{1,63}){1,3})|"
+    r"internal|local|private|intra)"
+    r"(?![\w(\[-]|\.\w)",
+    re.IGNORECASE,
+)
+
+
+def share(match: re.Match[str]) -> str:
+    """Keep the folder on a server, without the server's name."""
+    return f"{match['before']}{mark('host')}"
+
+
+def internal_host(match: re.Match[str]) -> str:
+    """Take out a name that only a network inside of an organisation knows; `threading.local` is none."""
+    name = match["name"]
+    is_host = match["sure"] or name.count(".") > 1 or any(map(str.isdigit, name)) or "-" in name
+    return mark("host") if is_host else match[0]
 
 
 def nobodys_home(match: re.Match[str]) -> str:

@@ -17,14 +17,14 @@ _UUID = rf"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}"
 _DISTINCT_PREFIXES = (
     # code hosting and registries
     r"gh[pousr]_|github_pat_|gl(?:pat|dt|ft|soat|rt|cbt|ptt|agent|imt|ffct|oas)-|GR1348941|"
-    r"ATATT3|ATCTT3|ATBB|BBDC-|pypi-A|rubygems_|dckr_[po]at_|CCIPAT_|CCIPRJ_|bkua_|CLOJARS_|"
+    r"ATBB|BBDC-|pypi-A|rubygems_|dckr_[po]at_|CCIPAT_|CCIPRJ_|bkua_|CLOJARS_|"
     # clouds and hosting
-    r"do[opr]_v1_|dapi(?=[a-f0-9]{20})|HRKU-|pscale_(?:tkn|oauth|pw)_|fm1[ar]_|fm2_|pul-(?=[a-f0-9]{12})|"
+    r"do[opr]_v1_|dapi(?=[a-f0-9]{20})|HRKU-|pscale_(?:tkn|oauth|pw)_|pul-(?=[a-f0-9]{12})|"
     r"tskey-|dnkey-|dt0[cs]\d{2}\.|AGE-SECRET-KEY-1|"
     # artificial intelligence
     r"sk-(?:ant|proj|svcacct|admin|or|lf|live|test|None)-|pplx-|xai-|r8_|lsv2_[a-z]{2}_|pcsk_|api_org_|"
     # chat, mail, monitoring
-    r"xox[abeoprs](?:\.xox[bp])?-|xapp-|SG\.(?=[A-Za-z0-9_-]{8,80}\.)|xkeysib-|xsmtpsib-|sntry[sua]_|"
+    r"xox[abeoprs](?:\.xox[bp])?-|xapp-|SG\.(?=[A-Za-z0-9_-]{8,80}\.)|xkeysib-|xsmtpsib-|sntry[ua]_|"
     r"NR(?:AK|JS|AA|II|RA|AL)-|PMAK-|"
     r"lin_(?:api|oauth)_|figd_|ntn_|tfp_|rdme_|CFPAT-|FLW(?:PUBK|SECK)|phc_|phx_|phs_|phr_|"
     # money and shops
@@ -39,7 +39,7 @@ _DISTINCT_PREFIXES = (
 _COMMON_PREFIXES = (
     r"npm_|hf_|[srp]k[_-]|pat-[a-z]{2}\d-|sl\.|pn[ub]_|sq[pua]_|napi_|fw_|key-|pubkey-|API-|PAT-|"
     r"tk-us-|c[ks]_|"
-    r"live_|test_|secret_|tok_|vercel_|waka_|gl[cs]_|sgp_|sbp_|gsk_|nfp_|hv[sbr]\.|y0_|AQVN|IGQV|"
+    r"live_|test_|secret_|tok_|vercel_|waka_|gls_|sgp_|sbp_|gsk_|nfp_|hv[sbr]\.|y0_|AQVN|IGQV|"
     r"ATTA|LTAI|AKCp|"
     r"cmVmdGtu|oy2|SCW|ABSK|EZ[AT]K|re_|rdg_|trigger_|fo1_|ico-|essu_|mfp_|dd[pa]_|u\d-|nsec1|"
     r"[xyz]prv|p8e-|lob_"
@@ -61,7 +61,7 @@ _EXACT = (
     r"1//0[A-Za-z0-9_-]{20,}+",  # Google refresh token
     r"[A-Za-z0-9_~.]{3}\dQ~[A-Za-z0-9_~.-]{28,}+",  # Microsoft Entra client secret
     r"[A-Za-z0-9_-]{22,40}:APA91b[A-Za-z0-9_-]{60,}+",  # Firebase
-    r"AAAAAAAAAAAAAAAAAAAAA[A-Za-z0-9%]{20,}+",  # Twitter bearer
+    r"AAAAAAAAAAAAAAAAAAAAA[A-Za-z0-9%+/=]{20,}+",  # Twitter bearer
     r"(?:bot)?\d{6,12}:A[A-Za-z0-9_-]{30,}+",  # Telegram
     r"[MNO][A-Za-z0-9_-]{22,27}\.[A-Za-z0-9_-]{5,7}\.[A-Za-z0-9_-]{26,}+",  # Discord
     r"A3-[A-Z0-9]{6}(?:-[A-Z0-9]{5,11}){4,6}",  # 1Password
@@ -80,6 +80,11 @@ _EXACT = (
     r"v[1-4]\.(?:local|public)\.[A-Za-z0-9_-]{16,}+(?:\.[A-Za-z0-9_-]++)?",  # PASETO
     r"[5KL][1-9A-HJ-NP-Za-km-z]{50,51}(?![A-Za-z0-9])",  # Bitcoin, wallet import format
     r"s-s4t2(?:ud|af)-[a-f0-9]{40,}+",
+    r"hf_[A-Za-z]{30,}+",
+    r"cio(?=[A-Za-z]{0,31}\d)[A-Za-z0-9]{32}(?![A-Za-z0-9])",  # crates.io
+    r"s\.(?=[A-Za-z]{0,22}\d)[A-Za-z0-9]{24}(?![A-Za-z0-9])",  # Vault, before 1.10
+    r"django-insecure-[^\s\"']{20,}+",
+    r"AKID[A-Za-z0-9]{20,}+",  # Tencent
     r"AQE[A-Za-z0-9+/]{40,}+={0,2}",  # Adyen
     r"(?<=hooks\.slack\.com/)(?:services|workflows|triggers)/[A-Za-z0-9/_-]++",
     r"(?<=discord\.com/)api/webhooks/\d++/[A-Za-z0-9_-]++",
@@ -91,8 +96,14 @@ _EXACT = (
 
 _START = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrtfv])|(?<=\x1b\[\dm)|(?<=\x1b\[\d\dm))"
 
+# Made of base64 with its signs.
+_WIDE = (
+    r"tfp_[A-Za-z0-9_.-]{30,}+|"
+    r"(?:AT[AC]TT3|fm1[ar]_|fm2_|glc_|sntrys_)[A-Za-z0-9_+/=-]{16,}+"
+)
+
 VENDOR_TOKEN = re.compile(
-    rf"(?:{_DISTINCT_PREFIXES})(?:-|_)?{_TAIL}"
+    rf"{_WIDE}|(?:{_DISTINCT_PREFIXES})(?:-|_)?{_TAIL}"
     rf"|{_START}(?:(?:{_COMMON_PREFIXES}){_RUN}|{'|'.join(_EXACT)})"
 )
 
@@ -100,8 +111,8 @@ _SALTED = r"[A-Za-z0-9./+=$,_-]"
 PASSWORD_HASH = re.compile(
     rf"\$(?:2[abxy]?\$\d\d|argon2(?:id|i|d)|pbkdf2-sha\d{{1,3}}|scrypt|1|5|6|y|7|apr1|md5|"
     rf"sha1)\${_SALTED}{{20,}}+"
-    rf"|\b(?:pbkdf2_sha\d{{1,3}}|bcrypt_sha256|argon2|scrypt|md5|sha1)\$+{_SALTED}{{20,}}+"
-    rf"|\b(?:scrypt|pbkdf2):[a-z0-9:]{{1,40}}\${_SALTED}{{20,}}+"
+    rf"|(?<![A-Za-z0-9])(?:pbkdf2_sha\d{{1,3}}|bcrypt_sha256|argon2|scrypt|md5|sha1)\$+{_SALTED}{{20,}}+"
+    rf"|(?<![A-Za-z0-9])(?:scrypt|pbkdf2):[a-z0-9:]{{1,40}}\${_SALTED}{{20,}}+"
     r"|\{(?:SSHA|SSHA256|SSHA512|SHA|SMD5|CRYPT|PBKDF2)\}[A-Za-z0-9./+=$]{16,}+"
     r"|(?<![\w*])\*[0-9A-F]{40}(?![0-9A-F])"
     r"|(?<![A-Fa-f0-9])[A-Fa-f0-9]{32}:[A-Fa-f0-9]{32}(?![A-Fa-f0-9])"
