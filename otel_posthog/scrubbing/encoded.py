@@ -10,15 +10,17 @@ import binascii
 import html
 import re
 from collections.abc import Callable
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_plus
 
 from .marks import mark
 
 Scrub = Callable[[str], str]
 
 _RUN = re.compile(r"[^\s<>]++")
-_PERCENT = re.compile(r"%[0-9A-Fa-f]{2}")
-_ESCAPE = re.compile(r"\\{1,15}(?:u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|([nrt]|[0fv](?![a-z]{2}))|([\"'/]))")
+_ENCODED = re.compile(r"%[0-9A-Fa-f]{2}|[?&][\w.%-]{1,60}=[^&\"'+]{0,200}\+")  # a form has + for a space
+_ESCAPE = re.compile(
+    r"((?:\\{1,15}x[0-9A-Fa-f]{2}){2,})|\\{1,15}(?:u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|([nrt]|[0fv](?![a-z]{2}))|([\"'/]))"
+)
 _COLOUR = re.compile(r"\x1b\[[0-9;]{0,20}m")
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/_=-])[A-Za-z0-9+/_-]{12,}+={0,2}")
 _BASE64_LINES = re.compile(r"(?:[A-Za-z0-9+/]{60,76}\r?\n){1,200}[A-Za-z0-9+/]{4,76}={0,2}")
@@ -32,11 +34,13 @@ def scrub_percent(text: str, scrub: Scrub) -> str:
     """Return the text without secrets that are percent-encoded."""
 
     def replace(match: re.Match[str]) -> str:
-        if _PERCENT.search(match[0]) is None:
+        if _ENCODED.search(match[0]) is None:
             return match[0]
-        decoded = unquote(match[0])
-        scrubbed = scrub(decoded)
-        return match[0] if scrubbed == decoded else scrubbed
+        for decode in (unquote, unquote_plus):
+            decoded = decode(match[0])
+            if (scrubbed := scrub(decoded)) != decoded:
+                return scrubbed
+        return match[0]
 
     return _RUN.sub(replace, text)
 
@@ -59,7 +63,9 @@ def scrub_base64(text: str, scrub: Scrub) -> str:
         if "/" not in match[0]:
             return match[0]
         return "/".join(  # it may be a path with base64 in it
-            mark("base64") if len(part) >= _MIN_BASE64_CHARS and _is_telling(_from_base64(part), scrub) else part
+            mark("base64")
+            if len(part) >= _MIN_BASE64_CHARS and _is_telling(_from_base64(part), scrub)
+            else part
             for part in match[0].split("/")
         )
 
@@ -111,9 +117,11 @@ def _without_escapes(text: str) -> str:
 
 
 def _character(match: re.Match[str]) -> str:
-    if match[4]:
-        return match[4]
-    code = match[1] or match[2]
+    if match[1]:
+        return bytes.fromhex(re.sub(r"\\+x", "", match[1])).decode("utf-8", "replace")
+    if match[5]:
+        return match[5]
+    code = match[2] or match[3]
     if code is None:
         return "\n"
     number = int(code, 16)

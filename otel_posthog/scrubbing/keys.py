@@ -224,12 +224,12 @@ PERSONAL_NAMES = frozenset(
 # The same where they are the whole name: `user_count` is none.
 PERSONAL_WHOLE_NAMES = frozenset({"user", "login", "logname", "uname", "dbuser", "benutzer", "utilisateur"})
 
-# Before "key": what makes it the name of an entry. Behind any other word it may be a secret, if it looks like one.
+# Before "key": what makes it the name of an entry. Behind another word it is a secret if it looks like one.
 _INNOCENT_KEYS_TEXT = """
-primary foreign sort partition cache dict public map object index unique composite group row column idempotency
-registry host hash routing lookup join order message event topic shard bucket translation locale config setting
-metric label tag dedup dedupe natural surrogate business external reference issue project flag feature file s3
-job task run pipeline parent child item entry record
+primary foreign sort partition cache dict public map object index unique composite group row column
+idempotency registry host hash routing lookup join order message event topic shard bucket translation
+locale config setting metric label tag dedup dedupe natural surrogate business external reference issue
+project flag feature file s3 job task run pipeline parent child item entry record
 """
 INNOCENT_KEYS = frozenset(_INNOCENT_KEYS_TEXT.split())
 
@@ -342,6 +342,8 @@ ABOUT_WORDS = frozenset(
         "min",
         "sent",
         "verified",
+        "encryption",
+        "hashing",
     }
 )
 # "expires_at" and the like: the last word says too little by itself.
@@ -356,8 +358,8 @@ _ABOUT_ENDINGS = (
 _CAMEL_BORDER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _SEPARATORS = re.compile(r"[\W_]+")
 _PLAIN_VALUE = re.compile(
-    r"[A-Za-z]{1,20}(?:[ _-][A-Za-z]{1,20}){0,3}|[A-Za-z]{2,6}[ -]?\d{1,3}|\d{1,5}(?:\.\d{1,6})?"
-    r"|\d{4}-\d\d-\d\d(?:[T ][\d:.+Z-]{1,30})?"
+    r"[A-Za-z]{1,20}(?:[ _-][A-Za-z]{1,20}){0,3}|[A-Za-z]{2,6}(?:-[A-Za-z]{2,6})?[ -]?\d{1,3}"
+    r"|\d{1,5}(?:\.\d{1,6})?|\d{4}-\d\d-\d\d(?:[T ][\d:.+Z-]{1,30})?"
 )
 _MAX_PLAIN_NUMBER = 100_000
 _MAX_REMEMBERED = 4096

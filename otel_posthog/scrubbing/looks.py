@@ -22,13 +22,22 @@ _HEX_OR_UUID = re.compile(
 _NUMERIC = re.compile(
     r"[vV]?\d++(?:[.:,/_xX-]\d++)*\w{0,3}|\d{4}-\d\d-\d\dT[\d:.+Z-]*+|0x[0-9A-Fa-f]++|\d++[a-zA-Z%]{1,3}"
 )
-_CHUNKS = re.compile(r"[A-Z]++(?![a-z])|[A-Z]?[a-z]++|\d++|[^\W\dA-Za-z_]++|[^A-Za-z\d]")
+_CHUNKS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]++|\d++|[^\W\dA-Za-z_]++|[^A-Za-z\d]")
+_UNSPEAKABLE = re.compile(
+    r"(?!(?:x?html|https?|grpc|pgsql|xlsx|pptx|dtls|tmpfs|ctrl|msgs|pkcs|pbkdf)\Z)[b-df-hj-np-tv-xz]{4,40}",
+    re.IGNORECASE,
+)
 _MIN_WORD_CHARS = 3.0  # letters in a row, on average; chosen at random they are fewer than three
 _MAX_NUMBER_CHARS = 4
 _MAX_INNER_CHARS = 2
-_WORD_AND_NUMBER = re.compile(r"(?!(?:sha|md|utf|http|base|rfc|aes|python|step|version)\d)[A-Za-z]{4,40}\d{2,8}", re.I)
+_WORD_AND_NUMBER = re.compile(
+    r"(?!(?:sha|md|utf|http|base|rfc|aes|python|step|version)\d)[A-Za-z]{4,40}\d{2,8}", re.IGNORECASE
+)
 # Numbers here and there within one word: `x86to64` is readable, three numbers are not, nor two in a long one.
-_INTERSPERSED = re.compile(r"(?:[A-Za-z]{1,30}\d{1,4}){3}|(?=[A-Za-z0-9]{16})[A-Za-z]{0,30}\d{1,4}[A-Za-z]{1,30}\d{1,4}[A-Za-z]")
+_INTERSPERSED = re.compile(
+    r"(?:[A-Za-z]{1,30}\d{1,4}){3}|(?=[A-Za-z0-9]{16})[A-Za-z]{0,30}\d{1,4}[A-Za-z]{1,30}\d{1,4}[A-Za-z]"
+)
+_SLUG = re.compile(r"[a-z]{2,20}(?:-[a-z]{2,20}){2,8}")
 _JOINTS = "_-./:\\()"
 _PICTURES = (
     "iVBORw0KGgo",
@@ -75,6 +84,11 @@ def looks_chosen(word: str) -> bool:
     return looks_made_up(word) or _WORD_AND_NUMBER.fullmatch(word) is not None
 
 
+def is_slug(word: str) -> bool:
+    """Tell whether these are words with hyphens, as in a passphrase."""
+    return _SLUG.fullmatch(word) is not None
+
+
 def looks_strong(word: str) -> bool:
     """Tell whether a password rule would like the word: three kinds of characters, none of a name's."""
     if len(word) < _MIN_STRONG_CHARS or not looks_made_up(word):
@@ -90,6 +104,8 @@ def is_wordy(word: str) -> bool:
     letters = chunks = numbers = 0
     for chunk in _CHUNKS.findall(word):
         if chunk.isalpha():
+            if _UNSPEAKABLE.fullmatch(chunk):
+                return False
             letters, chunks = letters + len(chunk), chunks + 1
         elif chunk.isdigit():
             if len(chunk) > _MAX_NUMBER_CHARS:
@@ -114,8 +130,14 @@ def looks_secret(word: str) -> bool:
         or looks_identifying(word)
         or looks_random(word)
         or (len(word) >= _MIN_STRONG_CHARS and looks_made_up(word))
-        or (len(word) >= _MIN_LETTERS and word.isalpha() and _changes(word) >= _MIN_RANDOM_CHANGES * len(word))
+        or (len(word) >= _MIN_LETTERS and word.isalnum() and _is_scrambled(word))
     )
+
+
+def _is_scrambled(word: str) -> bool:
+    """Tell whether small and capital letters do not make words."""
+    is_mixed = not (word.islower() or word.isupper())
+    return is_mixed and (_changes(word) >= _MIN_RANDOM_CHANGES * len(word) or not is_wordy(word))
 
 
 def _changes(word: str) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from .keys import MAX_JUDGED_CHARS, PERSONAL_WHOLE_NAMES, Names, is_about
-from .looks import looks_chosen, looks_secret
+from .looks import is_slug, looks_chosen, looks_secret
 from .machine import GENERIC
 from .marks import mark
 from .phrases import is_placeholder, is_status
@@ -23,28 +23,32 @@ _MAX_SHORT_COUNT_CHARS = 3
 
 # Some names are two words in prose and in headings; a lone `key` or `id` would be innocent.
 _FIRST_WORD = (
-    r"(?:(?:api|access|private|session|pass(?=[ ](?:word|phrase|code|key))|connection|client|secret|auth|signing|encryption|master|"
-    r"license|credit|"
-    r"card|account|security|verification|confirmation|phone|mobile|first|last|full|user|mail|birth|"
-    r"social|one.time|"
+    r"(?:(?:api|access|private|session|pass(?=[ ](?:word|phrase|code|key))|connection|client|secret|auth|"
+    r"signing|encryption|master|license|credit|"
+    r"account|security|verification|confirmation|phone|mobile|first|last|full|user|mail|birth|"
+    r"social|one.time|card(?=[ ](?:number|no|nr|code|holder|pin|cv))|"
     r"bank|seed|recovery|backup|passport|national|tax|driver|insurance|web)[ ])?"
 )
-# What is said about a value before it is quoted: `access_token is not valid: '…'`.
+# What is said about a value before it comes: `access_token is not valid: '…'`, `token was …`.
+_SAID_WORD = (
+    r"[ ](?:is|was|are|were|set|reset|changed|equals?|to|not|valid|invalid|wrong|incorrect|mismatch|expected|"
+    r"got|rejected|refused|denied|too|short|long|weak|given|provided|received|unknown|bad|expired|revoked|"
+    r"failed|does|match|found|value|used|leaked|of|from|now|again|format|with|must|be|ist|war|lautet|falsch):?"
+)
 _SAID = (
-    r"(?P<said>(?:[ ](?:is|was|are|were|set|reset|changed|equals?|to|not|valid|invalid|wrong|incorrect|mismatch|"
-    r"expected|got|rejected|refused|denied|too|short|long|weak|given|provided|received|unknown|bad|expired|"
-    r"revoked|failed|does|match|found|value|used|leaked|of|from|now|again|format|with|must|be|ist|falsch):?){0,6}"
-    r"(?:[ ](?=[\"'`])|[ ]?[(\[](?=[\"'`]?[^\s()\[\]\"'`]{6,200}[\"'`]?[)\]])))"
+    rf"(?P<said>(?:{_SAID_WORD}){{0,6}}[ ](?=[\"'`])"
+    r"|[ ]?[(\[](?!scrubbed:)(?=[\"'`]?[^\s()\[\]\"'`]{6,200}[\"'`]?[)\]])"
+    rf"|(?P<told>(?:{_SAID_WORD}){{1,6}}[ ](?=[^\s\"'`()\[\]{{}}<>-][^\s()\[\]{{}}<>]{{5}})))"
 )
 _NAMED = re.compile(
     r"(?<![\w.\-])(?<!\[scrubbed:)"
     rf"(?P<name>{_FIRST_WORD}[\w.\-]++)"
-    r"(?P<sign>[\\\"'\])]{0,8}"
+    r"(?P<sign>[\\\"'\])]{0,8}(?:\[\])?"
     r"(?:[ ]?:[ ]?(?:str|bytes|int|float|Any|SecretStr|Optional|Union|Final|ClassVar|Annotated|"
     r"Literal|Sequence|list|tuple|dict|"
     r"(?:t|typing|pydantic)\.[A-Za-z]{1,30})(?:\[[^\n=]{0,80}\])?"
     r"(?:[ ]?\|[ ]?[A-Za-z]{1,30}(?:\[\w{1,30}\])?){0,3}[ ]=[ ]"
-    r"|\s{0,20}(?:=>|->|:=|={1,3}|:(?!:)|%3[AaDd])[ \t]{0,20}"
+    r"|\s{0,20}(?:=>|->|:=|={1,3}|:(?!:)|[\uff1d\uff1a]|%3[AaDd])[ \t\u00a0]{0,20}"
     r"|(?<=[\"']),\s{0,3}(?=b?[\"'])"  # a pair in a list, as headers and command lines are written
     rf"|{_SAID}"
     r"|[ \t]{1,3}(?=[^\s\-])"  # an option of a command line
@@ -53,7 +57,8 @@ _NAMED = re.compile(
 )
 
 _STRING = r"\"(?:[^\"\\]|\\.)*\"?|'(?:[^'\\]|\\.|'')*'?"
-_QUOTED = re.compile(rf"[A-Za-z]{{0,2}}(?:{_STRING})|`[^`\n]*`?", re.DOTALL)
+_TRIPLE = r"\"\"\".*?(?:\"\"\"|\Z)|'\''.*?(?:'\''|\Z)"
+_QUOTED = re.compile(rf"[A-Za-z]{{0,2}}(?:{_TRIPLE}|{_STRING})|`[^`\n]*`?", re.DOTALL)
 _ESCAPED_QUOTE = re.compile(r"(?P<slashes>\\{1,15})(?P<quote>[\"'])")
 _OPENING = re.compile(r"[A-Za-z_]?[\w.]*+[\[({]")
 _BRACKET_OR_STRING = re.compile(rf"[\[({{]|[\])}}]|{_STRING}", re.DOTALL)
@@ -66,31 +71,41 @@ _PLAIN = re.compile(
     r"|(?<=[^\s])[<\[({])+"
 )
 _BLOCK = re.compile(r"(?:[|>][+-]?[0-9]?)?[ \t]*\r?\n(?:[ \t]+[^\n]*+(?:\n|\Z)|-[ ][^\n]*+(?:\n|\Z))+")
+_TYPE = re.compile(r"!!\w{1,20}[ ]|\w{1,20}\(\d{1,6}\)[ ](?=[\"'])")  # of YAML, and of PHP's var_dump
 _NEXT_LINE = re.compile(r"\r?\n[ \t]{0,20}")
 _LITERAL = re.compile(
     r"(?P<open>\"\"\"|\"|'''|')(?P<inner>(?:\\.|(?!(?P=open))[^\\])*)(?P<close>(?P=open)|\Z)", re.DOTALL
 )
+_TEMPLATE = re.compile(
+    r"(?:[a-z+]{1,20}:)?[:/@?&=.,\s-]*"
+)  # what is left of `{scheme}://{user}:{password}@…`
 _FIELD = re.compile(r"\{[^{}]{0,200}\}")
 _NAME_WORDS = re.compile(r"[A-Za-z][A-Za-z_ -]{0,80}")
 _SCHEMES = frozenset({"Bearer", "Basic", "Token", "Digest", "bearer", "basic", "token"})
 _HAS_NUMBER = re.compile(r"[\"']?[^\s\d]{0,40}\d")
 _STATUS = re.compile(r"[^\n,;:\[({\"]{1,120}(?<!\w(?=[\[({]))")
+_BEHIND_STATUS = re.compile(r":[ ]{1,3}(?=[\"'`])")  # `--password: invalid int value: '…'`
 _HEADER_REST = re.compile(r"(?:=\"[^\"\n]*+\"|[^\n\"'])*")
 _ONE_CREDENTIAL = re.compile(
     r"(?:bearer|basic|token|negotiate|ntlm)[ \t]+[^\s,;\"']{6,}+(?![,;\"'])", re.IGNORECASE
 )
 _REFERENCE = re.compile(
-    r"(?P<head>[A-Za-z_][A-Za-z0-9_]{0,60}(?:\.[A-Za-z_][A-Za-z0-9_]{0,60}){0,6})"
-    r"(?P<arguments>[\[(][^\n]{0,300}[\])][.\w()\[\]]{0,60})?;?"
+    r"(?P<head>(?:[A-Za-z_][A-Za-z0-9_]{0,60}(?:\.[A-Za-z_][A-Za-z0-9_]{0,60}){0,6})?)"
+    r"(?P<arguments>[\[({][^\n]{0,300}[\])}][.\w()\[\]]{0,60})?;?"
 )
 _ARGUMENT = re.compile(r"\"[^\"\n]*\"?|'[^'\n]*'?|[^\s()\[\]{},:=\"']+")
 _FAULTS = ("Error", "Exception", "Warning", "Fault", "Failure")  # what follows is a message
-_SLUG = re.compile(r"[a-z]{2,20}(?:-[a-z]{2,20}){2,8}")  # four words in a row make a password
+_NEXT_WORD = re.compile(r"[ ]([^\s\"',;<>()\[\]{}]{6,}+)")
+_BEFORE_NAME = re.compile(r"\s*(?:(?:const|let|var|val|final|self\.|this\.)[ ]?|\w{1,20},[ ])?")
+_NAMES = re.compile(r"\b(?:name|key|id)=[\"']\Z")  # `<string name="api_key">…</string>`
+_NO_NAME = re.compile(r"[^A-Za-z_]")
 _FIRST_WORD_OF_VALUE = re.compile(r"[^\s\"',;]++")
 _MAX_ARGUMENT_CHARS = 12
 _HEADERS = ("cookie", "authorization")
 _ASSIGNS = re.compile(r"\b(?:is|was|ist|to|equals?)\b(?![ ](?:not|too)\b)", re.IGNORECASE)
-_IS_PASSWORD = re.compile(r"pass(?:w(?:ort|ord|d)|phrase|code)|kennwort|pwd", re.IGNORECASE)
+_IS_PASSWORD = re.compile(
+    r"pass(?:w(?:ort|ord|d)|phrase|code)|kennwort|pwd|(?<![a-z])pass(?![a-z])", re.IGNORECASE
+)
 
 
 class Pairs:
@@ -109,6 +124,9 @@ class Pairs:
                 continue
             start, end = _value(text, match)
             raw = text[start:end]
+            if self._names.is_secret(raw[:MAX_JUDGED_CHARS]):  # `Token: session 7f3a… expired`
+                end = _after_secret_word(text, end)
+                raw = text[start:end]
             is_kept = _is_harmless(match["name"], raw) or self._is_code(text, match, raw)
             instead = raw if is_kept else self._instead(raw, text, match.start())
             if instead == raw:
@@ -145,13 +163,20 @@ class Pairs:
         sign, name = match["sign"].lstrip("\\\"')]"), match["name"]
         if match["said"] is not None:
             return name.startswith("-") or self._is_quoted_secret(text, match)
-        if match["sign"] == ">":
-            return text[match.start() - 1 : match.start()] == "<"
+        if sign == ">":
+            before = text[max(0, match.start() - 8) : match.start()]
+            is_element = before.endswith("<") and not text.startswith("/", match.end())
+            return is_element or _NAMES.search(before) is not None
         if sign.isspace():
             return name.startswith("-")
         if sign.startswith(","):
-            return name.startswith("-") or _is_two_item_list(text, match) or _is_followed_by_secret(text, match)
-        return text[max(0, match.start() - 11) : match.start()].lower() != "unexpected "
+            return (
+                name.startswith("-") or _is_two_item_list(text, match) or _is_followed_by_secret(text, match)
+            )
+        is_parser = (
+            name.lower() in ("token", "tokens") and text[: match.start()][-11:].lower() == "unexpected "
+        )
+        return not is_parser
 
     def _is_quoted_secret(self, text: str, match: re.Match[str]) -> bool:
         """Tell whether what is quoted behind a name and some words about it is its value."""
@@ -159,33 +184,42 @@ class Pairs:
         value = "" if quoted is None else quoted[0].strip("\"'`()[] ")
         if not value or self._names.is_sensitive(value):
             return False
-        is_quoted = match["said"].endswith(" ")
+        is_quoted = match["said"].endswith(" ") and match["told"] is None
         if is_quoted and (_ASSIGNS.search(match["said"]) or _IS_PASSWORD.search(match["name"])):
             return True
         name = match["name"]
+        if _IS_PASSWORD.search(name) and _NO_NAME.search(value) and not value.isdigit():
+            return True
         is_compound = not name.isalpha() or not name[1:].islower() or name.lower().startswith("credential")
-        return looks_chosen(value) or looks_secret(value) or (is_compound and _SLUG.fullmatch(value) is not None)
+        return looks_chosen(value) or looks_secret(value) or (is_compound and is_slug(value))
 
     def _is_code(self, text: str, match: re.Match[str], raw: str) -> bool:
         """Tell whether the value is an expression of a program without a literal: `os.environ["TOKEN"]`."""
         if raw == "await" or (raw == "f" and text.startswith(('"', "'"), match.end() + 1)):
             return True
         parts = _REFERENCE.fullmatch(raw)
-        if parts is None:
+        if parts is None or not raw:
             return False
         head, arguments = parts["head"], parts["arguments"]
-        if arguments is None:  # `self.token = token`, `"token": token`, `email == email`, `key = settings.key`
+        if (
+            arguments is None
+        ):  # `self.token = token`, `"token": token`, `email == email`, `key = settings.key`
+            if head.lower() == match["name"].lower() != head:  # `tokenService: TokenService`
+                return True
             is_reference = "." in head + match["name"] or "==" in match["sign"] or match["sign"][:1] in "\"'"
             return is_reference and head[-1].isalpha() and self._names.is_sensitive(head.rpartition(".")[2])
-        if not ("." in head or "_" in head or arguments in ("()", "[]")) or looks_chosen(head):
+        is_call = "." in head or "_" in head or arguments in ("()", "[]") or _is_statement(text, match)
+        if not is_call or looks_chosen(head):
             return False
         return all(self._is_argument(word[0]) for word in _ARGUMENT.finditer(arguments))
 
     def _is_argument(self, word: str) -> bool:
-        bare = word.strip("\"'")
-        if bare != word:
-            return bare == "" or is_placeholder(bare) or self._names.is_sensitive(bare) or (bare.isalpha() and bare.islower() and len(bare) <= _MAX_ARGUMENT_CHARS)
-        return not looks_chosen(bare)
+        bare = word.strip("\"' ")
+        if word[0] not in "\"'":
+            return not looks_chosen(bare)
+        is_word = bare.isalpha() and bare.islower() and len(bare) <= _MAX_ARGUMENT_CHARS
+        is_kept = is_word or is_placeholder(bare) or bare in _SCHEMES or self._names.is_sensitive(bare)
+        return is_kept or not any(map(str.isalnum, bare))
 
     def _without_echoes(self, text: str, values: list[str]) -> str:
         """Take out the same value where the text repeats it, as a check quotes what it refused."""
@@ -212,7 +246,14 @@ class SourcePairs(Pairs):
     def _literal(self, match: re.Match[str]) -> str:
         inner = _FIELD.sub("", match["inner"]).strip(" :?!.,…")
         is_name = _NAME_WORDS.fullmatch(inner) is not None and self._names.is_sensitive(inner)
-        if not inner or is_name or inner in _SCHEMES or is_status(inner) or is_placeholder(inner):
+        if (
+            not inner
+            or _TEMPLATE.fullmatch(inner)
+            or is_name
+            or inner in _SCHEMES
+            or is_status(inner)
+            or is_placeholder(inner)
+        ):
             return match[0]
         return f"{match['open']}{_MARK}{match['close']}"
 
@@ -223,11 +264,17 @@ def _is_comment(text: str, at: int) -> bool:
     return bool(sign) and code.count('"') % 2 == 0 and code.count("'") % 2 == 0
 
 
+def _is_statement(text: str, match: re.Match[str]) -> bool:
+    """Tell whether the line begins with the name, and ` = ` follows, as in a program."""
+    line = text[max(0, match.start() - 60) : match.start()].rpartition("\n")[2]
+    return match["sign"].endswith(" = ") and _BEFORE_NAME.fullmatch(line) is not None
+
+
 def _is_harmless(name: str, raw: str) -> bool:
     """Tell whether what stands there is no value: a placeholder, or words about one."""
     value = raw.strip("\"' \t")
     bare = raw.strip("\"' \t()[]{}")
-    if is_placeholder(value) or is_placeholder(bare) or is_status(bare):
+    if is_placeholder(value) or is_placeholder(bare) or is_status(bare) or value in _SCHEMES:
         return True
     if value.lower() in GENERIC and name.lower() in PERSONAL_WHOLE_NAMES:
         return True
@@ -248,12 +295,17 @@ def _is_assigned(text: str, match: re.Match[str]) -> bool:
     return not before or not before[-1].isalnum()
 
 
+def _after_secret_word(text: str, at: int) -> int:
+    word = _NEXT_WORD.match(text, at)
+    return word.end() if word is not None and (looks_chosen(word[1]) or looks_secret(word[1])) else at
+
+
 def _is_followed_by_secret(text: str, match: re.Match[str]) -> bool:
     value = _QUOTED.match(text, match.end())
     if value is None:
         return False
     bare = value[0].removeprefix("b").strip("\"'")
-    return looks_chosen(bare) or looks_secret(bare) or (text.startswith(")", value.end()) and bool(_SLUG.fullmatch(bare)))
+    return looks_chosen(bare) or looks_secret(bare) or (text.startswith(")", value.end()) and is_slug(bare))
 
 
 def _is_two_item_list(text: str, match: re.Match[str]) -> bool:
@@ -265,13 +317,13 @@ def _is_two_item_list(text: str, match: re.Match[str]) -> bool:
 def _value(text: str, match: re.Match[str]) -> tuple[int, int]:
     """Return where the value begins and ends."""
     start = match.end()
-    if match["sign"] == ">":
+    if match["sign"].endswith(">"):
         end = text.find("<", start)
         return start, len(text) if end < 0 else end
     block = _BLOCK.match(text, start)
     if block is not None:
         return start, block.end() - (1 if block[0].endswith("\n") else 0)
-    line = _NEXT_LINE.match(text, start)
+    line = _NEXT_LINE.match(text, start) or _TYPE.match(text, start)
     if line is not None:
         start = line.end()
     name = match["name"].lower()
@@ -288,9 +340,14 @@ def _value(text: str, match: re.Match[str]) -> tuple[int, int]:
     end = start if scheme is None else scheme.end()
     status = _STATUS.match(text, start)
     if status is not None and is_status(status[0]):
-        return start, status.end()
+        behind = _BEHIND_STATUS.match(text, status.end())
+        if behind is None:
+            return start, status.end()
+        start = end = behind.end()
     while (further := _piece(text, end, is_first=end == start)) > end:
         end = further
+        if text[end - 1] in "\"'" and text[end : end + 1] in "/;":
+            break
     return start, end
 
 

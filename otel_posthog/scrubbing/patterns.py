@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from . import encoded, personal, shapes, urls, vendors
-from .keys import Names
-from .looks import looks_chosen, looks_secret
-from .machine import Machine
+from .keys import PERSONAL_WHOLE_NAMES, Names
+from .looks import is_slug, looks_chosen, looks_secret
+from .machine import GENERIC, Machine
 from .marks import mark
 from .pairs import Pairs, SourcePairs
 from .phrases import is_placeholder, is_status
@@ -73,15 +73,20 @@ _SCHEME = re.compile(
 )
 
 
+_AFTER_NAME = re.compile(r"\A[a-z_]{1,20}=(?=.)")
+
+
 def _scheme(match: re.Match[str]) -> str:
     is_sure = match["before"].lower().startswith(("bearer", "basic", "ntlm", "negotiate"))
-    is_secret = looks_secret(match["value"]) or is_sure
+    is_secret = looks_secret(_AFTER_NAME.sub("", match["value"])) or is_sure
     return f"{match['before']}{mark('authorization')}" if is_secret else match[0]
 
 
+_HAS_SIGN = re.compile(r"[^A-Za-z_]")
+
+
 def _pgpass(match: re.Match[str]) -> str:
-    is_secret = looks_chosen(match["value"]) or looks_secret(match["value"])
-    return f"{match['before']}{mark('value')}" if is_secret else match[0]
+    return f"{match['before']}{mark('value')}" if _HAS_SIGN.search(match["value"]) else match[0]
 
 
 def _netrc(match: re.Match[str]) -> str:
@@ -90,11 +95,15 @@ def _netrc(match: re.Match[str]) -> str:
     return f"{match['before']}{mark('value')}"
 
 
-_VERBS = frozenset({"is", "was", "has", "can", "cannot", "failed", "for", "and", "or", "in", "on", "of", "to", "with"})
+_VERBS = frozenset(
+    {"is", "was", "has", "can", "cannot", "failed", "for", "and", "or", "in", "on", "of", "to", "with"}
+)
 
 
 def _html_field(match: re.Match[str], names: Names) -> str:
     value = match["value"]
+    if match["name"].lower() in PERSONAL_WHOLE_NAMES and value.strip("\"' ").lower() in GENERIC:
+        return match[0]
     quote = value[0] if value[0] in "\"'" else ""
     if (
         not names.is_sensitive(match["name"])
@@ -107,10 +116,29 @@ def _html_field(match: re.Match[str], names: Names) -> str:
 
 
 _URLS = (
+    _rule("vendor-token", ("a" * 21,), vendors.ENCODED_TOKEN, mark("vendor-token")),
     _rule("url", ("://", ":\\/"), urls.URL, urls.bare_url),
     _rule("query", ("?",), urls.QUERY, urls.bare_path),
     _rule("query", ("#",), urls.FRAGMENT, rf"\g<path>{mark('query')}"),
 )
+
+
+def _table_row(match: re.Match[str], names: Names) -> str:
+    value = match["value"]
+    is_secret = looks_chosen(value) or looks_secret(value) or is_slug(value)
+    return f"{match['before']}{mark('value')}" if is_secret and names.is_secret(match["name"]) else match[0]
+
+
+def _asserted(text: str, names: Names) -> str:
+    """Take out what a failed assertion of a test says that a setting is."""
+    for match in shapes.ASSERTED.finditer(text):
+        value = match["value"][1:-1]
+        if len(value) >= _MIN_ASSERTED_CHARS and names.is_secret(match["name"]) and not is_status(value):
+            text = text.replace(value, mark("value"))
+    return text
+
+
+_MIN_ASSERTED_CHARS = 4
 _BLOCKS = (
     _rule("pem", ("--begin ", "-- begin ", "putty-"), _PEM, mark("pem")),
     _rule("mnemonic", ("mnemonic", "phrase", "seed", "wallet"), shapes.MNEMONIC, shapes.mnemonic),
@@ -122,14 +150,22 @@ _BLOCKS = (
 _MESSAGES = (
     *(Rule("sql", triggers, apply) for triggers, apply in shapes.DATABASE_RULES),
     Rule("input", ("input_value",), shapes.scrub_input_value),
-    Rule("option", (" -", "'-", '"-', "/p:", "@", "vault", "echo"), shapes.scrub_command_line),
+    Rule("option", (" -", "'-", '"-', "/p:", "@", "vault", "echo", "/user:"), shapes.scrub_command_line),
     _rule("host", ("host name", "server at", "server on", "://"), shapes.SERVER, shapes.server),
     _rule("host", ("\\\\",), urls.SHARE, urls.share),
-    _rule("host", (".lan", ".corp", ".intra", ".local", ".internal", ".home.arpa", ".private"), urls.INTERNAL_HOST, urls.internal_host),
+    _rule(
+        "host",
+        (".lan", ".corp", ".intra", ".local", ".internal", ".home.arpa", ".private"),
+        urls.INTERNAL_HOST,
+        urls.internal_host,
+    ),
     _rule("user", ("role ", "user "), shapes.ROLE, shapes.role),
     Rule("prose", ("credential", "creds", "login", "account", "logged in", "zugangsdaten"), scrub_accounts),
 )
-_PAIRS_TRIGGERS = ("=", ":", ">", "%3", "--", " '", ' "', " `", "',", '",', " -", "'-", "(", "[")
+_PAIRS_TRIGGERS = (
+    *("=", ":", ">", "%3", "--", " '", ' "', " `", "',", '",', " -", "'-", "(", "[", "\uff1d", "\uff1a"),
+    *(" is ", " was ", " to ", " got ", " expected ", " equal", " ist ", " war ", " lautet "),
+)
 _PEOPLE = (
     _rule("userinfo", ("@",), _USERINFO, f"{mark('userinfo')}@"),
     _rule("authorization", (" ", ":"), _SCHEME, _scheme),
@@ -146,6 +182,7 @@ _PEOPLE = (
     _rule("ip", (".",), personal.IPV4, personal.replacing(mark("ip"), personal.is_ipv4)),
     _rule("ip", ("ip-",), personal.IPV4_DASHED, mark("ip")),
     _rule("ip", (":",), personal.IPV6, personal.replacing(mark("ip"), personal.is_ipv6)),
+    _rule("value", (":",), shapes.PGPASS, _pgpass),  # behind addresses, which look alike
     _rule("phone", DIGITS, personal.PHONE, personal.replacing(mark("phone"), personal.is_phone)),
     _rule("path", ("/",), urls.SEGMENT, urls.closed_segment),
 )
@@ -221,9 +258,12 @@ def _fields(names: Names) -> tuple[Rule, ...]:
         ),
         _rule("value", ("value:", "val:", "value :"), shapes.YAML_FIELD, partial(_html_field, names=names)),
         _rule("value", ("env ", "arg ", "set ", "setx "), shapes.ENV_LINE, partial(_html_field, names=names)),
+        _rule("value", ("<",), shapes.XML_FIELD, partial(_html_field, names=names)),
+        _rule("value", ("variable ",), shapes.HCL_FIELD, partial(_html_field, names=names)),
+        _rule("value", ("|",), shapes.TABLE_ROW, partial(_table_row, names=names)),
+        Rule("value", ("where ",), partial(_asserted, names=names)),
         _rule("value", ("form-data",), shapes.FORM_DATA, partial(_html_field, names=names)),
         _rule("value", ("assword ", "assword\t", "assword\n"), shapes.NETRC, _netrc),
-        _rule("value", (":",), shapes.PGPASS, _pgpass),
     )
 
 
@@ -236,7 +276,9 @@ def _unescaping(scrub: Scrub | None) -> tuple[Rule, ...]:
 
 def _unquoting(scrub: Scrub | None) -> tuple[Rule, ...]:
     """Return the rule that undoes percent-encoding, for what is no query."""
-    return () if scrub is None else (Rule("escaped", ("%",), partial(encoded.scrub_percent, scrub=scrub)),)
+    return (
+        () if scrub is None else (Rule("escaped", ("%", "+"), partial(encoded.scrub_percent, scrub=scrub)),)
+    )
 
 
 def _scrub_literals(text: str, scrub: Scrub) -> str:

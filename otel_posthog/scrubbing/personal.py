@@ -26,7 +26,7 @@ _NO_DOMAIN = re.compile(
 )  # icon@2x.png, lib@1.2.js
 
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
-IPV4 = re.compile(rf"(?<![\d.])(?:{_OCTET}\.){{3}}{_OCTET}(?![\d.]*\d)")
+IPV4 = re.compile(rf"(?<!\d)(?<!\d\.)(?:{_OCTET}\.){{3}}{_OCTET}(?![\d.]*\d)")
 IPV4_DASHED = re.compile(rf"(?<![A-Za-z0-9-])ip-{_OCTET}-{_OCTET}-{_OCTET}-{_OCTET}(?![A-Za-z0-9-])")
 _IPV4_OF_NOBODY = re.compile(r"0\.0\.0\.0|127(?:\.\d{1,3}){3}|255\.255\.255\.\d{1,3}")
 _SAYS_VERSION = re.compile(
@@ -38,7 +38,9 @@ _SAYS_VERSION = re.compile(
     r"[=<>~!]=|~>|\^)\Z",
     re.IGNORECASE,
 )
-_IS_PACKAGE = re.compile(r"[-.](?:tar|whl|zip|gz|tgz|deb|rpm|jar|exe|dmg|py\d)")
+_IS_PACKAGE = re.compile(
+    r"[-.](?:tar|whl|zip|gz|tgz|deb|rpm|jar|exe|dmg|py\d|alpha|beta|rc|dev|post|snapshot)", re.IGNORECASE
+)
 
 _HEXTET = r"[0-9A-Fa-f]{1,4}"
 IPV6 = re.compile(
@@ -47,10 +49,13 @@ IPV6 = re.compile(
     rf"::(?:{_HEXTET}:){{0,6}}{_HEXTET})(?:%\w{{1,16}})?(?![A-Za-z0-9]|:[0-9A-Fa-f:])"
 )
 _LOOKS_LIKE_IPV6 = re.compile(r"[0-9A-Fa-f]*\d[0-9A-Fa-f]*|f[cde][0-9a-f]{2}", re.IGNORECASE)
-MAC = re.compile(r"(?<![A-Za-z0-9.-])(?<![0-9A-Fa-f]:)[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}(?![A-Za-z0-9-]|:[0-9A-Fa-f])")
+MAC = re.compile(
+    r"(?<![A-Za-z0-9-])[0-9A-Fa-f]{2}(?:-[0-9A-Fa-f]{2}){5}(?![A-Za-z0-9-])"
+    r"|(?<![A-Za-z0-9-])(?<![0-9A-Fa-f]:)[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}(?![A-Za-z0-9-]|:[0-9A-Fa-f])"
+)
 
 CARD = re.compile(
-    r"(?<![A-Za-z0-9.+-])[2-6]\d{3}(?:[ .\-_\u00a0\u2009\u202f]{0,2}\d){9,15}(?![A-Za-z0-9]|[.-]\d)"
+    r"(?<![A-Za-z0-9+-])(?<!\d\.)[2-6]\d{3}(?:[ .\-_\u00a0\u2009\u202f]{0,2}\d){9,15}(?![A-Za-z0-9]|[.-]\d)"
 )
 _CARD_NETWORKS = re.compile(
     r"4(?:\d{12}|\d{15}|\d{18})|(?:5[1-5]|2[2-7])\d{14}|5[06-8]\d{10,17}|3[47]\d{13}|3(?:0[0-5]|"

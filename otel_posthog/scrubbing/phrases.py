@@ -6,13 +6,14 @@ import re
 
 _PLACEHOLDER = re.compile(
     r"\?|\$\d{1,3}|%s|%\(\w{1,60}\)s|:[a-z_]{1,40}|\$?\{[A-Za-z_.!:()\[\]'\"]{0,60}\}|\$[A-Z_]{2,60}|"
-    r"\{\{ ?[A-Za-z_.]{1,60}(?:\(\))? ?\}\}|f?[\"']?(?:bearer|basic|token) (?:\{[a-z_.]{1,40}\}|%s|<[a-z_ -]{1,40}>)"
+    r"\{\{ ?[A-Za-z_.]{1,60}(?:\(\))? ?\}\}"
+    r"|f?[\"']?(?:bearer|basic|token) (?:\{[a-z_.]{1,40}\}|%s|<[a-z_ -]{1,40}>)"
     r"|[*•xX.…]{2,60}|<[a-z][a-z _-]{1,40}>|-+|\(\)|\[\]|\{\}|<class '[\w.]{1,80}'>|@p\d{1,3}"
     r"|\[(?:Filtered|REDACTED|redacted|FILTERED|hidden)\]|<?(?:redacted|hidden|masked|unset)>?"
     r"|SecretStr\('\*{1,20}'\)|",
     re.IGNORECASE,
 )
-_WORD = re.compile(r"[A-Za-z][A-Za-z'’-]*|\d+")
+_WORD = re.compile(r"[^\W\d_][^\W\d_'’-]*(?:['’-][^\W\d_]+)*|\d+")
 _BETWEEN = re.compile(r"[\s.!?()\-–'\"<>=]*")
 _MAX_STATUS_CHARS = 160
 _MAX_NUMBER_CHARS = 3
@@ -35,17 +36,19 @@ created deleted removed used unused already exists exist before after yet again 
 check contact admin administrator enter provide use short long shorter longer weak strong common simple
 similar minimum maximum min max ensure contain contains verification verify signature authentication
 authorization permission permissions scope scopes issuer audience password passwords token tokens secret
-credential credentials cookie cookies session api id issued entirely numeric differ different same
+credential credentials cookie cookies session api id issued entirely numeric differ different same syntax
 identical confirmation confirm necessary needed ignored skipped pending retry limit exceeded per second
 seconds minute minutes hour hours day days old new current previous next first last one two three both
 either another other
 """
 _STATUS_WORDS = frozenset(_STATUS_WORDS_TEXT.split())
 _SURE_TEXT = """
-none null nil true false yes no str int bool bytes string integer float dict list object secretstr optional required missing
-empty blank invalid valid wrong incorrect unknown unset undefined expired revoked denied refused rejected
-disabled enabled failed forbidden unauthorized locked ok malformed mismatch absent timeout closed ignored
-pending
+none null nil true false yes no str int bool bytes string integer float dict list object secretstr
+optional required missing empty blank invalid valid wrong incorrect unknown unset undefined expired
+revoked denied refused rejected disabled enabled failed forbidden unauthorized locked ok malformed
+mismatch absent timeout closed ignored pending erforderlich fehlt ungültig abgelaufen falsch leer
+unbekannt gesperrt requis manquant invalide expiré vide inconnu obligatorio requerido inválido inválida
+caducado vacío
 """
 _SURE = frozenset(_SURE_TEXT.split())
 

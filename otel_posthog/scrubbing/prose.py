@@ -135,6 +135,9 @@ _DATA_URI = re.compile(
 )
 
 
+_DIGEST = re.compile(r"(?:sha(?:1|256|384|512)|md5)-", re.IGNORECASE)
+
+
 def _random(match: re.Match[str]) -> str:
     before = match.string[max(0, match.start() - 60) : match.start()]
     if _DATA_URI.search(before) or not _any_part_random(match[0]):
@@ -143,6 +146,8 @@ def _random(match: re.Match[str]) -> str:
 
 
 def _any_part_random(word: str) -> bool:
+    if _DIGEST.match(word):
+        return False
     if "/" in word and any(map(looks_random, word.split("/"))):
         return True
     if "/" not in word:
@@ -155,11 +160,16 @@ def _direct(match: re.Match[str]) -> str:
     value = match["value"].rstrip(_TRIM)
     if value.endswith("=") and not match["quote"] and match.string[match.end() : match.end() + 1] in "\"'":
         return match[0]  # a name, whose value is quoted
+    if not match["quote"] and _NAME_AND_VALUE.match(value):
+        return match[0]  # of the rule for pairs
     is_password = match["word"].lower().startswith(("passw", "pwd", "passp", "kennw"))
     if not _is_named(value, has_sign=is_password or bool(match["between"].strip())):
         return match[0]
     rest = match["value"][len(value) :]
     return f"{match['word']}{match['between']}{match['quote']}{mark('prose')}{rest}"
+
+
+_NAME_AND_VALUE = re.compile(r"[a-z_]{2,20}=.")
 
 
 def _is_named(value: str, *, has_sign: bool) -> bool:

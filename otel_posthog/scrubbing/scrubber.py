@@ -68,6 +68,8 @@ class Scrubber:
         Properties whose key starts with `$` are PostHog's or ours, so their name is not judged;
         what they hold is.
         """
+        if event.name in self._texts.young and self._is_innocent(event.properties, 0):
+            return event
         closed = None if self._registry is None else self._registry.closed_properties(event.name)
         name = self.text(event.name) if closed is None else event.name
         properties = self._top(event.properties, closed or frozenset())
@@ -96,7 +98,9 @@ class Scrubber:
 
     @cached_property
     def _run_source(self) -> Scrub:
-        return self._fixpoint(rules_for_source(self._names, self._known_machine, self._decoded(_MAX_DECODINGS)))
+        return self._fixpoint(
+            rules_for_source(self._names, self._known_machine, self._decoded(_MAX_DECODINGS))
+        )
 
     @cached_property
     def _known_machine(self) -> Machine:
@@ -139,7 +143,7 @@ class Scrubber:
             scrubbed[self._key(name)] = self._under(under, value, depth)
         return scrubbed
 
-    def _is_known(  # noqa: C901, PLR0911, PLR0912 - one branch for each type, inlined: it runs for all frames
+    def _is_known(  # noqa: C901 - one branch for each type, inlined: it runs for all frames
         self, mapping: dict[object, object], depth: int
     ) -> bool:
         """Tell whether every key and value was found innocent before; most of an event's frames were.
@@ -148,26 +152,26 @@ class Scrubber:
         """
         if not self._keys.young.issuperset(mapping):
             return False
-        texts = self._texts.young
+        texts, sources = self._texts.young, self._sources.young
         for key, value in mapping.items():
             kind = type(value)
             if kind is str:
-                if value not in texts and (key != "context_line" or value not in self._sources.young):
-                    return False
+                if value in texts or (key == "context_line" and value in sources):
+                    continue
+            elif kind is bool or value is None:
+                continue
+            elif kind is int:
+                if -_LONG_NUMBER < value < _LONG_NUMBER:  # type: ignore[operator]
+                    continue
             elif kind is list:
                 if key in _SOURCE_KEYS:
-                    if not self._sources.young.issuperset(value):  # type: ignore[arg-type]
-                        return False
-                elif not self._is_known_list(value, depth + 1):  # type: ignore[arg-type]
-                    return False
-            elif kind is int:
-                if not -_LONG_NUMBER < value < _LONG_NUMBER:  # type: ignore[operator]
-                    return False
-            elif kind is dict:
-                if depth >= MAX_DEPTH or not self._is_known(value, depth + 1):  # type: ignore[arg-type]
-                    return False
-            elif kind is not bool and value is not None:
-                return False
+                    if sources.issuperset(value):  # type: ignore[arg-type]
+                        continue
+                elif self._is_known_list(value, depth + 1):  # type: ignore[arg-type]
+                    continue
+            elif kind is dict and depth < MAX_DEPTH and self._is_known(value, depth + 1):  # type: ignore[arg-type]
+                continue
+            return False
         return True
 
     def _is_known_list(self, values: list[object], depth: int) -> bool:

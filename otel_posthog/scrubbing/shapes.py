@@ -77,7 +77,7 @@ def mnemonic(match: re.Match[str]) -> str:
 def server(match: re.Match[str]) -> str:
     """Take out which server of the installation was meant."""
     host = (match["host"] or match["hosts"]).lower()
-    if host.partition(":")[0] in _LOCAL or host.startswith(("[", "/")):
+    if host in _LOCAL or host in GENERIC or host.startswith(("[", "/")):
         return match[0]
     return f"{match['before'] or match['scheme']}{mark('host')}"
 
@@ -207,7 +207,8 @@ _OPTIONS = (
     re.compile(r"(?P<before>[\s\"']\w{1,40}/)(?P<value>[^\s\"'/@,]{3,}(?=@))"),
 )
 PIPED = re.compile(
-    r"(?P<before>\becho[\"', ]{1,4})(?P<value>(?!\$)[^\s|\"']{4,200})(?=[\"']?[ ]?\|[ ]?(?:sudo|gpg|openssl|docker|passwd)\b)"
+    r"(?P<before>\becho[\"', ]{1,4})(?P<value>(?!\$)[^\s|\"']{4,200})"
+    r"(?=[\"']?[ ]?\|[ ]?(?:sudo|gpg|openssl|docker|passwd)\b)"
 )
 _NO_SECRET_VALUE = re.compile(r"\d{1,5}(?::\d{1,5})*(?:/(?:tcp|udp))?|\.{0,2}/.*|-.*|\[.*")
 
@@ -244,7 +245,7 @@ SERVER = re.compile(
     r"(?P<before>\b(?:could not translate host name|connection to server at|MySQL server (?:on|at)) [\"'])"
     r"(?P<host>[^\"'\n]{1,253})"
     r"|(?P<scheme>\b(?!https?:|wss?:|git|ssh:|file:)[a-z][a-z0-9+.-]{1,30}://\[scrubbed:userinfo\]@)"
-    r"(?P<hosts>[\w.-]{1,253}(?::\d{1,5})?(?:,[\w.-]{1,253}(?::\d{1,5})?){0,8})",
+    r"(?P<hosts>[\w.-]{1,253}(?:(?::\d{1,5})?,[\w.-]{1,253}){0,8})",
     re.IGNORECASE,
 )
 ROLE = re.compile(r"(?P<before>\b(?:for user|role) \")(?P<user>[^\"\n]{1,63})(?=\")", re.IGNORECASE)
@@ -257,7 +258,9 @@ PGPASS = re.compile(
     r"\*):[\w*.-]{1,60}:[\w*.-]{1,60}:)(?P<value>(?:[^\s:\"'\[,]|,(?![\w.*-]+:))+)"
 )
 ENV_LINE = re.compile(
-    r"(?P<before>\b(?:ENV|ARG|setx?)[ ]+(?P<name>\w{2,80})[ ]+)(?P<value>(?![=\[]|to\b)[^\s\"']+|"
+    r"(?P<before>\b(?:ENV|ARG|setx?)[ ]+(?:-{1,2}\w{1,10}[ ]+){0,3}"
+    r"(?P<name>[A-Z][A-Z0-9_]{1,79}|\w{0,40}_\w{1,40})[ ]+)"
+    r"(?P<value>(?![=\[]|to\b)[^\s\"']+|"
     r"\"[^\"\n]+\"|'[^'\n]+')"
 )
 YAML_FIELD = re.compile(
@@ -266,9 +269,22 @@ YAML_FIELD = re.compile(
 )
 HTML_FIELD = re.compile(
     r"(?P<before>(?:\"?'?\b(?:name|key|field|header|"
-    r"id)\"?'?[ ]?[=:][ ]?)[\"'](?P<name>[^\"'\n]{1,80})[\"'][^<>{}\n]{0,80}?"
+    r"id)\"?'?[ ]?[=:][ ]?)[\"'](?P<name>[^\"'\n]{1,80})[\"'][^<>{}]{0,80}?"
     r"\b(?:value|val|content|data)\"?'?[ ]?[=:][ ]?)(?P<value>\"[^\"\n]*\"|'[^'\n]*')"
 )
+XML_FIELD = re.compile(
+    r"(?P<before><(?:[\w-]{1,40}:)?(?P<name>[\w.-]{2,80})(?:\s{1,5}[\w:.-]{1,40}=[\"'][^\"'<>]{0,200}[\"']){0,10}>\s{0,20})"
+    r"(?P<value><!\[CDATA\[[^\]]{1,2000}\]\]>|[^\s</][^<]{0,2000})(?=<|\Z)"
+)
+HCL_FIELD = re.compile(
+    r"(?P<before>\bvariable[ ]\"(?P<name>[^\"\n]{1,80})\"[ ]?\{[^{}]{0,200}?\bdefault\s{0,10}=\s{0,10})"
+    r"(?P<value>\"[^\"\n]{1,2000}\")"
+)
+TABLE_ROW = re.compile(
+    r"(?P<before>\|[ ]{0,20}(?P<name>[\w.-]{2,80})[ ]{0,20}\|[ ]{0,20})"
+    r"(?P<value>[^|\s][^|\n]{0,200}?)(?=[ ]{0,20}\|)"
+)
+ASSERTED = re.compile(rf"(?P<before>\bwhere )(?P<value>{_STRING})(?= = (?P<name>[\w.]{{2,200}}))")
 FIELD_HTML = re.compile(
     r"(?P<before>\b(?:value|val|content|data)\"?'?[ ]?[=:][ ]?)(?P<value>\"[^\"\n]{0,1000}\"|"
     r"'[^'\n]{0,1000}')"

@@ -8,7 +8,7 @@ from .looks import looks_random, looks_secret
 from .marks import mark
 
 URL = re.compile(
-    r"(?<![A-Za-z0-9+.\-])(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*+):(?P<slashes>//|(?:\\{1,8}/){2})"
+    r"(?<![A-Za-z0-9])(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*+):(?P<slashes>//|(?:\\{1,8}/){2})"
     # A password may hold whatever was not escaped, so user information reaches to the last `@`;
     # only where digits follow the colon it can be a port instead.
     r"(?:(?P<userinfo>[^\s/?#\"'<>:@\[]{0,200}:(?!\d{1,5}(?:[/?#\"'<>\s,;)\]}\\]|$))[^\s]{0,400}@)"
@@ -16,6 +16,7 @@ URL = re.compile(
     r"(?P<path>(?:[^\s?#\"'<>\\)\]}]|\\{1,8}/){0,4000})"
     r"(?P<rest>[?#](?:[^\s\"'<>\\]|\\(?![\"'nrt])|[\"'](?=\w))*)?"
 )
+_TEMPLATE = re.compile(r"(?:\{[A-Za-z_.!]{1,60}\}|\$\{\w{1,60}\}|%s|[:@])+@")
 _BARE_NAME = re.compile(r"[^.:@\[]+")
 
 
@@ -23,9 +24,11 @@ def bare_url(match: re.Match[str]) -> str:
     """Keep scheme, host and path; user information, query and fragment go."""
     rest = mark("query") if match["rest"] else ""
     path, start = match["path"], f"{match['scheme']}:{match['slashes']}"
-    if match["userinfo"]:
+    if match["userinfo"] and not _TEMPLATE.fullmatch(match["userinfo"]):
         return f"{start}{mark('userinfo')}@{path}{rest}"
-    authority = match["authority"]
+    authority = match["authority"] if match["authority"] is not None else match["userinfo"]
+    if _TEMPLATE.match(authority):
+        return f"{start}{authority}{path}{rest}"
     if "@" in authority:
         authority = f"{mark('userinfo')}@{authority.rpartition('@')[2]}"
     elif "@" in path.replace("/@", "/") and (":" in authority or _BARE_NAME.fullmatch(authority)):
@@ -38,13 +41,17 @@ QUERY = re.compile(
     r"(?<![^\s\"'<>])(?P<path>[^\s?\"'<>]*+)\?(?P<rest>(?:[^\s\"'<>\\]|\\(?![\"'nrt])|[\"'](?=\w))+)"
 )
 _FIRST_PARAMETER = re.compile(r"[A-Za-z0-9_.%\[\]-]{1,100}=")
+_LATER_PARAMETER = re.compile(r"[?&][\w.%\[\]-]{1,100}=")
 FRAGMENT = re.compile(r"(?P<path>/[^\s?#\"'<>]{0,2000})#(?P<rest>[\w.%\[\]-]{1,100}=[^\s\"'<>]++)")
 
 
 def bare_path(match: re.Match[str]) -> str:
     """Keep the path; the query goes."""
     path, rest = match["path"], match["rest"]
-    is_query = re.search(r"\w", rest) if "/" in path else path and _FIRST_PARAMETER.match(rest)
+    if "/" in path:
+        is_query = re.search(r"\w", rest)
+    else:
+        is_query = _FIRST_PARAMETER.match(rest) if path else _LATER_PARAMETER.search(rest)
     return f"{path}{mark('query')}" if is_query else match[0]
 
 
@@ -84,7 +91,7 @@ HOME = re.compile(
 
 
 SHARE = re.compile(
-    r"(?<![\\A-Za-z0-9.:\])}])(?P<before>\\{2}|\\{4}|\\{8})(?!(?:x[0-9a-f]{2}|u[0-9a-f]{4}|[a-zA-Z]{1,2}|wsl[\w.]*)[\\$])"
+    r"(?<![\\A-Za-z0-9\])}])(?<!\b[A-Za-z]:)(?P<before>\\{2}|\\{4}|\\{8})(?!(?:x[0-9a-f]{2}|u[0-9a-f]{4}|[a-zA-Z]{1,2}|wsl[\w.]*)[\\$])"
     r"[A-Za-z0-9][\w.-]{2,62}(?=\\{1,4}[\w$])"
 )
 INTERNAL_HOST = re.compile(

@@ -40,7 +40,7 @@ _COMMON_PREFIXES = (
     r"npm_|hf_|[srp]k[_-]|pat-[a-z]{2}\d-|sl\.|pn[ub]_|sq[pua]_|napi_|fw_|key-|pubkey-|API-|PAT-|"
     r"tk-us-|c[ks]_|"
     r"live_|test_|secret_|tok_|vercel_|waka_|gls_|sgp_|sbp_|gsk_|nfp_|hv[sbr]\.|y0_|AQVN|IGQV|"
-    r"ATTA|LTAI|AKCp|"
+    r"ATTA|AKCp|"
     r"cmVmdGtu|oy2|SCW|ABSK|EZ[AT]K|re_|rdg_|trigger_|fo1_|ico-|essu_|mfp_|dd[pa]_|u\d-|nsec1|"
     r"[xyz]prv|p8e-|lob_"
 )
@@ -57,11 +57,10 @@ _EXACT = (
     r"mlsn\.[a-f0-9]{30,}+",  # MailerSend
     r"oauth:[a-z0-9]{30}(?![a-z0-9])",  # Twitch
     r"[a-f0-9]{30,40}NRAL",  # New Relic
-    r"EAA[A-Za-z0-9]{24,}+",  # Facebook, Square
+    r"EAA[A-Za-z0-9]{24,}+[A-Za-z0-9_-]*+",  # Facebook, Square
     r"1//0[A-Za-z0-9_-]{20,}+",  # Google refresh token
     r"[A-Za-z0-9_~.]{3}\dQ~[A-Za-z0-9_~.-]{28,}+",  # Microsoft Entra client secret
     r"[A-Za-z0-9_-]{22,40}:APA91b[A-Za-z0-9_-]{60,}+",  # Firebase
-    r"AAAAAAAAAAAAAAAAAAAAA[A-Za-z0-9%+/=]{20,}+",  # Twitter bearer
     r"(?:bot)?\d{6,12}:A[A-Za-z0-9_-]{30,}+",  # Telegram
     r"[MNO][A-Za-z0-9_-]{22,27}\.[A-Za-z0-9_-]{5,7}\.[A-Za-z0-9_-]{26,}+",  # Discord
     r"A3-[A-Z0-9]{6}(?:-[A-Z0-9]{5,11}){4,6}",  # 1Password
@@ -81,8 +80,9 @@ _EXACT = (
     r"[5KL][1-9A-HJ-NP-Za-km-z]{50,51}(?![A-Za-z0-9])",  # Bitcoin, wallet import format
     r"s-s4t2(?:ud|af)-[a-f0-9]{40,}+",
     r"hf_[A-Za-z]{30,}+",
+    r"LTAI[A-Za-z0-9]{12,}+",  # Alibaba
     r"cio(?=[A-Za-z]{0,31}\d)[A-Za-z0-9]{32}(?![A-Za-z0-9])",  # crates.io
-    r"s\.(?=[A-Za-z]{0,22}\d)[A-Za-z0-9]{24}(?![A-Za-z0-9])",  # Vault, before 1.10
+    r"s\.(?=[A-Za-z]{0,22}\d|[a-z]{0,20}[A-Z]{1,20}[a-z]{1,20}[A-Z])[A-Za-z0-9]{24}(?![A-Za-z0-9])",  # Vault
     r"django-insecure-[^\s\"']{20,}+",
     r"AKID[A-Za-z0-9]{20,}+",  # Tencent
     r"AQE[A-Za-z0-9+/]{40,}+={0,2}",  # Adyen
@@ -93,6 +93,9 @@ _EXACT = (
     r"ssh-(?:rsa|ed25519|dss) AAAA[A-Za-z0-9+/]{20,}+={0,3}(?: [^\s\"']{1,100})?",
     r"ecdsa-sha2-nistp\d{3} AAAA[A-Za-z0-9+/]{20,}+={0,3}(?: [^\s\"']{1,100})?",
 )
+
+# Of Twitter. It holds `%`, so it goes before percent-encoding is undone.
+ENCODED_TOKEN = re.compile(r"(?<![A-Za-z0-9])A{21}[A-Za-z0-9%+/=]{20,}+")
 
 _START = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrtfv])|(?<=\x1b\[\dm)|(?<=\x1b\[\d\dm))"
 
