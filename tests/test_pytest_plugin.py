@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
+
+from otel_posthog.rehearsal import leaks
 
 PRODUCT = """
     from typing import Annotated, Literal
@@ -137,6 +141,7 @@ def test_egress_fails_the_test(product):
     )
 
 
+# Short enough to pass as no secret: what looks random in base64 is taken out before it could leak.
 FORMS = ("SECRET", "SECRET.encode().hex()", "base64.b64encode(b'xy' + SECRET.encode()).decode()")
 
 
@@ -165,6 +170,18 @@ def test_leak_fails_the_run(product, form):
     ran.assert_outcomes(passed=2, errors=1)
     ran.stdout.fnmatch_lines(["*Secrets would have left:*", "*secret 1 (Tü*sync_completed*"])
     assert "4711/x" not in "\n".join(line for line in ran.outlines if "would have left" in line)
+
+
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+@pytest.mark.parametrize("before", [b"", b"x", b"xy"])
+@pytest.mark.parametrize("after", [b"", b"x", b"xy"])
+def test_leak_is_found_in_base64_wherever_it_begins(encode, before, after):
+    """A secret in base64 is found at each of its three offsets, in both alphabets."""
+    secret = "Tübingen-4711/x?>~"
+
+    found = leaks([{"event": "e", "note": encode(before + secret.encode() + after).decode()}], [secret])
+
+    assert found == ["secret 1 (Tü…) stands in an event 'e'"]
 
 
 def test_run_without_a_leak_passes(product):

@@ -91,7 +91,7 @@ _ONE_CREDENTIAL = re.compile(
 )
 _REFERENCE = re.compile(
     r"(?P<head>(?:[A-Za-z_][A-Za-z0-9_]{0,60}(?:\.[A-Za-z_][A-Za-z0-9_]{0,60}){0,6})?)"
-    r"(?P<arguments>[\[({][^\n]{0,300}[\])}][.\w()\[\]]{0,60})?;?"
+    r"(?P<arguments>[\[({][^\n]{0,300}[\])}][.\w()\[\]]{0,60})?[;:]?"
 )
 _ARGUMENT = re.compile(r"\"[^\"\n]*\"?|'[^'\n]*'?|[^\s()\[\]{},:=\"']+")
 _FAULTS = ("Error", "Exception", "Warning", "Fault", "Failure")  # what follows is a message

@@ -239,7 +239,7 @@ MNEMONIC = re.compile(
 )
 FORM_DATA = re.compile(
     r"(?P<before>form-data;[^\n]{0,40}?name=[\"']?(?P<name>[^\"'\n;]{1,80})[^\n]{0,200}\r?\n"
-    r"(?:[\w-]{1,40}:[^\n]{0,200}\r?\n){0,4}\r?\n)(?P<value>[^\n]+)"
+    r"(?:[\w-]{1,40}:[^\n]{0,200}\r?\n){0,4}(?:\r?\n){1,8})(?P<value>[^\r\n]+)"
 )
 SERVER = re.compile(
     r"(?P<before>\b(?:could not translate host name|connection to server at|MySQL server (?:on|at)) [\"'])"
@@ -248,7 +248,7 @@ SERVER = re.compile(
     r"(?P<hosts>[\w.-]{1,253}(?:(?::\d{1,5})?,[\w.-]{1,253}){0,8})",
     re.IGNORECASE,
 )
-ROLE = re.compile(r"(?P<before>\b(?:for user|role) \")(?P<user>[^\"\n]{1,63})(?=\")", re.IGNORECASE)
+ROLE = re.compile(r"(?P<before>\b(?:for user|role) \")(?P<user>[^\"\n]{1,63})(?=\"|\n|\Z)", re.IGNORECASE)
 
 NETRC = re.compile(
     r"(?P<before>\b(?:machine|default|login)\b[^\n]{0,200}?\bpassword[ \t\n]{1,4})(?P<value>[^\s\[]+)"
@@ -284,7 +284,7 @@ TABLE_ROW = re.compile(
     r"(?P<before>\|[ ]{0,20}(?P<name>[\w.-]{2,80})[ ]{0,20}\|[ ]{0,20})"
     r"(?P<value>[^|\s][^|\n]{0,200}?)(?=[ ]{0,20}\|)"
 )
-ASSERTED = re.compile(rf"(?P<before>\bwhere )(?P<value>{_STRING})(?= = (?P<name>[\w.]{{2,200}}))")
+ASSERTED = re.compile(rf"(?P<before>\bwhere )(?P<value>{_STRING})(?= = (?P<name>[\w.-]{{2,200}}))")
 FIELD_HTML = re.compile(
     r"(?P<before>\b(?:value|val|content|data)\"?'?[ ]?[=:][ ]?)(?P<value>\"[^\"\n]{0,1000}\"|"
     r"'[^'\n]{0,1000}')"

@@ -9,6 +9,9 @@ from urllib.parse import quote
 
 from corpus.making import ALNUM, BASE64URL, HEX, LOWER, Maker
 
+BASE64 = ALNUM + "+/"
+BASE32 = string.ascii_uppercase + "234567"
+BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 UPPER = string.ascii_uppercase + string.digits
 
 # Built from parts here, so that no scanner of a hosting site takes this file for a leak.
@@ -58,6 +61,42 @@ TOKENS = {
     "argon2": lambda m: "$arg" + "on2id$v=19$m=65536,t=3,p=4$" + m.of(ALNUM, 22) + "$" + m.of(ALNUM, 43),
     "django-hash": lambda m: "pbk" + "df2_sha256$600000$" + m.of(ALNUM, 22) + "$" + m.of(ALNUM, 43) + "=",
     "aws-session": lambda m: "IQo" + "Jb3JpZ2luX2Vj" + m.of(ALNUM, 120),
+    "bitbucket": lambda m: "AT" + "BB" + m.of(ALNUM, 32),
+    "atlassian": lambda m: "ATA" + "TT3xFfGF0" + m.of(BASE64URL, 90) + "=" + m.of(UPPER, 8),
+    "google-refresh": lambda m: "1/" + "/0" + m.of(BASE64URL, 60),
+    "heroku": lambda m: "HR" + "KU-" + m.of(BASE64URL, 58),
+    "netlify": lambda m: "nf" + "p_" + m.of(ALNUM, 36),
+    "fly": lambda m: "fm" + "2_" + m.of(BASE64, 100) + "==",
+    "cloudflare-ca": lambda m: "v1" + ".0-" + m.of(HEX, 24) + "-" + m.of(HEX, 146),
+    "notion": lambda m: "nt" + "n_" + m.of(ALNUM, 46),
+    "airtable": lambda m: "pa" + "t" + m.of(ALNUM, 14) + "." + m.of(HEX, 64),
+    "figma": lambda m: "fi" + "gd_" + m.of(BASE64URL, 40),
+    "supabase": lambda m: "sb" + "p_" + m.of(HEX, 40),
+    "planetscale": lambda m: "psc" + "ale_" + m.one(["tkn", "pw"]) + "_" + m.of(ALNUM, 43),
+    "facebook": lambda m: "EA" + "A" + m.of(ALNUM, 120),
+    "square-oauth": lambda m: "EA" + "AA" + m.of(ALNUM, 30) + "_" + m.of(BASE64URL, 30),
+    "twitter": lambda m: "A" * 21 + m.of(ALNUM, 20) + "%2B" + m.of(ALNUM, 60),
+    "age": lambda m: "AGE-SEC" + "RET-KEY-1" + m.of("QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L", 58),
+    "groq": lambda m: "gs" + "k_" + m.of(ALNUM, 52),
+    "openrouter": lambda m: "sk" + "-or-v1-" + m.of(HEX, 64),
+    "crates": lambda m: "ci" + "o" + m.of(ALNUM, 32),
+    "typeform": lambda m: "tf" + "p_" + m.of(ALNUM, 20) + "." + m.of(ALNUM, 30),
+    "alibaba": lambda m: "LT" + "AI" + m.of(ALNUM, 20),
+    "tencent": lambda m: "AK" + "ID" + m.of(ALNUM, 32),
+    "vault-old": lambda m: "s" + "." + m.of(ALNUM, 24),
+    "huggingface-letters": lambda m: "h" + "f_" + m.of(string.ascii_letters, 34),
+    "wallet": lambda m: m.one("KL") + m.of(BASE58, 51),
+    "paseto": lambda m: "v4" + ".local." + m.of(BASE64URL, 90),
+    "django-key": lambda m: "djan" + "go-insecure-" + m.of(LOWER + "!@$%^&*(-_=+)", 50),
+    "sha512-crypt": lambda m: "$6" + "$" + m.of(ALNUM, 12) + "$" + m.of(ALNUM + "./", 86),
+    "scrypt": lambda m: "scr" + "ypt:32768:8:1$" + m.of(ALNUM, 16) + "$" + m.of(HEX, 128),
+    "ldap-hash": lambda m: "{SS" + "HA}" + m.of(BASE64, 38) + "==",
+    "signed-session": lambda m: "" + _session(m),
+    "discord-hook": lambda m: (
+        f"https://discord.com/api/webhooks/{m.number(10**17, 10**18)}/{m.of(BASE64URL, 68)}"
+    ),
+    "hook": lambda m: f"https://chat.example/hooks/{m.of(ALNUM, 32)}",
+    "one-time-url": lambda m: "otpauth://totp/A:b?secret=" + m.of(BASE32, 32),
     "random": lambda m: m.of(BASE64URL, 43),
 }
 TOKEN_FRAMES = [
@@ -88,6 +127,19 @@ PERSONAL = {
     "iban": lambda m: m.iban(),
     "phone": lambda m: f"+49 {m.number(150, 179)} {m.number(1000000, 9999999)}",
     "phone-us": lambda m: f"({m.number(201, 899)}) {m.number(201, 899)}-{m.number(1000, 9999)}",
+    "phone-zeros": lambda m: f"0049{m.number(150, 179)}{m.number(1000000, 9999999)}",
+    "phone-area": lambda m: f"+49 (0){m.number(20, 99)}/{m.number(1000000, 9999999)}",
+    "email-punycode": lambda m: f"{m.name()}@xn--{m.of(LOWER, 6)}-{m.of(LOWER, 3)}.de",
+    "ipv4-mapped": lambda m: f"::ffff:{'.'.join(str(m.number(11, 99)) for _ in range(4))}",
+    "ipv4-dashed": lambda m: f"ip-{'-'.join(str(m.number(11, 99)) for _ in range(4))}.ec2.internal",
+    "ipv6-zone": lambda m: f"fe80::{m.of(HEX, 4)}:{m.of(HEX, 4)}%eth0",
+    "mac-dashed": lambda m: "-".join(m.of(HEX, 2).upper() for _ in range(6)),
+    "card-spaced": lambda m: _grouped(m.card(), m.one([" ", "-", "  ", "\u00a0"])),
+    "iban-spaced": lambda m: _grouped(m.iban(), " "),
+    "internal-host": lambda m: (
+        f"db-{m.of(LOWER, 4)}.{m.of(string.ascii_lowercase, 6)}.{m.one(['internal', 'lan', 'corp', 'local'])}"
+    ),
+    "share": lambda m: f"\\\\{m.of(string.ascii_lowercase, 8)}\\share$\\x",
     "ssn": lambda m: f"{m.number(100, 600)}-{m.number(10, 99)}-{m.number(1000, 9999)}",
 }
 PERSONAL_FRAMES = [
@@ -139,9 +191,58 @@ PAIRS = {
     "pair-form": "a=1&{name}={value}&b=2",
     "pair-html": '<input name="{name}" value="{value}">',
     "pair-env": "environ({{'PATH': '/bin', '{name}': '{value}'}})",
+    "pair-setattr": "setattr(config, '{name}', '{value}')",
+    "pair-php": 'array(1) {{ ["{name}"]=> string(14) "{value}" }}',
+    "pair-print-r": "Array\n(\n    [user] => guest\n    [{name}] => {value}\n)",
+    "pair-ruby": '{{:{name}=>"{value}", :port=>1}}',
+    "pair-go": "&{{Host:h {name}:{value}}}",
+    "pair-table": "| setting | value |\n|---|---|\n| {name} | {value} |",
+    "pair-cdata": "<{name}><![CDATA[{value}]]></{name}>",
+    "pair-xml-type": '<ns:{name} type="s">{value}</ns:{name}>',
+    "pair-android": '<string name="{name}">{value}</string>',
+    "pair-hcl": 'variable "{name}" {{ default = "{value}" }}',
+    "pair-helm": "helm upgrade x --set db.{name}={value} --wait",
+    "pair-logfmt": 'level=error msg="denied" {name}={value} took=3ms',
+    "pair-yaml-tag": "{name}: !!str {value}",
+    "pair-name-value": '{{"env": [\n  {{\n    "name": "{name}",\n    "value": "{value}"\n  }}\n]}}',
+    "pair-form-data": 'Content-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n--x',
+    "pair-parameter": "{name}[]={value}",
+    "pair-told": "{name} was {value}",
+    "pair-said": "{name} is not valid: '{value}'",
+    "pair-refused": "wrong {name} '{value}'",
+    "pair-argparse": "run: error: argument --{name}: invalid int value: '{value}'",
+    "pair-called": "{name}('{value}')",
+    "pair-index": "{name}[{value}]",
+    "pair-asserted": "assert '{value}' == None\n +  where '{value}' = config.{name}",
+    "pair-statement": '{name} = connect("{value}")',
+    "pair-full-width": "{name}\uff1d{value}",
+    "pair-colour": "\x1b[31m{name}\x1b[0m=\x1b[1m{value}\x1b[0m",
+    "pair-html-escaped": "&quot;{name}&quot;: &quot;{value}&quot;",
+    "pair-fish": "set -x MY_{name} {value}",
     "pair-dataclass": "Config(host='h', {name}='{value}', port=1)",
 }
-_CLOSED = {"pair-dataclass", "pair-cli", "pair-cli-equals", "pair-argv", "pair-xml", "pair-env"}
+_CLOSED = {
+    "pair-argparse",
+    "pair-asserted",
+    "pair-called",
+    "pair-cdata",
+    "pair-fish",
+    "pair-go",
+    "pair-helm",
+    "pair-index",
+    "pair-logfmt",
+    "pair-parameter",
+    "pair-ruby",
+    "pair-table",
+    "pair-told",
+    "pair-xml-type",
+    "pair-dataclass",
+    "pair-cli",
+    "pair-cli-equals",
+    "pair-argv",
+    "pair-xml",
+    "pair-env",
+}
 
 SENTENCES = {
     "prose": [
@@ -216,6 +317,19 @@ SENTENCES = {
         "redis-cli -a {} ping",
     ],
     "netrc": ["machine h.example login app password {}"],
+    "pgpass": ["db.example:5432:app:app:{}", "*:*:*:app:{}"],
+    "oracle": ["jdbc:oracle:thin:scott/{}@//db:1521/x", "sqlplus scott/{}@db/x"],
+    "piped": ["echo {} | sudo -S ls", "echo {} | docker login --password-stdin"],
+    "languages": [
+        "wachtwoord {} onjuist",
+        "mot de passe : {}",
+        "contraseña: {}",
+        "пароль {} неверен",
+        "密码 {}",
+        "API-Schlüssel »{}«",
+        "senha {}",
+        "hasło {} niepoprawne",
+    ],
 }
 
 
@@ -227,6 +341,16 @@ def _jwt(m: Maker) -> str:
             m.of(BASE64URL, 43),
         ]
     )
+
+
+def _session(m: Maker) -> str:
+    claims = json.dumps({"_user_id": m.of(string.digits, 4), "_id": m.of(ALNUM, 14)}).encode()
+    signed = base64.urlsafe_b64encode(claims).decode().rstrip("=")
+    return f"{signed}.{m.of(BASE64URL, 6)}.{m.of(BASE64URL, 27)}"
+
+
+def _grouped(text: str, separator: str) -> str:
+    return separator.join(text[start : start + 4] for start in range(0, len(text), 4))
 
 
 def _basic(m: Maker) -> tuple[str, str]:
@@ -270,12 +394,59 @@ def _encoded(m: Maker) -> tuple[str, str]:
     ), secret
 
 
+def _wsl(m: Maker) -> tuple[str, str]:
+    user = m.of(string.ascii_lowercase, 8)
+    return m.one(
+        [
+            "/mnt/c/Users/{}/app",
+            "\\\\wsl$\\Debian\\home\\{}\\x",
+            "C:/Users/{}/x.py",
+            "no file ~{}/app/x.py",
+            "file:///C:/Users/{}/x",
+        ]
+    ).format(user), user
+
+
+def _server(m: Maker) -> tuple[str, str]:
+    host = f"{m.of(string.ascii_lowercase, 6)}.{m.of(string.ascii_lowercase, 6)}.example"
+    return m.one(
+        [
+            'could not translate host name "{}" to address',
+            'connection to server at "{}", port 5432 failed',
+            "Can't connect to MySQL server on '{}' (111)",
+            "postgresql://app:Planted77@{}:5432/app",
+        ]
+    ).format(host), host
+
+
+def _role(m: Maker) -> tuple[str, str]:
+    user = m.of(string.ascii_lowercase, 8)
+    return m.one(
+        ['role "{}" does not exist', 'password authentication failed for user "{}"', "user={} host=localhost"]
+    ).format(user), user
+
+
+def _mnemonic(m: Maker) -> tuple[str, str]:
+    words = " ".join(m.of(string.ascii_lowercase, m.number(3, 8)) for _ in range(12))
+    return m.one(["seed phrase: {}", "mnemonic = {}", "wallet '{}' is empty"]).format(words), words
+
+
 def _code(m: Maker) -> tuple[str, str]:
     code = m.of(string.digits, 6)
     return m.one(["your verification code is {}", "OTP {} is wrong", "PIN: {}"]).format(code), code
 
 
-OTHERS = {"basic": _basic, "pem": _pem, "home": _home, "encoded": _encoded, "code": _code}
+OTHERS = {
+    "basic": _basic,
+    "pem": _pem,
+    "home": _home,
+    "home-elsewhere": _wsl,
+    "server": _server,
+    "role": _role,
+    "mnemonic": _mnemonic,
+    "encoded": _encoded,
+    "code": _code,
+}
 KINDS = (*TOKENS, *PERSONAL, *PAIRS, *SENTENCES, *OTHERS)
 
 

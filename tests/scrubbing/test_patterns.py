@@ -111,6 +111,23 @@ def test_ordinary_message_is_unchanged(text):
         ("'C:\\\\Users\\\\max\\\\app'", "'C:\\\\Users\\\\[scrubbed:user]\\\\app'"),
         ("c:\\users\\max muster\\app", "c:\\users\\[scrubbed:user]\\app"),
         ("file:///Users/max/x", "file:///Users/[scrubbed:user]/x"),
+        ("\\\\wsl$\\Debian\\home\\max\\x", "\\\\wsl$\\Debian\\home\\[scrubbed:user]\\x"),
+        ("\\\\katja-nas\\backup$\\x", "\\\\[scrubbed:host]\\backup$\\x"),
+        ("no route to db1.acme.internal:5432", "no route to [scrubbed:host]:5432"),
+        ("https://git.acme.lan/x", "https://[scrubbed:host]/x"),
+        (
+            'could not translate host name "db.acme.example"',
+            'could not translate host name "[scrubbed:host]"',
+        ),
+        ('role "katja" does not exist', 'role "[scrubbed:user]" does not exist'),
+        ("jdbc:oracle:thin:scott/S3cr@//db:1521/x", "jdbc:oracle:thin:[scrubbed:userinfo]@//db:1521/x"),
+        ("seed phrase: " + "abandon " * 11 + "about", "seed phrase: [scrubbed:value]"),
+        ("wallet '" + "abandon " * 11 + "about'", "wallet '[scrubbed:mnemonic]'"),
+        ("echo S3cretS3cret | sudo -S ls", "echo [scrubbed:option] | sudo -S ls"),
+        ("0049 or 00491719580610", "0049 or [scrubbed:phone]"),
+        ("4111  1111  1111  1111", "[scrubbed:card]"),
+        ("_de:ad:be:ef:00:01_", "_[scrubbed:mac]_"),
+        ("/p?next=Digest%20realm%3D%22S%22%20x", "/p[scrubbed:query]"),
     ],
 )
 def test_rule_names_itself_and_keeps_the_rest(text, expected):
@@ -174,6 +191,32 @@ def test_rule_names_itself_and_keeps_the_rest(text, expected):
         "Server=x;User Id=z;Password=S",
         "password=eyJhbGciOiJIUzI1NiJ9.eyJ9.a!S",
         "a" * 100 + "_password=S",
+        "setattr(config, 'api_token', 'S')",
+        "access_token is not valid: 'S'",
+        "refresh_token was S",
+        "wrong client_secret 'S'",
+        "error: argument --token: invalid int value: 'S'",
+        "api_key('S')",
+        "api_key[S]",
+        "publish_key=S",
+        "db_pass1=S",
+        "token[]=S",
+        "token\u00a0=\u00a0S",
+        "token\uff1dS",
+        "token: !!str S",
+        'array(1) { ["token"]=> string(14) "S" }',
+        'token = """S"""',
+        "| token | S |",
+        "<token><![CDATA[S]]></token>",
+        '<ns:token type="s">S</ns:token>',
+        '<string name="token">S</string>',
+        'variable "token" { default = "S" }',
+        'form-data; name="token"\r\n\r\nS\r\n',
+        "set -x API_TOKEN S",
+        "assert 'S' == None\n +  where 'S' = config.token",
+        "db.example:5432:app:app:S",
+        "Token: session S expired",
+        "[b'\\xd0\\xbf\\xd0\\xb0\\xd1\\x80\\xd0\\xbe\\xd0\\xbb\\xd1\\x8c: S']",
     ],
 )
 def test_value_beside_a_telling_name_is_taken_out(text):
@@ -200,6 +243,43 @@ def test_value_beside_a_telling_name_is_taken_out(text):
 def test_neighbours_of_a_value_are_kept(text, expected):
     """Only the value goes; the name and what follows stay readable."""
     assert scrub_text(text) == expected
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "token = await get_token(session)",
+        'token = request.headers["Authorization"]',
+        'headers = {"Authorization": f"Bearer {token}"}',
+        "self.secret = secret",
+        "password = Column(String(128), nullable=False)",
+        "auth = (user, password)",
+        "const session = await open_session(request);",
+        'return {"access_token": token, "token_type": "bearer"}',
+        "if user.email == email:",
+        'url = f"postgresql://{user}:{password}@{host}/app"',
+    ],
+)
+def test_line_of_a_program_in_a_message_is_unchanged(line):
+    """Calls and references beside a sensitive name hold no secret, also where a message quotes them."""
+    assert scrub_text(line) == line
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'token = get_token("{SECRET}")',
+        f"token = Token({SECRET})",
+        f"password = {SECRET}",
+        f"password == {SECRET}",
+        f"token = settings.{SECRET}",
+        f'password = Column("{SECRET}")',
+        f"auth = ('{SECRET}', '{SECRET}')",
+    ],
+)
+def test_line_of_a_program_with_a_secret_is_scrubbed(text):
+    """A literal in a call does not leave, nor a bare word that looks like a password."""
+    assert SECRET not in scrub_text(text)
 
 
 @pytest.mark.parametrize(
@@ -319,6 +399,24 @@ HOSTILE_ATOMS = [
     "A1b2C3d4 ",
     "/reset/",
     "password is ",
+    "token is not valid ",
+    "token (",
+    "token [",
+    "'''",
+    "| token |",
+    "<a ",
+    "echo a|",
+    "where 'a'",
+    "form-data;name=a\n",
+    "seed ",
+    "abandon ",
+    "a.local ",
+    "\\\\ab\\",
+    "aa:",
+    "a:1:b:c:",
+    "&a=b+",
+    "x = f(",
+    "\\x41",
 ]
 
 
