@@ -215,11 +215,11 @@ def _entry(
 
 
 def _named(item: Mapping[str, object], scrubber: Scrubber) -> tuple[str, object]:
-    """Return type and module, scrubbed in one: what holds a dot may have been taken apart."""
+    """Return type and module, scrubbed each and in one: what holds a dot may have been taken apart."""
     name, module = str(item.get("type") or "Exception"), item.get("module")
-    whole = f"{module}.{name}" if module else name
-    scrubbed = scrubber.text(whole)
-    return (name, module) if scrubbed == whole else (scrubbed, None)
+    parts = [str(module), name] if module else [name]
+    scrubbed = scrubber.text(".".join(map(scrubber.text, parts)))
+    return (name, module) if scrubbed == ".".join(parts) else (scrubbed, None)
 
 
 def _value(item: Mapping[str, object], scrubber: Scrubber) -> str:

@@ -18,6 +18,7 @@ from .places import NO_ROOTS, is_in_app, module_of, relative_filename
 
 CONTEXT_LINES = 5  # before and after, as posthog-python
 MAX_SOURCE_LINE_CHARS = 200
+MAX_CARRIED_LINE_CHARS = 1000
 MAX_SOURCE_FILES = 64  # kept in memory
 REGION_LINES = 60  # a 4096-bit key in PEM has 54
 SOURCE_WITHHELD = "[scrubbed:source]"
@@ -83,15 +84,11 @@ def carrying_frame(
     scrubber: Scrubber = _SCRUBBER,
 ) -> dict[str, object]:
     """Return the frame with source lines that came along with it, scrubbed and bounded anew."""
-
-    def shown(text: object) -> str:
-        return scrubber.source(str(text)[: 2 * MAX_SOURCE_LINE_CHARS])[:MAX_SOURCE_LINE_CHARS]
-
-    return frame | {
-        "pre_context": [shown(text) for text in before[-CONTEXT_LINES:]],
-        "context_line": shown(line),
-        "post_context": [shown(text) for text in after[:CONTEXT_LINES]],
-    }
+    kept = [*before[-CONTEXT_LINES:], line, *after[:CONTEXT_LINES]]
+    at = len(before[-CONTEXT_LINES:])
+    lines = [str(text)[:MAX_CARRIED_LINE_CHARS] for text in kept]
+    shown = _Region(lines, at, frozenset(), scrubber).shown()
+    return frame | {"pre_context": shown[:at], "context_line": shown[at], "post_context": shown[at + 1 :]}
 
 
 @lru_cache(maxsize=1024)
