@@ -198,7 +198,7 @@ class Pairs:
         if raw == "await" or (raw == "f" and text.startswith(('"', "'"), match.end() + 1)):
             return True
         parts = _REFERENCE.fullmatch(raw)
-        if parts is None or not raw:
+        if parts is None or not (parts["head"] or parts["arguments"]):
             return False
         head, arguments = parts["head"], parts["arguments"]
         if (
