@@ -145,7 +145,7 @@ def _request(recorded: Mapping[str, object], base: BaseProperties) -> dict[str, 
     return {
         "$request_method": str(_of_request(recorded, attributes.HTTP_REQUEST_METHOD) or ""),
         "$request_path": path,
-        "$request_route": route_of(recorded, path),
+        "$request_route": route_of(recorded, base.scrubber.text(path)),
         "$current_url": base.url(
             _of_request(recorded, attributes.URL_SCHEME) or "http",
             _of_request(recorded, attributes.SERVER_ADDRESS),
@@ -218,8 +218,9 @@ def _named(item: Mapping[str, object], scrubber: Scrubber) -> tuple[str, object]
     """Return type and module, scrubbed each and in one: what holds a dot may have been taken apart."""
     name, module = str(item.get("type") or "Exception"), item.get("module")
     parts = [str(module), name] if module else [name]
-    scrubbed = scrubber.text(".".join(map(scrubber.text, parts)))
-    return (name, module) if scrubbed == ".".join(parts) else (scrubbed, None)
+    whole = ".".join(parts)
+    scrubbed = ".".join(map(scrubber.text, scrubber.text(whole).split(".")))
+    return (name, module) if scrubbed == whole else (scrubbed, None)
 
 
 def _value(item: Mapping[str, object], scrubber: Scrubber) -> str:

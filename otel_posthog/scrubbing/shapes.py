@@ -41,7 +41,7 @@ INCORRECT = re.compile(
     rf"|date/time field value out of range:|value out of range:) )(?P<value>{_STRING})"
 )
 INVALID_SYNTAX = re.compile(
-    r"(?P<before>\binvalid input syntax for (?:type )?[\w ]{1,40}: )\"(?P<value>[^\"\n]{0,4000})\""
+    r"(?P<before>\binvalid input syntax for (?:type )?[\w ]{1,40}: )\"(?P<value>[^\n]{0,4000})\""
 )
 DB_USER = re.compile(r"'(?P<user>[^'\n@]{1,80})'@'(?P<host>[^'\n]{1,200})'")
 VALUES = re.compile(r"\bVALUES\s*\(|\bvalues\s*\(")
@@ -254,7 +254,7 @@ NETRC = re.compile(
     r"(?P<before>\b(?:machine|default|login)\b[^\n]{0,200}?\bpassword[ \t\n]{1,4})(?P<value>[^\s\[]+)"
 )
 PGPASS = re.compile(
-    r"(?P<before>(?<![\w.:])[\w.*-]{1,80}:(?:\d{3,5}|"
+    r"(?P<before>(?<![\w.])[\w.*-]{1,80}:(?:\d{3,5}|"
     r"\*):[\w*.-]{1,60}:[\w*.-]{1,60}:)(?P<value>(?:[^\s:\"'\[,]|,(?![\w.*-]+:))+)"
 )
 ENV_LINE = re.compile(

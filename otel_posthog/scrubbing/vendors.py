@@ -110,12 +110,14 @@ VENDOR_TOKEN = re.compile(
     rf"|{_START}(?:(?:{_COMMON_PREFIXES}){_RUN}|{'|'.join(_EXACT)})"
 )
 
-_SALTED = r"[A-Za-z0-9./+=$,_-]"
+_SALT = r"[A-Za-z0-9./+=$_-]"
+_SALTED = r"[A-Za-z0-9./+=$,_-]"  # with named numbers
 PASSWORD_HASH = re.compile(
     rf"\$(?:2[abxy]?\$\d\d|argon2(?:id|i|d)|pbkdf2-sha\d{{1,3}}|scrypt|1|5|6|y|7|apr1|md5|"
     rf"sha1)\${_SALTED}{{20,}}+"
-    rf"|(?<![A-Za-z0-9])(?:pbkdf2_sha\d{{1,3}}|bcrypt_sha256|argon2|scrypt|md5|sha1)\$+{_SALTED}{{20,}}+"
-    rf"|(?<![A-Za-z0-9])(?:scrypt|pbkdf2):[a-z0-9:]{{1,40}}\${_SALTED}{{20,}}+"
+    rf"|(?<![A-Za-z0-9])(?:pbkdf2_sha\d{{1,3}}|bcrypt_sha256|scrypt|md5|sha1)\$+{_SALT}{{20,}}+"
+    rf"|(?<![A-Za-z0-9])argon2\$+{_SALTED}{{20,}}+"
+    rf"|(?<![A-Za-z0-9])(?:scrypt|pbkdf2):[a-z0-9:]{{1,40}}\${_SALT}{{20,}}+"
     r"|\{(?:SSHA|SSHA256|SSHA512|SHA|SMD5|CRYPT|PBKDF2)\}[A-Za-z0-9./+=$]{16,}+"
     r"|(?<![\w*])\*[0-9A-F]{40}(?![0-9A-F])"
     r"|(?<![A-Fa-f0-9])[A-Fa-f0-9]{32}:[A-Fa-f0-9]{32}(?![A-Fa-f0-9])"
