@@ -218,9 +218,9 @@ def _named(item: Mapping[str, object], scrubber: Scrubber) -> tuple[str, object]
     """Return type and module, scrubbed each and in one: what holds a dot may have been taken apart."""
     name, module = str(item.get("type") or "Exception"), item.get("module")
     parts = [str(module), name] if module else [name]
-    whole = ".".join(parts)
-    scrubbed = ".".join(map(scrubber.text, scrubber.text(whole).split(".")))
-    return (name, module) if scrubbed == whole else (scrubbed, None)
+    scrubbed = scrubber.text(".".join(map(scrubber.text, parts)))
+    scrubbed = ".".join(map(scrubber.text, scrubbed.split(".")))
+    return (name, module) if scrubbed == ".".join(parts) else (scrubbed, None)
 
 
 def _value(item: Mapping[str, object], scrubber: Scrubber) -> str:

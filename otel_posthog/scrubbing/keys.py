@@ -263,6 +263,7 @@ INNOCENT_NAMES = frozenset(
         "tokenizers",
         "tokenization",
         "tokenizername",
+        "tokenanzahl",
         "bostoken",
         "eostoken",
         "padtoken",
@@ -344,6 +345,7 @@ ABOUT_WORDS = frozenset(
         "verified",
         "encryption",
         "hashing",
+        "samesite",
     }
 )
 # "expires_at" and the like: the last word says too little by itself.
@@ -353,7 +355,19 @@ _ABOUT_ENDINGS = (
     ("created", "at"),
     ("updated", "at"),
     ("changed", "at"),
+    ("cookie", "name"),
+    ("secret", "name"),
+    ("session", "name"),
+    ("token", "name"),
+    ("key", "name"),
+    ("key", "header"),
+    ("token", "header"),
 )
+_SPANS = frozenset(
+    {"age", "timeout", "ttl", "lifetime", "expiry", "expires", "expiration", "seconds", "ms", "at"}
+)
+_FILES = frozenset({"file", "path", "dir"})
+_PATH = re.compile(r"[A-Z]{2,20}|\.{0,2}/?[A-Za-z_.-]{1,40}(?:/[A-Za-z_.-]{1,40}){0,12}")
 
 _CAMEL_BORDER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _SEPARATORS = re.compile(r"[\W_]+")
@@ -427,10 +441,14 @@ def is_about(name: str, value: object) -> bool:
     words = _words(name)
     if words[-1:] == ["tokens"]:  # of a text model
         return isinstance(value, (int, float)) and abs(value) < _MAX_PLAIN_NUMBER
-    if not words[1:] or not (words[-1] in ABOUT_WORDS or tuple(words[-2:]) in _ABOUT_ENDINGS):
+    if not words[1:]:
+        return False
+    if words[-1] in _FILES:
+        return isinstance(value, str) and _PATH.fullmatch(value) is not None
+    if not (words[-1] in ABOUT_WORDS or tuple(words[-2:]) in _ABOUT_ENDINGS):
         return False
     if isinstance(value, (int, float)):
-        return abs(value) < _MAX_PLAIN_NUMBER or words[-1] in ("at", "expiry", "expires", "expiration")
+        return abs(value) < _MAX_PLAIN_NUMBER or words[-1] in _SPANS
     return isinstance(value, str) and _PLAIN_VALUE.fullmatch(value) is not None
 
 

@@ -37,7 +37,7 @@ _SAID_WORD = (
 )
 _SAID = (
     rf"(?P<said>(?:{_SAID_WORD}){{0,6}}[ ](?=[\"'`])"
-    r"|[ ]?[(\[](?!scrubbed:)(?=[\"'`]?[^\s()\[\]\"'`]{6,200}[\"'`]?[)\]])"
+    r"|[ ]?[(\[](?!scrubbed:)(?![A-Za-z_]{1,40}=)(?=[\"'`]?[^\s()\[\]\"'`]{6,200}[\"'`]?[)\]])"
     rf"|(?P<told>(?:{_SAID_WORD}){{1,6}}[ ](?=[^\s\"'`()\[\]{{}}<>-][^\s()\[\]{{}}<>]{{5}})))"
 )
 _NAMED = re.compile(
@@ -76,6 +76,7 @@ _NEXT_LINE = re.compile(r"\r?\n[ \t]{0,20}")
 _LITERAL = re.compile(
     r"(?P<open>\"\"\"|\"|'''|')(?P<inner>(?:\\.|(?!(?P=open))[^\\])*)(?P<close>(?P=open)|\Z)", re.DOTALL
 )
+_NAMED_FIELD = re.compile(r"\{[A-Za-z_][\w.!]{0,60}\}")
 _TEMPLATE = re.compile(
     r"(?:[a-z+]{1,20}:)?[:/@?&=.,\s-]*"
 )  # what is left of `{scheme}://{user}:{password}@…`
@@ -98,8 +99,9 @@ _FAULTS = ("Error", "Exception", "Warning", "Fault", "Failure")  # what follows 
 _NEXT_WORD = re.compile(r"[ ]([^\s\"',;<>()\[\]{}]{6,}+)")
 _BEFORE_NAME = re.compile(r"\s*(?:(?:const|let|var|val|final|self\.|this\.)[ ]?|\w{1,20},[ ])?")
 _NAMES = re.compile(r"\b(?:name|key|id)=[\"']\Z")  # `<string name="api_key">…</string>`
+_GOES_ON = re.compile(r"[\w\"'$\\%+-]")  # behind a closing quote
 _NO_NAME = re.compile(r"[^A-Za-z_]")
-_FIRST_WORD_OF_VALUE = re.compile(r"[^\s\"',;]++")
+_FIRST_WORD_OF_VALUE = re.compile(r"[^\s\"',;()\[\]]++")
 _MAX_ARGUMENT_CHARS = 12
 _HEADERS = ("cookie", "authorization")
 _ASSIGNS = re.compile(r"\b(?:is|was|ist|to|equals?)\b(?![ ](?:not|too)\b)", re.IGNORECASE)
@@ -142,7 +144,7 @@ class Pairs:
         return f"{quote}{_MARK}{closing}"
 
     def _is_telling(self, text: str, match: re.Match[str]) -> bool:
-        sign, judged = match["sign"], match["name"][-MAX_JUDGED_CHARS:]
+        sign, judged = match["sign"], match["name"].removeprefix("-D")[-MAX_JUDGED_CHARS:]
         if judged.endswith(_FAULTS):
             first = _FIRST_WORD_OF_VALUE.match(text, match.end())
             return first is not None and looks_secret(first[0])
@@ -162,10 +164,11 @@ class Pairs:
     def _is_pair(self, text: str, match: re.Match[str]) -> bool:
         sign, name = match["sign"].lstrip("\\\"')]"), match["name"]
         if match["said"] is not None:
-            return name.startswith("-") or self._is_quoted_secret(text, match)
+            is_option = name.startswith("-") and match["told"] is None
+            return is_option or self._is_quoted_secret(text, match)
         if sign == ">":
             before = text[max(0, match.start() - 8) : match.start()]
-            is_element = before.endswith("<") and not text.startswith("/", match.end())
+            is_element = before.endswith("<") and not text.startswith(("/", ">"), match.end())
             return is_element or _NAMES.search(before) is not None
         if sign.isspace():
             return name.startswith("-")
@@ -264,6 +267,14 @@ def _is_comment(text: str, at: int) -> bool:
     return bool(sign) and code.count('"') % 2 == 0 and code.count("'") % 2 == 0
 
 
+def _is_template(value: str) -> bool:
+    """Tell whether the text is made of fields and signs: `{scheme}://{user}:{password}@{host}`, or of one sign."""
+    bare = _NAMED_FIELD.sub("", value)
+    return (bare != value and _TEMPLATE.fullmatch(bare) is not None) or (
+        len(value) == 1 and not value.isalnum()
+    )
+
+
 def _is_statement(text: str, match: re.Match[str]) -> bool:
     """Tell whether the line begins with the name, and ` = ` follows, as in a program."""
     line = text[max(0, match.start() - 60) : match.start()].rpartition("\n")[2]
@@ -274,7 +285,13 @@ def _is_harmless(name: str, raw: str) -> bool:
     """Tell whether what stands there is no value: a placeholder, or words about one."""
     value = raw.strip("\"' \t")
     bare = raw.strip("\"' \t()[]{}")
-    if is_placeholder(value) or is_placeholder(bare) or is_status(bare) or value in _SCHEMES:
+    if (
+        is_placeholder(value)
+        or is_placeholder(bare)
+        or is_status(bare)
+        or value in _SCHEMES
+        or _is_template(value)
+    ):
         return True
     if value.lower() in GENERIC and name.lower() in PERSONAL_WHOLE_NAMES:
         return True
@@ -346,7 +363,7 @@ def _value(text: str, match: re.Match[str]) -> tuple[int, int]:
         start = end = behind.end()
     while (further := _piece(text, end, is_first=end == start)) > end:
         end = further
-        if text[end - 1] in "\"'" and text[end : end + 1] in "/;":
+        if text[end - 1] in "\"'" and not _GOES_ON.match(text, end):
             break
     return start, end
 

@@ -13,7 +13,7 @@ Replace = Callable[[re.Match[str]], str]
 
 _ATOM = r"[^\s@\uff20<>()\[\]\"'`,;:=/%|{}*]"
 EMAIL = re.compile(
-    rf"(?:(?<!\w)\"[^\"@\n]{{1,64}}\"|(?<!{_ATOM}){_ATOM}++)"
+    rf"(?:(?<![A-Za-z0-9])\"[^\"@\n]{{1,64}}\"|(?<!{_ATOM}){_ATOM}++)"
     r"(?:@|\uff20|%40|\\u0040|\\x40|&#64;|[ ]?[\[(](?:at|AT|@)[\])][ ]?)"
     r"(?P<domain>\[(?:IPv6:)?[0-9A-Fa-f.:]{3,45}\]"
     r"|[^\s@<>()\[\]\"'`,;:=/%|{}*]{1,190}(?:\.|[ ]?[\[(](?:dot|DOT|"
@@ -44,7 +44,7 @@ _IS_PACKAGE = re.compile(
 
 _HEXTET = r"[0-9A-Fa-f]{1,4}"
 IPV6 = re.compile(
-    rf"(?<![A-Za-z0-9.])(?<![0-9A-Fa-f:]:)(?:(?:{_HEXTET}:){{7}}{_HEXTET}|(?:{_HEXTET}:){{1,6}}(?::{_HEXTET}){{1,6}}|"
+    rf"(?<![A-Za-z0-9])(?<![0-9A-Fa-f:]:)(?:(?:{_HEXTET}:){{7}}{_HEXTET}|(?:{_HEXTET}:){{1,6}}(?::{_HEXTET}){{1,6}}|"
     rf"(?:{_HEXTET}:){{1,7}}:|"
     rf"::(?:{_HEXTET}:){{0,6}}{_HEXTET})(?:%\w{{1,16}})?(?![A-Za-z0-9]|:[0-9A-Fa-f:])"
 )

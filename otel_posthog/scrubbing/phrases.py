@@ -37,9 +37,9 @@ check contact admin administrator enter provide use short long shorter longer we
 similar minimum maximum min max ensure contain contains verification verify signature authentication
 authorization permission permissions scope scopes issuer audience password passwords token tokens secret
 credential credentials cookie cookies session api id issued entirely numeric differ different same syntax
-identical confirmation confirm necessary needed ignored skipped pending retry limit exceeded per second
-seconds minute minutes hour hours day days old new current previous next first last one two three both
-either another other
+supported deprecated recommended identical confirmation confirm necessary needed ignored skipped pending
+retry limit exceeded per second seconds minute minutes hour hours day days old new current previous next
+first last one two three both either another other
 """
 _STATUS_WORDS = frozenset(_STATUS_WORDS_TEXT.split())
 _SURE_TEXT = """
