@@ -268,7 +268,7 @@ def _is_comment(text: str, at: int) -> bool:
 
 
 def _is_template(value: str) -> bool:
-    """Tell whether the text is made of fields and signs: `{scheme}://{user}:{password}@{host}`, or of one sign."""
+    """Tell whether the text is made of fields and signs, `{user}:{password}@{host}`, or of one sign."""
     bare = _NAMED_FIELD.sub("", value)
     return (bare != value and _TEMPLATE.fullmatch(bare) is not None) or (
         len(value) == 1 and not value.isalnum()

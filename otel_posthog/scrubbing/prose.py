@@ -66,7 +66,8 @@ _WORD = re.compile(
     r"session(?:[ _-]?id)?|cookies?|jwt|otp|signatures?|passwort|kennwort|mot de passe|contraseña|"
     r"senha|hasło|пароль|wachtwoord|lösenord|heslo|jelszó|salasana|adgangskode|şifre|parola|jeton|geheimnis|"
     r"(?:api|zugangs|lizenz|sitzungs)-?schlüssel|schlüssel|"
-    r"(?:clé|clave|llave)(?: (?:secrète|privée|secreta|privada|d'api|de api))?|ключ|токен|секрет)(?![A-Za-z0-9_])"
+    r"(?:clé|clave|llave)(?: (?:secrète|privée|secreta|privada|d'api|de api))?|ключ|токен|секрет)"
+    r"(?![A-Za-z0-9_])"
     r"|密码|密碼|密钥|令牌|パスワード|トークン|비밀번호",
     re.IGNORECASE,
 )
