@@ -101,9 +101,7 @@ def _printable(raw: bytes) -> str | None:
         text = raw.decode()
     except UnicodeDecodeError:
         return None
-    if len(text) < _MIN_DECODED_CHARS or not all(
-        letter.isprintable() or letter in "\r\n\t" for letter in text
-    ):
+    if len(text) < _MIN_DECODED_CHARS or not all(letter.isprintable() or letter.isspace() for letter in text):
         return None
     return text
 

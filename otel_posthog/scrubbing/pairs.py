@@ -100,6 +100,7 @@ _NEXT_WORD = re.compile(r"[ ]([^\s\"',;<>()\[\]{}]{6,}+)")
 _BEFORE_NAME = re.compile(r"\s*(?:(?:const|let|var|val|final|self\.|this\.)[ ]?|\w{1,20},[ ])?")
 _NAMES = re.compile(r"\b(?:name|key|id)=[\"']\Z")  # `<string name="api_key">…</string>`
 _GOES_ON = re.compile(r"[\w\"'$\\%+-]")  # behind a closing quote
+_ALONE = re.compile(r"[^\s\"',;<>()]{1,80}(?:[\"',;<>)\r\n]|\Z)")  # one word, and the end
 _NO_NAME = re.compile(r"[^A-Za-z_]")
 _FIRST_WORD_OF_VALUE = re.compile(r"[^\s\"',;()\[\]]++")
 _MAX_ARGUMENT_CHARS = 12
@@ -306,6 +307,8 @@ def _is_assigned(text: str, match: re.Match[str]) -> bool:
     """Tell whether the name is plainly a field's: `name=`, `"name":`, `<name>`, or alone on its line."""
     sign = match["sign"]
     if "=" in sign or sign[0] in "\\\"'>" or "," in sign or _HAS_NUMBER.match(text, match.end()):
+        return True
+    if ":" in sign and _ALONE.match(text, match.end()):
         return True
     line = text[max(0, match.start() - 200) : match.start()].rpartition("\n")[2]
     before = line.rstrip()
