@@ -15,10 +15,10 @@ from functools import wraps
 from itertools import islice
 from types import FrameType, TracebackType
 from typing import ParamSpec
-from uuid import uuid4
 
 from . import attributes, tracebacks
 from ._otel import Logger, SeverityNumber, context_within, get_logger
+from ._uuids import random_uuid
 from .errors import RegistryError
 from .notices import Notices
 from .registry import EXCEPTION, spec_of, values_of
@@ -121,7 +121,7 @@ def track(event: object, properties: Mapping[str, object] | None = None) -> None
             emitter.logger.emit(
                 event_name=name,
                 severity_number=SeverityNumber.INFO,
-                attributes={**_bounded(values), attributes.EVENT_UUID: str(uuid4())},  # type: ignore[dict-item]  # the SDK cleans values
+                attributes={**_bounded(values), attributes.EVENT_UUID: random_uuid()},  # type: ignore[dict-item]  # the SDK cleans values
             )
     except RegistryError as error:
         emitter.notices.warn(_log, "track() was called wrongly, the event is dropped: %s", error)
@@ -195,7 +195,7 @@ def _emit(
             attributes.EXCEPTION_MESSAGE: tracebacks.message_of(error),
             attributes.EXCEPTION_CHAIN: tracebacks.describe(error, caller),
             attributes.EXCEPTION_HANDLED: handled,
-            attributes.EVENT_UUID: str(uuid4()),
+            attributes.EVENT_UUID: random_uuid(),
             **extra(),
         }
         may_track = emitter.logger.enabled(severity_number=SeverityNumber.INFO, event_name=_ANY_EVENT)

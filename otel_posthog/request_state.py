@@ -10,7 +10,6 @@ import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar, Token
-from traceback import walk_tb
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -157,12 +156,20 @@ def has_left_an_application(traceback: TracebackType | None) -> bool:
     Its frames tell, so that nothing needs to be written on the exception: the server, and whoever
     pickles it, get it as it was raised.
     """
-    return any(
-        isinstance(value, Watched) and value.has_told
-        for frame, _ in walk_tb(traceback)
-        if str(frame.f_globals.get("__name__")).startswith(_WATCHING_MODULES) and not _is_running(frame)
-        for value in frame.f_locals.values()
-    )
+    while traceback is not None:
+        frame = traceback.tb_frame
+        name = frame.f_globals.get("__name__")
+        if type(name) is str and name.startswith(_WATCHING_MODULES) and _has_told(frame):
+            return True
+        traceback = traceback.tb_next
+    return False
+
+
+def _has_told(frame: FrameType) -> bool:
+    """Tell whether the frame watched a call that has ended with a report."""
+    if _is_running(frame):
+        return False
+    return any(isinstance(value, Watched) and value.has_told for value in frame.f_locals.values())
 
 
 def _is_running(frame: FrameType) -> bool:

@@ -112,7 +112,10 @@ def _lines_of(filename: str, module: str) -> tuple[str, ...]:
     """Return the file's lines, also from an archive; `linecache` itself would keep every file for good."""
     was_there = filename in linecache.cache
     loaded = sys.modules.get(module)
-    lines = tuple(linecache.getlines(filename, vars(loaded) if loaded is not None else None))
+    try:
+        lines = tuple(linecache.getlines(filename, vars(loaded) if loaded is not None else None))
+    except Exception:  # noqa: BLE001 - a name that no file can have, or a foreign loader
+        return ()
     if not was_there:
         linecache.cache.pop(filename, None)
     return lines

@@ -66,6 +66,12 @@ def test_missing_file_has_no_context():
     assert frame_of("/gone/x.py", 3, "", "x") == bare_frame("/gone/x.py", 3, "", "x")
 
 
+@pytest.mark.parametrize("filename", ["/\ud83e.py", "a\x00b.py", "", "/" + "x" * 5_000])
+def test_name_that_no_file_can_have_gives_no_source(filename):
+    """Code may be compiled under any name; its frame is told all the same."""
+    assert "context_line" not in frame_of(filename, 1, "run", "odd")
+
+
 def test_nameless_function_gets_a_name():
     """PostHog expects a function's name."""
     assert bare_frame("x.py", 1, "", "x")["function"] == "<unknown>"
