@@ -142,7 +142,8 @@ def capture_exception(
     if check is not None:
         check(EXCEPTION, properties or {})
     if error is not None:
-        caller = sys._getframe()  # noqa: SLF001 - CPython's documented way
+        was_raised = _traceback_of(error) is not None
+        caller = None if was_raised else sys._getframe(1)  # noqa: SLF001 - CPython's documented way
         emit_exception(error, lambda: _prefixed(properties or {}), handled=True, caller=caller)
 
 

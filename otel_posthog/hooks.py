@@ -42,8 +42,10 @@ class Hooks:
     def watch(self, loop: asyncio.AbstractEventLoop | None) -> None:
         """Hear of what fails in this loop and is never awaited; only between `install` and `remove`."""
         with self._lock:
-            is_known = any(isinstance(hook, _LoopHook) and hook.loop is loop for hook in self._installed)
-            if loop is not None and self._installed and not is_known:
+            if loop is None or not self._installed:
+                return
+            loops = [hook.loop for hook in self._installed if isinstance(hook, _LoopHook)]
+            if loop not in loops:
                 self._installed.append(_LoopHook(loop))
 
     def remove(self) -> None:

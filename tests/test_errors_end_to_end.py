@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+import gc
+import weakref
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from asgi import call, client_of, http_scope, some_app
@@ -161,6 +163,31 @@ def test_causes_and_frames_are_told(granted, sink):
     assert second["stacktrace"]["frames"][-1]["context_line"].strip() == "return {}[len(planted_local)]"
     assert first["mechanism"]["handled"] is True
     assert event.properties["step"] == "sync"
+
+
+@pytest.mark.parametrize("is_raised", [True, False], ids=["raised", "never raised"])
+def test_reported_exception_is_let_go(granted, is_raised):
+    """After the report nothing of ours holds the exception, nor what its frames hold."""
+
+    class OwnError(Exception):
+        pass
+
+    def report():
+        error = OwnError()
+        if is_raised:
+            with suppress(OwnError):
+                raise error
+        capture_exception(error.with_traceback(error.__traceback__))
+        error.__traceback__ = None  # its frame holds the exception itself
+        return weakref.ref(error)
+
+    gc.collect()
+    gc.disable()
+    try:
+        reference = report()
+        assert reference() is None
+    finally:
+        gc.enable()
 
 
 def test_exceptions_need_their_own_flag(telemetry, sink):

@@ -50,7 +50,7 @@ def test_event_equals_posthogs_own(granted, sink, engine, name):
     """Type, module, value, mechanism and every field of every frame are the same, entry by entry (R15)."""
     capture_exception(engine.caught(getattr(engine, name)))
 
-    assert granted.flush()
+    assert granted.flush(timeout_s=60)
     assert _sent(sink) == _expected(name)
 
 
@@ -58,7 +58,7 @@ def test_event_of_one_that_was_never_raised_equals_posthogs_own(granted, sink, e
     """The calls that led to the report stand for its stack, and are marked as such (R15)."""
     engine.by_hand(capture_exception)
 
-    assert granted.flush()
+    assert granted.flush(timeout_s=60)
     assert _sent(sink) == _expected("by_hand")
 
 

@@ -175,7 +175,7 @@ def _events_by(host, sink, side, ways):
     events = {}
     for way in ways:
         side(host, way)
-        assert host.telemetry.flush()
+        assert host.telemetry.flush(timeout_s=60)
         [events[way.__name__]] = sink.events
         sink.clear()
     return events
@@ -241,7 +241,7 @@ def test_exception_told_by_log_only_is_one_event(host, sink, engine):
     with host.tracer.start_as_current_span("job", record_exception=False):
         _semconv_log(engine.caught(engine.plain), host)
 
-    assert host.telemetry.flush()
+    assert host.telemetry.flush(timeout_s=60)
     [event] = sink.events
     assert _told(event.properties)[0][:3] == ("ValueError", None, "plain")
 
@@ -259,7 +259,7 @@ def test_exception_told_by_log_and_span_is_one_event(host, sink, engine):
 
     _swallow(job)
 
-    assert host.telemetry.flush()
+    assert host.telemetry.flush(timeout_s=60)
     assert len(sink.events) == 1
 
 
@@ -279,7 +279,7 @@ def test_log_record_of_a_request_that_fails_is_one_event(host, sink, engine, is_
         wrapped = OpenTelemetryMiddleware(wrapped, tracer_provider=host.tracer_provider)
     _swallow(call, wrapped, http_scope(method="POST", path="/runs/17"))
 
-    assert host.telemetry.flush()
+    assert host.telemetry.flush(timeout_s=60)
     [event] = sink.events
     assert (event.properties["$request_method"], event.properties["$request_route"]) == ("POST", "/runs/{id}")
 
@@ -295,7 +295,7 @@ def test_instrumented_framework_within_our_middleware_is_one_event(host, sink, e
     FastAPIInstrumentor.instrument_app(app, tracer_provider=host.tracer_provider)
     _swallow(call, host.telemetry.wrap(app), http_scope(path="/runs/17"))
 
-    assert host.telemetry.flush()
+    assert host.telemetry.flush(timeout_s=60)
     [event] = sink.events
     assert event.properties["$request_route"] == "/runs/{run_id}"
     assert len(event.properties["$trace_id"]) == 32
@@ -309,7 +309,7 @@ def test_span_that_ends_while_something_else_is_handled_tells_its_own(host, sink
         capture_exception(other)
         _by_root_span(host, engine.plain)
 
-    assert host.telemetry.flush()
+    assert host.telemetry.flush(timeout_s=60)
     assert sorted(event.properties["$exception_list"][0]["type"] for event in sink.events) == [
         "KeyError",
         "ValueError",

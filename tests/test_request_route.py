@@ -65,7 +65,7 @@ def test_route_goes_with_the_exception(granted, sink, app, path, route):
     """The template that the framework matched is told beside the path; without one, ids are taken out."""
     client_of(granted.wrap(app())).get(path)
 
-    assert granted.flush()
+    assert granted.flush(timeout_s=60)
     [event] = sink.events
     assert (event.properties["$request_path"], event.properties["$request_route"]) == (path, route)
 
@@ -84,5 +84,5 @@ def test_odd_notes_in_the_scope_are_survived(granted, sink):
 
     client_of(granted.wrap(app)).get("/runs/17")
 
-    assert granted.flush()
+    assert granted.flush(timeout_s=60)
     assert len(sink.events) == 1

@@ -55,7 +55,7 @@ def test_tracked_events_of_the_request_are_steps(make_telemetry, sink):
     with pytest.raises(ValueError, match="the application's own"):
         call(telemetry.wrap(_failing("first_thing", "second_thing")), http_scope())
 
-    assert telemetry.flush()
+    assert telemetry.flush(timeout_s=60)
     [failure] = _failures(sink)
     assert _steps(failure) == [(EVENT, "first_thing"), (EVENT, "second_thing")]
     assert set(failure.properties["$exception_steps"][0]) == {"$message", "$timestamp", "type"}
@@ -71,7 +71,7 @@ def test_requests_do_not_see_each_others_steps(make_telemetry, sink):
         with pytest.raises(ValueError, match="the application's own"):
             call(telemetry.wrap(_failing(name)), http_scope())
 
-    assert telemetry.flush()
+    assert telemetry.flush(timeout_s=60)
     assert sorted(map(_steps, _failures(sink))) == [[(EVENT, "of_the_first")], [(EVENT, "of_the_second")]]
 
 
@@ -82,7 +82,7 @@ def test_tracked_events_are_no_steps_without_consent_to_usage_events(make_teleme
     with pytest.raises(ValueError, match="the application's own"):
         call(telemetry.wrap(_failing("planted_event")), http_scope())
 
-    assert telemetry.flush()
+    assert telemetry.flush(timeout_s=60)
     assert len(_failures(sink)) == 1
     assert not sink.contains("planted_event")
 
@@ -91,14 +91,14 @@ def test_tracked_events_go_with_the_consent_to_them(make_telemetry, sink):
     """After a withdrawal nothing of what was tracked before leaves, also with a later exception (R4)."""
     telemetry = _started(make_telemetry, BOTH)
     track("planted_event", {})
-    assert telemetry.flush()
+    assert telemetry.flush(timeout_s=60)
     sink.clear()
 
     telemetry.update_settings(enable_telemetry=False)
     telemetry.update_settings(enable_telemetry=True)
     capture_exception(ValueError("later"))
 
-    assert telemetry.flush()
+    assert telemetry.flush(timeout_s=60)
     [failure] = _failures(sink)
     assert _steps(failure) == []
 
@@ -124,7 +124,7 @@ def test_warnings_are_steps_where_that_is_wanted(make_telemetry, sink):
     logger.warning("no answer from %s, password=planted-in-log", "the repository")
     capture_exception(ValueError("after it"))
 
-    assert telemetry.flush()
+    assert telemetry.flush(timeout_s=60)
     [failure] = _failures(sink)
     [step] = failure.properties["$exception_steps"]
     assert (step["type"], step["level"]) == (LOG, "warning")
@@ -139,7 +139,7 @@ def test_warnings_are_no_steps_otherwise(make_telemetry, sink):
     logging.getLogger("product").warning("planted warning")
     capture_exception(ValueError("after it"))
 
-    assert telemetry.flush()
+    assert telemetry.flush(timeout_s=60)
     assert "$exception_steps" not in _failures(sink)[0].properties
 
 
@@ -154,7 +154,7 @@ def test_spans_are_steps(make_telemetry, sink):
             pass
         capture_exception(ValueError("after it"))
 
-    assert telemetry.flush()
+    assert telemetry.flush(timeout_s=60)
     assert _steps(_failures(sink)[0]) == [(SPAN, "sync repository"), (SPAN, "git fetch")]
 
 
@@ -167,7 +167,7 @@ def test_number_of_steps_is_a_setting(make_telemetry, sink, number, expected):
 
     capture_exception(ValueError("after it"))
 
-    assert telemetry.flush()
+    assert telemetry.flush(timeout_s=60)
     assert [text for _, text in _steps(_failures(sink)[0])] == expected
 
 
@@ -179,7 +179,7 @@ def test_steps_are_bounded_in_bytes(make_telemetry, sink):
 
     capture_exception(ValueError("after it"))
 
-    assert telemetry.flush()
+    assert telemetry.flush(timeout_s=60)
     steps = _failures(sink)[0].properties["$exception_steps"]
     assert 0 < len(json.dumps(steps)) <= 500 + 2 * len(steps)
     assert steps[-1]["$message"] == "event_number_9_with_a_rather_long_name"

@@ -13,6 +13,8 @@ from collections.abc import Callable
 
 from otel_posthog import Telemetry
 
+PATIENCE_S = 50.0  # of a slow machine
+
 
 class Careless:
     """An object that cannot be let go of without a failure."""
@@ -96,7 +98,15 @@ def main() -> None:
     threading.excepthook = lambda told: _say("thread", told.exc_value)
     sys.unraisablehook = lambda told: _say("del", told.exc_value)
     options: dict[str, bool] = dict.fromkeys(settings, True)
-    telemetry = Telemetry(api_key="phc_test", host=sink_url, database=database_url, **options)
+    telemetry = Telemetry(
+        api_key="phc_test",
+        host=sink_url,
+        database=database_url,
+        shutdown_timeout_s=PATIENCE_S,
+        http_timeout_s=PATIENCE_S,
+        database_timeout_s=PATIENCE_S,
+        **options,
+    )
     if way == "loop":
         asyncio.run(_in_loop_of(telemetry))
         return

@@ -76,7 +76,7 @@ def read(stack: str, error_type: str, message: str | None) -> list[dict[str, obj
 
     `error_type` and `message` are what was recorded beside the text, and count more than it.
     """
-    text, notes = _without_message(stack[-MAX_STACK_CHARS:], error_type, message)
+    text, notes = _without_message(_end_of(stack), error_type, message)
     outermost = _chain(text.rstrip("\n").split("\n"))
     entries = list(_entries(outermost))
     if not entries[0]["frames"] and len(entries) == 1:
@@ -96,6 +96,14 @@ def split_type(name: str) -> tuple[str, str | None]:
         begin = min(begin, parts.index("<locals>") - 1)
     begin = max(begin, 0)
     return ".".join(parts[begin:]), ".".join(parts[:begin]) or None
+
+
+def _end_of(stack: str) -> str:
+    """Return what is read of a very long text, from a stack on: what a cut divides may be half a secret."""
+    if len(stack) <= MAX_STACK_CHARS:
+        return stack
+    _, header, rest = stack[-MAX_STACK_CHARS:].partition(_HEADERS[0])
+    return header + rest
 
 
 def _without_message(stack: str, error_type: str, message: str | None) -> tuple[str, str]:

@@ -217,6 +217,15 @@ def test_endless_text_is_bounded(line):
     assert len(read(stack, "ValueError", "m")) <= MAX_EXCEPTIONS
 
 
+def test_very_long_text_is_read_from_a_stack_on():
+    """Of a text that is too long the end counts, and no message of which the beginning is lost."""
+    text = f"ValueError: {'x' * MAX_STACK_CHARS} planted end\n\n{_text(_caught(_fail))}"
+
+    [told] = read(text, "ValueError", "plain")
+
+    assert (told["value"], told["frames"][-1][2]) == ("plain", "_fail")
+
+
 _lines = st.sampled_from(
     [
         "Traceback (most recent call last):",
