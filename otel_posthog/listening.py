@@ -61,8 +61,8 @@ class Listening:
 
     def follow(self, consent: Consent) -> None:
         """Forget what happened before a withdrawal."""
-        withdrawn_ns = max(consent.since_ns(kind) for kind in Kind)
-        self.steps.forget_before(withdrawn_ns)
+        withdrawn_ns = consent.since_ns(Kind.ERRORS)
+        self.steps.forget_before(withdrawn_ns, consent.since_ns(Kind.TELEMETRY))
         if withdrawn_ns != self._withdrawn_ns or consent.errors is Answer.DENIED:
             self._withdrawn_ns = withdrawn_ns
             self.storms.forget()

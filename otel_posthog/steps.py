@@ -38,7 +38,7 @@ class Steps:
 
     def __init__(self, *, number: int) -> None:
         self._number = number
-        self._since_ns = 0
+        self._since_ns = self._events_since_ns = 0
 
     def note(self, what: str, text: str, level: str | None = None) -> None:
         """Remember a step of the request or task under way."""
@@ -58,14 +58,17 @@ class Steps:
             steps = None if ring is None else ring.steps
         if not steps:
             return None
-        kept = [
-            step for step in list(steps) if step[0] >= self._since_ns and (with_events or step[1] != EVENT)
-        ]
+        kept = [step for step in list(steps) if self._may_leave(step, with_events=with_events)]
         return json.dumps(kept, separators=(",", ":")) if kept else None
 
-    def forget_before(self, moment_ns: int) -> None:
-        """Tell of nothing that happened before that moment: consent to it was withdrawn."""
-        self._since_ns = moment_ns
+    def forget_before(self, moment_ns: int, events_moment_ns: int) -> None:
+        """Tell of nothing, and of no product event, from before these moments: consent was withdrawn."""
+        self._since_ns, self._events_since_ns = moment_ns, max(moment_ns, events_moment_ns)
+
+    def _may_leave(self, step: Step, *, with_events: bool) -> bool:
+        if step[1] == EVENT:
+            return with_events and step[0] >= self._events_since_ns
+        return step[0] >= self._since_ns
 
     def _ring(self) -> deque[Step]:
         request = request_under_way()

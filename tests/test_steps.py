@@ -103,6 +103,23 @@ def test_tracked_events_go_with_the_consent_to_them(make_telemetry, sink):
     assert _steps(failure) == []
 
 
+def test_steps_of_errors_stay_while_usage_events_are_off(make_telemetry, sink):
+    """What is no usage event needs no consent to these, however often consent is looked at."""
+    provider = TracerProvider(shutdown_on_exit=False)
+    telemetry = make_telemetry(tracer_provider=provider, consent_max_age_s=0.02)
+    telemetry.start()
+    telemetry.update_settings(enable_error_reporting=True)
+    with provider.get_tracer("product").start_as_current_span("sync repository"):
+        watch = telemetry._exports.watch
+        before_s = watch.current.looked_at_s
+        wait_until(lambda: watch.peek().looked_at_s > before_s, timeout_s=WAIT_S)
+
+        capture_exception(ValueError("after it"))
+
+    assert telemetry.flush(timeout_s=60)
+    assert _steps(_failures(sink)[0]) == [(SPAN, "sync repository")]
+
+
 def test_tracked_events_do_not_wait_on_disk_with_an_exception(make_telemetry, sink):
     """Who may read them later nobody knows, so what is spooled names none."""
     _started(make_telemetry, BOTH, retry_initial_s=0.01, retry_max_s=0.05)

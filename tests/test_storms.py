@@ -238,6 +238,9 @@ def test_storm_is_told_while_the_product_runs(make_telemetry, sink, clock):
     for _ in range(3):
         capture_exception(_caught(_fail))
 
+    watch = telemetry._exports.watch
+    before_s = watch.current.looked_at_s
+    wait_until(lambda: watch.peek().looked_at_s > before_s, timeout_s=WAIT_S)
     clock.now_s += TELL_EVERY_S
 
     wait_until(lambda: any(event.name == SUPPRESSED for event in sink.events), timeout_s=WAIT_S)
