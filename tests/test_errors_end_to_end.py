@@ -188,6 +188,7 @@ def test_reported_exception_is_let_go(granted, is_raised):
         assert reference() is None
     finally:
         gc.enable()
+    assert granted.flush(timeout_s=60)
 
 
 def test_exceptions_need_their_own_flag(telemetry, sink):
