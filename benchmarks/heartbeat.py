@@ -6,6 +6,7 @@ Rounds of both kinds alternate in one process. The promise is a ratio of about 1
 from __future__ import annotations
 
 import asyncio
+import platform
 import statistics
 import tempfile
 import threading
@@ -88,8 +89,8 @@ def main() -> None:
     with serve(sink) as url, tempfile.TemporaryDirectory() as folder:
         found = asyncio.run(run(Bench(url, Path(folder))))
         sent = sum(event.name == "instance_heartbeat" for event in sink.events)
-    print(f"{sent} heartbeats with a gauge of {GAUGE_S:g} s, in {ROUNDS} rounds")
-    print(f"{'µs, median of rounds':<28}{'without':>10}{'with':>10}{'ratio':>8}")
+    print(f"Python {platform.python_version()}, {sent} heartbeats with a gauge of {GAUGE_S:g} s\n")
+    print("| µs, median of the rounds | without | with | ratio |\n|---|---:|---:|---:|")
     for index, what in enumerate(("event-loop lag", "track()")):
         for label, quantile in (("median", 50), ("99th percentile", 99)):
             each = {
@@ -100,7 +101,7 @@ def main() -> None:
                 for kind, windows in found.items()
             }
             ratio = each["with"] / each["without"]
-            print(f"{what + ', ' + label:<28}{each['without']:>10.1f}{each['with']:>10.1f}{ratio:>8.2f}")
+            print(f"| {what}, {label} | {each['without']:.1f} | {each['with']:.1f} | {ratio:.2f} |")
 
 
 if __name__ == "__main__":

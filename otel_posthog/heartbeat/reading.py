@@ -65,7 +65,7 @@ class Reader:
         loop = self._busy[gauge.name]
         return loop is None or not loop.is_closed()
 
-    def _begin(self, gauge: Gauge, answer: Future[object], timeout_s: float) -> Callable[[], None]:
+    def _begin(self, gauge: Gauge, answer: Future[object], timeout_s: float) -> Callable[[], object]:
         """Start the callback and return what gives it up."""
         loop = self._loop
         if gauge.is_async and loop is not None and loop.is_running():
@@ -84,7 +84,7 @@ class Reader:
 
     def _begin_on_loop(
         self, loop: asyncio.AbstractEventLoop, gauge: Gauge, answer: Future[object]
-    ) -> Callable[[], None]:
+    ) -> Callable[[], object]:
         tasks: list[asyncio.Task[object]] = []  # a loop holds its tasks weakly
         with suppressed_instrumentation():
             context = contextvars.copy_context()
@@ -94,12 +94,12 @@ class Reader:
             tasks.append(task)
             task.add_done_callback(lambda done: self._settle(gauge, answer, done.result))
 
-        def give_up() -> None:
+        def cancel() -> None:
             for task in tasks:
-                loop.call_soon_threadsafe(task.cancel)
+                task.cancel()
 
         loop.call_soon_threadsafe(begin)
-        return give_up
+        return lambda: loop.call_soon_threadsafe(cancel)  # after `begin`, also where the loop was blocked
 
     def _settle(self, gauge: Gauge, answer: Future[object], call: Callable[[], object]) -> None:
         try:

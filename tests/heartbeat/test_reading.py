@@ -65,6 +65,33 @@ def test_gauge_recovers_from_the_end_of_its_loop(running_loop):
         task._log_destroy_pending = False  # the loop is gone, and asyncio would complain
 
 
+def test_reading_that_was_given_up_before_it_began_never_begins(running_loop):
+    """A loop that was blocked for longer than the timeout does not run the callback afterwards."""
+    loop, _ = running_loop
+    begun, blocked, released = [], threading.Event(), threading.Event()
+
+    async def number():
+        begun.append(1)
+
+    def block():
+        blocked.set()
+        released.wait(BOUND_S)
+
+    loop.call_soon_threadsafe(block)
+    assert blocked.wait(BOUND_S)
+    reader = Reader()
+    reader.use_loop(loop)
+
+    with pytest.raises(GaugeError, match="took longer"):
+        reader.read(gauge(number), TIMEOUT_S)
+
+    released.set()
+    passed = threading.Event()
+    loop.call_soon_threadsafe(lambda: loop.call_soon(passed.set))
+    assert passed.wait(BOUND_S)
+    assert begun == []
+
+
 def test_loop_that_does_not_run_is_not_waited_for():
     """With a loop that was closed already the callback runs on a private one."""
     loop = asyncio.new_event_loop()
