@@ -21,6 +21,7 @@ from .deliberate import startup_test_event
 from .export_half import ExportHalf, left_s
 from .gate import DEVELOPMENT
 from .notices import Notices
+from .outlook import Outlook
 from .providers import Providers
 from .tracing import RequestTracings
 
@@ -34,6 +35,7 @@ class Startable:
 
     config: Config
     notices: Notices
+    outlook: Outlook
     _decisions: Decisions
     _exports: ExportHalf
     _providers: Providers
@@ -64,7 +66,7 @@ class Startable:
         try:
             if self._emitter is None and not self._was_shut_down:
                 self._begin()
-            return self._exports.watch.peek().errors is not _DENIED
+            return self.outlook.rest(may_report=self._exports.watch.peek().errors is not _DENIED)
         except Exception as error:  # noqa: BLE001 - a fault of ours never reaches the app
             self.notices.warn(_log, "Telemetry could not start (%s), nothing is sent", type(error).__name__)
             return False

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from math import inf
+from time import monotonic
+
+PAUSE_S = 0.1  # a look takes some milliseconds
 
 
 class Outlook:
@@ -23,3 +26,9 @@ class Outlook:
         self.may_report = not is_denied
         self.reporting_until_s = until_s if is_granted else -inf
         self.fresh_until_s = until_s if is_started else -inf
+
+    def rest(self, *, may_report: bool) -> bool:
+        """Let requests take this for the answer while a look is under way; return it."""
+        self.may_report = may_report
+        self.fresh_until_s = monotonic() + PAUSE_S
+        return may_report
