@@ -144,7 +144,7 @@ class _Guard:
             )
             verdict = False
         if isinstance(verdict, Allowed):
-            return verdict.who
+            return str(verdict.who)
         if verdict is not True:
             raise HTTPException(
                 403, f"This needs the rights of {'an admin' if need == 'admin' else 'a user'}."

@@ -386,6 +386,46 @@ def test_reasons_of_the_effective_state(make_telemetry, tmp_path):
     assert words == ["undecided", "granted", "env", "declined", "store_unreadable"]
 
 
+def test_every_state_has_the_same_words_everywhere(make_telemetry, tmp_path):
+    """In each state the API answers what `status()` says, word for word, and sends only where it says so."""
+    expired = event("over", why="to know", since="1.0", expires="2020-01-01")(
+        type("Over", (), {"__doc__": "It was."})
+    )
+    telemetry = make_telemetry(registry=[expired])
+    off = make_telemetry(registry=[expired], environ={"OTEL_POSTHOG_DISABLED": "yes"})
+    words = [_words_of(telemetry)]
+    telemetry.update_settings(enable_telemetry=True, enable_error_reporting=True)
+    words += [_words_of(telemetry), _words_of(off)]
+    telemetry.update_settings(enable_telemetry=False, is_setup_completed=True)
+    words.append(_words_of(telemetry))
+    telemetry.shutdown()
+    (tmp_path / "data" / "app.db").write_bytes(b"this is no database" * 100)
+    words.append(_words_of(telemetry))
+
+    assert words == [
+        ("undecided", "undecided"),
+        ("granted", "expired"),
+        ("env", "env"),
+        ("granted", "declined"),
+        ("store_unreadable", "store_unreadable"),
+    ]
+
+
+def _words_of(telemetry):
+    answer = _client(telemetry).get(CONSENT).json()
+    assert answer == {kind.value: state.to_json() for kind, state in telemetry.status().items()}
+    assert all(state["is_sending"] == (state["reason"] == "granted") for state in answer.values())
+    return answer["errors"]["reason"], answer["telemetry"]["reason"]
+
+
+def test_id_may_be_a_number(version_1):
+    """A host that knows its users by number finds the number in the trail."""
+    client = _client(version_1, who=17)
+
+    assert client.put(SYSTEM, json={"enable_telemetry": False}).status_code == 200
+    assert client.get(AUDIT).json()["entries"][-1]["who"] == "17"
+
+
 def test_status_makes_nothing(make_telemetry, tmp_path):
     """Asking for the state leaves no file behind."""
     status = make_telemetry().status()

@@ -24,7 +24,8 @@ def schema_of(manifest: Manifest) -> dict[str, object]:
         name = {"type": "string", "pattern": "^[^$]", "maxLength": EVENT_NAME_MAX_BYTES}
         undeclared = EventSpec(name="", description="", why="", since="", is_open=True)
         forms.append(_event(manifest, name, undeclared))
-    return {"$schema": DIALECT, "title": f"Events of the kind {manifest.kind.value}", "anyOf": forms}
+    allowed = {"anyOf": forms} if forms else {"not": {}}  # an empty list is no JSON Schema
+    return {"$schema": DIALECT, "title": f"Events of the kind {manifest.kind.value}", **allowed}
 
 
 def bits_of(properties: Iterable[Property]) -> float | None:

@@ -66,7 +66,7 @@ def record(
         consent_audit.insert(),
         {
             "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "who": None if who is None else who[:WHO_MAX_CHARS],
+            "who": None if who is None else _storable(who)[:WHO_MAX_CHARS],
             "old_state": old,
             "new_state": new,
         },
@@ -79,6 +79,11 @@ def entries(connection: Connection, after_id: int, limit: int) -> list[dict[str,
     return [
         {**row, **{name: json.loads(str(row[name])) for name in ("old_state", "new_state")}} for row in rows
     ]
+
+
+def _storable(text: str) -> str:
+    """Return the text without what PostgreSQL cannot hold: nobody's id keeps them from withdrawing."""
+    return text.replace("\0", "").encode(errors="replace").decode()
 
 
 def _state(row: RowMapping | None) -> str:

@@ -199,6 +199,13 @@ def test_wider_domain_leaves_what_was_agreed_to_as_before(agreed, wider, value):
         assert agreed.meet(wider).admit(value) == agreed.admit(value)
 
 
+@thoroughly
+@given(manifest=manifests() | error_manifests())
+def test_schema_is_a_schema(manifest):
+    """What is generated of a manifest is valid JSON Schema."""
+    jsonschema.Draft202012Validator.check_schema(schema_of(manifest))
+
+
 def _manifest(values=None, *, is_open=False, **changes):
     if is_open:
         return Manifest(kind=Kind.TELEMETRY, base=BASE, is_open=True)

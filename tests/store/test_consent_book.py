@@ -97,6 +97,13 @@ def test_audit_tells_who_changed_what(version_1):
     assert first["id"] < second["id"]
 
 
+def test_odd_id_keeps_nobody_from_deciding(version_1):
+    """An id that no database can hold as it is stands in the trail without what cannot be held."""
+    version_1.update(enable_telemetry=True, who="user\0 \ud800\u00fc")
+
+    assert [entry["who"] for entry in version_1.audit()] == ["user ?\u00fc"]
+
+
 def test_audit_is_read_in_parts(version_1):
     """Entries can be read from one on, so many at a time."""
     for number in range(5):
