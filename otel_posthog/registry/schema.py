@@ -24,7 +24,7 @@ def schema_of(manifest: Manifest) -> dict[str, object]:
         name = {"type": "string", "pattern": "^[^$]", "maxLength": EVENT_NAME_MAX_BYTES}
         undeclared = EventSpec(name="", description="", why="", since="", is_open=True)
         forms.append(_event(manifest, name, undeclared))
-    allowed = {"anyOf": forms} if forms else {"not": {}}  # an empty list is no JSON Schema
+    allowed: dict[str, object] = {"anyOf": forms} if forms else {"not": {}}  # an empty list is no JSON Schema
     return {"$schema": DIALECT, "title": f"Events of the kind {manifest.kind.value}", **allowed}
 
 
