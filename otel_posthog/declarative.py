@@ -97,9 +97,9 @@ class Sharing:
         block = self._block or self._read({})
         if block is None:
             return
-        from .standalone import Standalone  # noqa: PLC0415 - SQLAlchemy, which many a process never needs
-
         try:
+            from .standalone import Standalone  # noqa: PLC0415 - SQLAlchemy, which many a process never needs
+
             parts = Standalone(block, self._notices)
             parts.begin()
         except Exception as error:  # noqa: BLE001 - a fault of ours never reaches the host
@@ -108,9 +108,9 @@ class Sharing:
             self._parts = parts
 
     def _read(self, data: Mapping[str, object]) -> Block | None:
-        from .block import read_block  # noqa: PLC0415 - only where an exporter is named
-
         try:
+            from .block import read_block  # noqa: PLC0415 - only where an exporter is named
+
             return read_block(data)
         except Exception as error:  # noqa: BLE001 - a fault of ours never reaches the host
             self._fail(error)
