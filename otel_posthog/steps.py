@@ -92,10 +92,8 @@ def _running() -> int:
     """Return what tells the task or thread from others; asyncio is not imported for it."""
     asyncio = sys.modules.get("asyncio")
     if asyncio is not None:
-        try:
-            task = asyncio.current_task()
-        except RuntimeError:  # no loop runs on this thread
-            task = None
+        loop = asyncio._get_running_loop()  # noqa: SLF001 - the public one raises without a loop, which is dear
+        task = None if loop is None else asyncio.current_task(loop)
         if task is not None:
             return id(task)
     return threading.get_ident()
