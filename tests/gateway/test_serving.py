@@ -92,6 +92,18 @@ def test_what_is_missing_is_one_clear_line(sink_url, tmp_path, missing, told):
     assert run.stderr.startswith(f"otel-posthog: {told}")
 
 
+def test_missing_package_is_one_clear_line():
+    """Without the extra the command names what is missing and how to install it."""
+    without = "import sys; sys.modules['uvicorn'] = None"
+    code = f"{without}; from otel_posthog.cli import main; sys.exit(main(['gateway']))"
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=WAIT_S, check=False
+    )
+
+    assert run.returncode == 2
+    assert "pip install 'otel-posthog[gateway]'" in run.stderr
+
+
 def test_port_is_beside_the_collectors(capsys):
     """The help names the defaults."""
     with pytest.raises(SystemExit):
