@@ -331,15 +331,13 @@ def test_installation_of_no_database_counts_as_unknown(config, sink, installatio
 
 def test_unreadable_database_turns_back(config, sink, installation, database_url, tmp_path):
     """While consent cannot be looked up nothing is acknowledged, and once it can, all arrives."""
-    request = tracked("some_event", _stamped(installation.settings()))
+    stamped = _stamped(installation.settings())
+    request, other = tracked("some_event", stamped), tracked("some_event", stamped)
     place, aside = tmp_path / "data" / "app.db", tmp_path / "aside.db"
     with served_gateway(config(gateway_databases=database_url, consent_max_age_s=0.1)) as client:
         _post(client, request)
         installation.shutdown()
         place.rename(aside)
-        other = tracked(
-            "some_event", _stamped(Telemetry(database=f"sqlite:///{aside}", environ={}).settings())
-        )
 
         wait_until(lambda: client.get("/ready").status_code == 503)
         refused = client.post("/v1/logs", content=other.SerializeToString())
