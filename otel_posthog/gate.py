@@ -85,6 +85,13 @@ class _Work:
     """Spooled by a process that ends: a request that has not begun to send it must not do so any more."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Given:
+    """Events that are being made ready: looked up, scrubbed, put into batches."""
+
+    events: Sequence[Event]
+
+
 class Gate:
     """Pass on the events that consent allows, scrubbed."""
 
@@ -99,6 +106,7 @@ class Gate:
         self._not_before = 0.0
         self._failures = 0
         self._under_way: set[_Work] = set()
+        self._in_hand: set[_Given] = set()
 
     def send(self, events: Sequence[Event]) -> Outcome:
         """Send the events once, now; what cannot be sent yet is spooled. Never raises."""
@@ -106,8 +114,17 @@ class Gate:
 
     def submit(self, events: Sequence[Event]) -> Report:
         """Like `send`, and tell how many are not in safety afterwards."""
-        consent = self._consent_for(events)
-        reports = [self._first_attempt(batch) for batch in self._batches(events, consent)]
+        given = _Given(self._news(events))
+        with self._lock:
+            self._in_hand.add(given)
+        batches = self._batches(given.events, self._consent_for(given.events))
+        works = [_Work(deque([batch])) for batch in batches]
+        with self._lock:
+            if given not in self._in_hand:
+                return Report(outcome=Outcome.HELD)  # spooled meanwhile, by a process that ends
+            self._in_hand.discard(given)
+            self._under_way.update(works)
+        reports = [self._first_attempt(work) for work in works]
         return Report(
             outcome=max((report.outcome for report in reports), default=Outcome.NOTHING),
             refused=sum(report.refused for report in reports),
@@ -129,21 +146,23 @@ class Gate:
 
     def hold(self, events: Sequence[Event]) -> Outcome:
         """Spool the events without an attempt, and without asking the database. Never raises."""
-        consent = self._parts.watch.current
-        return max((self._spool(batch) for batch in self._batches(events, consent)), default=Outcome.NOTHING)
+        return self._hold(self._news(events))
 
     def hold_what_is_under_way(self) -> None:
-        """Spool what a first attempt still has in hand: the process ends and does not wait for it.
+        """Spool what is being made ready or sent for the first time: the process ends and does not wait.
 
         What PostHog has before it at that moment may come a second time, with the same uuid and time.
         """
         with self._lock:
+            in_hand, self._in_hand = self._in_hand, set()
             given_up, self._under_way = self._under_way, set()
             for work in given_up:
                 work.is_given_up = True
             batches = [batch for work in given_up for batch in (*work.todo, *work.left)]
         for batch in batches:
             self._keep(batch)
+        for given in in_hand:
+            self._hold(given.events)
 
     def resend(self, batch: Batch) -> bool:
         """Try a spooled batch again; tell whether it is done with. Consent and registry count anew."""
@@ -196,7 +215,11 @@ class Gate:
         self._lock = threading.Lock()
         self._door = threading.Condition()
         self._in_flight = dict.fromkeys(Kind, 0)
-        self._under_way = set()
+        self._under_way, self._in_hand = set(), set()
+
+    def _hold(self, events: Sequence[Event]) -> Outcome:
+        consent = self._parts.watch.current
+        return max((self._spool(batch) for batch in self._batches(events, consent)), default=Outcome.NOTHING)
 
     def _batches(self, events: Sequence[Event], consent: Consent) -> Iterator[Batch]:
         for kind in Kind:
@@ -211,7 +234,7 @@ class Gate:
                 self._parts.counts.add("withdrawn")
                 continue
             sized = self._prepared(event, consent.grant(kind).manifest_at(event.accepted_ns))
-            if sized is None or not self._is_news(sized.event):
+            if sized is None:
                 continue
             prepared, event_bytes = sized.event, sized.size_bytes
             is_full = len(chosen) >= self._config.batch_max_events
@@ -289,6 +312,9 @@ class Gate:
             return event
         return self._admitted(event, granted)
 
+    def _news(self, events: Sequence[Event]) -> list[Event]:
+        return [event for event in events if self._is_news(event)]
+
     def _is_news(self, event: Event) -> bool:
         with self._lock:
             if event.uuid in self._told:
@@ -300,13 +326,8 @@ class Gate:
                 self._told.popitem(last=False)
             return True
 
-    def _first_attempt(self, batch: Batch) -> Report:
+    def _first_attempt(self, work: _Work) -> Report:
         """Deliver the batch, or spool it at once while an outage is known."""
-        if self.pause_s() > 0:
-            return _report(self._spool(batch), 0, [batch])
-        work = _Work(deque([batch]))
-        with self._lock:
-            self._under_way.add(work)
         outcome = self._deliver(work)
         with self._lock:
             if work not in self._under_way:
@@ -318,7 +339,7 @@ class Gate:
 
     def _deliver(self, work: _Work) -> Outcome:
         """Try each piece, until one parks deliveries; what has to be tried later is left over."""
-        worst, is_parked = Outcome.NOTHING, False
+        worst, is_parked = Outcome.NOTHING, work.is_given_up or self.pause_s() > 0
         while work.todo:
             batch = work.todo[0]
             outcome, pieces = (Outcome.HELD, [batch]) if is_parked else self._attempt(work, batch)

@@ -50,6 +50,7 @@ class World:
         self.row = row or settings_row(enable_error_reporting=True, enable_telemetry=True)
         self.transport = Scripted(*answers)
         self.counts = Counts()
+        self.on_read = lambda: None
         self.now_s = 1000.0
         notices = Notices()
         self.watch = ConsentWatch(
@@ -73,6 +74,7 @@ class World:
         self.gate = Gate(parts, self.config, clock=lambda: self.now_s)
 
     def read(self):
+        self.on_read()
         row = self.row.pop(0) if isinstance(self.row, list) else self.row
         if isinstance(row, Exception):
             raise row
@@ -530,6 +532,40 @@ def test_what_is_under_way_at_the_end_is_spooled():
     assert [event.properties["number"] for event in batch.events] == [1]
     world.spool.remove(batch)
     assert world.spool.first() is None
+
+
+def test_what_is_being_made_ready_at_the_end_is_spooled():
+    """A batch that waits for the database when the process ends is kept, and once only."""
+    world = World()
+    world.on_read = world.gate.hold_what_is_under_way
+
+    outcome = world.gate.send([some_event(number=1), some_event(number=2)])
+
+    assert (outcome, world.sent) == (Outcome.HELD, [])
+    batch = world.spool.first()
+    assert [event.properties["number"] for event in batch.events] == [1, 2]
+    world.spool.remove(batch)
+    assert world.spool.first() is None
+
+
+def test_batch_that_comes_after_the_one_under_way_is_spooled_at_the_end():
+    """Of several batches those that have not begun when the process ends are kept, too."""
+    world = World(batch_max_events=1)
+
+    class Stuck(Scripted):
+        """A transport in whose first call the process ends."""
+
+        def send(self, batch, may_leave):
+            super().send(batch, may_leave)
+            world.gate.hold_what_is_under_way()
+            return Delivery(result=Result.RETRY)
+
+    world.use(Stuck())
+
+    world.gate.send([some_event(number=number) for number in range(3)])
+
+    waiting = [event.properties["number"] for batch in world.spool.waiting() for event in batch.events]
+    assert sorted(waiting) == [0, 1, 2]
 
 
 def test_what_was_spooled_at_the_end_does_not_leave_late():

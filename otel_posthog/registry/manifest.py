@@ -10,7 +10,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from functools import cached_property, lru_cache
+from functools import lru_cache
+
+from otel_posthog._lazy import lazy
 
 from .declarations import EXCEPTION, EventSpec, Kind, Property, is_event_name
 from .domains import OTHER, REFUSED, canonical_json, is_short_scalar, plain
@@ -95,12 +97,12 @@ class Manifest:
             "events": {name: _event_json(spec) for name, spec in self.events.items()},
         }
 
-    @cached_property
+    @lazy
     def text(self) -> str:
         """The manifest as canonical JSON."""
         return canonical_json(self.to_json())
 
-    @cached_property
+    @lazy
     def hash(self) -> str:
         """The SHA-256 of the text, in hex."""
         return hash_of(self.text)

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from functools import cached_property
 from itertools import islice, pairwise
 from uuid import UUID
 
+from otel_posthog._lazy import lazy
 from otel_posthog.events import Event
 from otel_posthog.registry import Registry
 
@@ -92,17 +92,17 @@ class Scrubber:
             return line
         return _remembering(line, self._sources, self._run_source)
 
-    @cached_property
+    @lazy
     def _run_text(self) -> Scrub:
         return self._fixpoint(rules_for_text(self._names, self._known_machine, self._decoded(_MAX_DECODINGS)))
 
-    @cached_property
+    @lazy
     def _run_source(self) -> Scrub:
         return self._fixpoint(
             rules_for_source(self._names, self._known_machine, self._decoded(_MAX_DECODINGS))
         )
 
-    @cached_property
+    @lazy
     def _known_machine(self) -> Machine:
         return this_machine() if self._machine is None else self._machine
 
