@@ -25,7 +25,7 @@ from .mapping import LIBRARY, BaseProperties
 from .notices import Notices
 from .preview import Sources
 from .processors import ConsentLogRecordProcessor, ConsentSpanProcessor
-from .registry import Registry
+from .registry import Kind, Registry
 from .scrubbing import BeforeSend, Scrubber
 from .span_rules import SpanRules
 from .spool import Drainer, MemorySpool
@@ -187,6 +187,8 @@ class ExportHalf:
         self.spans.switch.close(left_s(deadline_s))
         self.heartbeat.stop(left_s(deadline_s) / 2)  # a gauge may hang, and the spool wants its attempt
         self._drainer.stop(left_s(deadline_s))
+        for kind in Kind:  # what PostHog answers in time does not come twice
+            self.gate.wait_until_idle(kind, left_s(deadline_s))
         self.gate.hold_what_is_under_way()
 
     def release(self, deadline_s: float) -> None:

@@ -169,7 +169,7 @@ class Queue(Protocol):
     def leave(self, number: int) -> None:
         """Give so many places back."""
 
-    def is_nearly_full(self) -> bool:
+    def is_pressing(self) -> bool:
         """Tell whether there will soon be no room."""
 
 
@@ -224,7 +224,7 @@ class _Delivering(Generic[_T]):
         events = self._events(records)
         if not events:
             return Outcome.NOTHING
-        is_behind = self._queue is not None and self._queue.is_nearly_full()
+        is_behind = self._queue is not None and self._queue.is_pressing()
         return self._gate.hold(events) if is_behind else self._gate.send(events)
 
     def _events(self, records: Sequence[_T]) -> list[Event]:

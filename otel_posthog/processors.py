@@ -59,6 +59,7 @@ class Waiting:
     def __init__(self, max_records: int) -> None:
         self._max_records = max_records
         self._number = 0
+        self._is_over = False
         self._lock = threading.RLock()
 
     def enter(self) -> bool:
@@ -74,9 +75,13 @@ class Waiting:
         """How many wait."""
         return self._number
 
-    def is_nearly_full(self) -> bool:
-        """Tell whether there will soon be no room."""
-        return self._number > NEARLY_FULL * self._max_records
+    def end(self) -> None:
+        """Send nothing more from here: what is left has to be kept."""
+        self._is_over = True
+
+    def is_pressing(self) -> bool:
+        """Tell whether there is no time to send: there will soon be no room, or it is over."""
+        return self._is_over or self._number > NEARLY_FULL * self._max_records
 
     def after_fork(self) -> None:
         """Count from nothing in a child."""
@@ -109,6 +114,7 @@ class Inner(Generic[_P]):
         until_s = deadline_s - self.waiting.number / _HELD_PER_S
         half_s = (deadline_s - time.monotonic()) / 2
         shut_down_within(self.processor, max(0.0, min(half_s, until_s - time.monotonic())))
+        self.waiting.end()  # its thread may go on, and would begin requests whose answers nobody awaits
         return self.exporter.hold(take_what_waits(self.processor), until_s=deadline_s)
 
 

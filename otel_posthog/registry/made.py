@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import cached_property
 from typing import cast
+
+from otel_posthog._lazy import lazy
 
 from . import forms
 from .domains import NOTHING, Domain, canonical_json
@@ -47,12 +48,12 @@ class Made:
     def schema(self) -> dict[str, object]:
         return cast("dict[str, object]", json.loads(self.json_schema))
 
-    @cached_property
+    @lazy
     def check(self) -> forms.Check:
         """Return what of a value has the form, or `REFUSED`."""
         return forms.check_of(self.form)
 
-    @cached_property
+    @lazy
     def form(self) -> forms.Form:
         """The JSON Schema, read once."""
         return self.schema()
