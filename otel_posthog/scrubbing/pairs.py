@@ -107,7 +107,7 @@ _MAX_ARGUMENT_CHARS = 12
 _HEADERS = ("cookie", "authorization")
 _ASSIGNS = re.compile(r"\b(?:is|was|ist|to|equals?)\b(?![ ](?:not|too)\b)", re.IGNORECASE)
 _IS_PASSWORD = re.compile(
-    r"pass(?:w(?:ort|ord|d)|phrase|code)|kennwort|pwd|(?<![a-z])pass(?![a-z])", re.IGNORECASE
+    r"pass(?:w(?:ort|ord|d)|phrase|code)|kennwort|pwd", re.IGNORECASE
 )
 
 
