@@ -106,9 +106,7 @@ _FIRST_WORD_OF_VALUE = re.compile(r"[^\s\"',;()\[\]]++")
 _MAX_ARGUMENT_CHARS = 12
 _HEADERS = ("cookie", "authorization")
 _ASSIGNS = re.compile(r"\b(?:is|was|ist|to|equals?)\b(?![ ](?:not|too)\b)", re.IGNORECASE)
-_IS_PASSWORD = re.compile(
-    r"pass(?:w(?:ort|ord|d)|phrase|code)|kennwort|pwd", re.IGNORECASE
-)
+_IS_PASSWORD = re.compile(r"pass(?:w(?:ort|ord|d)|phrase|code)|kennwort|pwd", re.IGNORECASE)
 
 
 class Pairs:
