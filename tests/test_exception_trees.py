@@ -151,7 +151,7 @@ def _judged(recorded):
     admission = Registry().examine("$exception", SCRUBBER.scrub(event).properties)
     assert admission.outside == ()
     whole = trimmed(Event(**{**_fields(event), "properties": admission.properties}), EVENT_MAX_BYTES)
-    body = json.dumps({"api_key": "phc_x", "batch": [whole.to_wire()]}).encode()
+    body = json.dumps({"api_key": "phc_x", "batch": [whole.event.to_wire()]}).encode()
     decoded = decode("/batch/", "", {"content-type": "application/json"}, body)
     submission = Submission(
         path="/batch/", root=decoded.root, problem=decoded.problem, received_at=datetime.now(UTC)
