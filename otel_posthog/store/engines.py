@@ -137,8 +137,15 @@ class _OwnEngine:
         self._inherited: list[Pool] = []
 
     def run(self, operation: Callable[[Connection], _T]) -> _T:
-        with (self._engine or self._open()).begin() as connection:
-            return _bounded(connection, operation, self._timeout_s)
+        engine = self._engine or self._open()
+        pool = engine.pool
+        try:
+            with engine.begin() as connection:
+                return _bounded(connection, operation, self._timeout_s)
+        finally:
+            if self._engine is not engine or engine.pool is not pool:  # closed while this was under way
+                pool.dispose()
+                engine.dispose()
 
     def close_idle(self) -> None:
         if self._engine is not None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import pytest
 from databases import some_database
 from sqlalchemy import create_engine
 
 from otel_posthog.errors import StoreError
+from otel_posthog.store.engines import Database
 
 DRIVERS = ("sqlite", "sqlite+aiosqlite")
 
@@ -182,3 +185,18 @@ def test_read_only_postgresql_grant_is_an_error(postgres_plain, open_store):
     postgres_plain.sql("UPDATE system_settings SET enable_telemetry = false")
     assert reader.settle().instance_id is None
     assert reader.read().instance_id is not None
+
+
+def test_operation_that_outlives_the_closing_leaves_no_connection_open(tmp_path):
+    """What is under way while the database is closed ends well, and then closes its connection."""
+    database = Database(f"sqlite:///{tmp_path}/app.db", timeout_s=1)
+    database.prepare()
+
+    def close_meanwhile(connection):
+        database.close()
+        return connection.connection.dbapi_connection
+
+    left = database.run("read", close_meanwhile)
+
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        left.execute("SELECT 1")
