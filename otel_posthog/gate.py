@@ -81,6 +81,8 @@ class _Work:
     todo: deque[Batch]
     left: list[Batch] = field(default_factory=list)
     refused: int = 0
+    is_spooled: bool = False
+    """Still in the spool: what was withdrawn of it is counted where it is deleted."""
     is_given_up: bool = False
     """Spooled by a process that ends: a request that has not begun to send it must not do so any more."""
 
@@ -171,7 +173,7 @@ class Gate:
         events = tuple(event for event in admitted if event is not None)
         if not events:
             return True
-        work = _Work(deque([replace(batch, events=events)]))
+        work = _Work(deque([replace(batch, events=events)]), is_spooled=True)
         outcome = self._deliver(work)
         if outcome is Outcome.HELD and sum(len(piece.events) for piece in work.left) == len(batch.events):
             return False
@@ -361,8 +363,10 @@ class Gate:
         Returned with it: where the outcome is HELD what has to wait, else smaller pieces to try now.
         """
         self._parts.watch.look()
-        opened, outcome = self._pass_door(batch)
+        opened, outcome = self._pass_door(work, batch)
         if opened is None:
+            if work.is_spooled:
+                self.discard(self._parts.watch.current)
             return outcome, [batch] if outcome is Outcome.HELD else []
         try:
             delivery = self._post(opened, lambda: not work.is_given_up and self._may_leave(opened))
@@ -374,7 +378,7 @@ class Gate:
                 self._parts.transport.close()  # it may have been opened after the withdrawal closed it
         return self._settle(opened, delivery)
 
-    def _pass_door(self, batch: Batch) -> tuple[Batch | None, Outcome]:
+    def _pass_door(self, work: _Work, batch: Batch) -> tuple[Batch | None, Outcome]:
         """Count a POST as under way, unless consent says no at this very moment.
 
         A withdrawal publishes its answer first and then waits at this door, so that no POST starts
@@ -389,7 +393,9 @@ class Gate:
             allowed = [
                 event for event in batch.events if consent.allows(batch.kind, event.accepted_ns, batch.stamp)
             ]
-            self._parts.counts.add("withdrawn", len(batch.events) - len(allowed))
+            is_for_purging = work.is_spooled and _withdrawal(batch.kind, consent).covers(batch)
+            if not is_for_purging:
+                self._parts.counts.add("withdrawn", len(batch.events) - len(allowed))
             agreed = [self._agreed(event, consent) for event in allowed]
             events = tuple(
                 event if event.distinct_id else replace(event, distinct_id=consent.instance_id)

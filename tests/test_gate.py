@@ -182,6 +182,19 @@ def test_held_batch_is_dropped_when_the_answer_is_no():
     assert world.sent == []
 
 
+def test_spooled_event_that_was_withdrawn_is_counted_once():
+    """Purging and the attempt that is under way meet the same event, and it is one that was withdrawn."""
+    world = World(row=settings_row(enable_telemetry=True))
+    world.watch.look()
+    world.gate.hold([some_event()])
+    batch = world.spool.first()
+    world.row = settings_row(telemetry_generation=1)
+    world.gate.discard(world.watch.look())
+
+    assert world.gate.resend(batch)
+    assert world.counts.as_dict() == {"withdrawn": 1}
+
+
 def test_granted_without_identity_is_held():
     """A flag that is on without an instance UUID sends nothing, since nobody could be meant by it."""
     world = World(row=settings_row(enable_telemetry=True, instance_id=None))
