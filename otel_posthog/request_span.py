@@ -81,7 +81,7 @@ def conventions(tracer: Tracer) -> object:
 class _Answer(SendLayer):
     """An answer on its way, with the `send` that the application gets."""
 
-    __slots__ = ("_conventions", "_span")
+    __slots__ = ("_conventions", "_span", "send")
 
     def __init__(self, span: Span, conventions: object, send: Send) -> None:
         self.send = send

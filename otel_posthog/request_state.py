@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from contextvars import ContextVar, Token
 from types import FrameType, TracebackType
 from typing import Any
@@ -21,7 +22,7 @@ _DESCRIBING = ("headers", "method", "scheme")
 class SendLayer:
     """What stands between the application and the server's `send`: a method of it is handed on instead."""
 
-    __slots__ = ("send",)
+    __slots__ = ()
 
     send: Callable[[Any], Awaitable[None]]
     """The next one towards the server."""
@@ -30,83 +31,114 @@ class SendLayer:
 class Watched:
     """A call of the application, as far as the middleware watches it."""
 
-    __slots__ = ("__dict__",)
+    __slots__ = ("has_told",)
 
-    has_told = False
+    has_told: bool
     """Whether the exception that ended it was reported. The exception itself stays as it was raised."""
 
 
-class RequestUnderWay(Watched):
+class RequestUnderWay(Watched, SendLayer):
     """One request from the moment the middleware sees it until the application has ended.
 
-    What is seldom set stands on the class: it costs nothing until it is.
+    It has no `__init__`, which would cost each request a twentieth of a microsecond: `begin` sets what
+    is needed, and so does the middleware in place.
     """
 
-    __slots__ = ("nonce", "outer", "path", "scope", "send", "token")
+    __slots__ = (
+        "announced",
+        "nonce",
+        "outer",
+        "path",
+        "reported",
+        "scope",
+        "security",
+        "send",
+        "span",
+        "steps",
+    )
 
     scope: Mapping[str, Any]
-    send: Callable[[Any], Awaitable[None]] | None
     path: Any
     """As it came: Litestar changes the scope of what it mounts."""
     outer: BaseException | None
     """What was being handled around the call of the application; it is nobody's error here."""
+    security: Any
+    """What sets headers and policy of the answer, None where the product wants none."""
     nonce: str | None
-    """Of the scripts in the answer: None where no policy could name it, empty until asked for."""
-    token: Token[RequestUnderWay | None] | None
-    """Of the context variable; None once the application has ended."""
-    announced: BaseException | None = None
+    """Of the scripts in the answer: None until asked for."""
+    announced: BaseException | None
     """What a framework's signal told of; it counts once the answer is a failure."""
-    reported: BaseException | None = None
+    reported: BaseException | None
     """What was reported although the application answered."""
-    span: Any = None
+    span: Any
     """Context of the span that others made for it and that has ended, if there was one."""
-    steps: deque[Any] | None = None
+    steps: deque[Any] | None
     """What it did last, None until something is noted."""
 
-    def send_of_server(self) -> Callable[..., object] | None:
+    def send_of_server(self) -> Callable[..., object]:
         """Return the server's own `send`, from below the layers that wrapping twice puts on it."""
-        send: Callable[..., object] | None = self.send
+        send: Callable[..., object] = self.send
         while isinstance(layer := getattr(send, "__self__", None), SendLayer):
             send = layer.send
         return send
 
-    @property
-    def is_active(self) -> bool:
-        """Whether the application is still at it."""
-        return self.token is not None
 
-    def end(self) -> None:
-        """Let nothing that outlives the request count as a part of it, and let go what it holds.
+Place = list[RequestUnderWay | None]
+"""Where a context finds its request: emptied at the end, since a task that outlives it keeps its context.
 
-        A task of the application keeps this object, in its context, as long as it lives.
-        """
-        token, self.token = self.token, None
-        if token is None:
-            return
-        self.outer = self.send = None
-        if self.announced is not None or self.reported is not None:
-            self.announced = self.reported = None  # their frames hold this object
-        self.scope = _described(self.scope) if _origins.are_asked_for else _NOTHING
-        try:  # noqa: SIM105 - `suppress` would cost each request a fifth of a microsecond
-            leave(token)
-        except ValueError:  # a coroutine may be closed in another context than it ran in
-            pass
+What the request holds, up to the server's `send`, then goes with it. A list, because nothing that can
+be emptied costs less.
+"""
 
 
 class _Origins:
     """Whether somebody still asks for requests that have ended."""
 
-    are_asked_for = False
+    __slots__ = ("are_asked_for",)
+
+    def __init__(self) -> None:
+        self.are_asked_for = False
 
 
-_origins = _Origins()
-_current: ContextVar[RequestUnderWay | None] = ContextVar("otel_posthog_request", default=None)
+origins = _Origins()
+_current: ContextVar[Place | None] = ContextVar("otel_posthog_request", default=None)
 enter, leave, exception = _current.set, _current.reset, sys.exception  # looked up once
 
 
 def remember_origins() -> None:
     """Keep what describes a request, for a framework that tells of what fails after its end."""
-    _origins.are_asked_for = True
+    origins.are_asked_for = True
+
+
+def begin(
+    request: RequestUnderWay, scope: Mapping[str, Any], send: Callable[[Any], Awaitable[None]]
+) -> tuple[Place, Token[Place | None]]:
+    """Let the request begin here; what the middleware does in place, where time counts."""
+    request.announced = request.reported = request.span = request.steps = request.nonce = None
+    request.has_told = False
+    request.security = None
+    request.scope = scope
+    request.path = path_of(scope)
+    request.send = send
+    request.outer = exception()
+    place: Place = [request]
+    return place, enter(place)
+
+
+def end(request: RequestUnderWay, place: Place, token: Token[Place | None]) -> None:
+    """Let nothing that outlives the request count as a part of it, as the middleware does in place."""
+    if origins.are_asked_for:
+        place.append(ended(request))
+    place[0] = request.outer = request.announced = request.reported = None  # their frames hold the request
+    with suppress(ValueError):  # a coroutine may be closed in another context than it ran in
+        leave(token)
+
+
+def ended(request: RequestUnderWay) -> RequestUnderWay:
+    """Return what describes a request that has ended, and holds nothing else of it."""
+    description = RequestUnderWay()
+    description.scope, description.path = _described(request.scope), request.path
+    return description
 
 
 def _described(scope: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -114,15 +146,6 @@ def _described(scope: Mapping[str, Any]) -> Mapping[str, Any]:
         return {name: scope[name] for name in _DESCRIBING if name in scope}
     except Exception:  # noqa: BLE001 - of a foreign class
         return _NOTHING
-
-
-def begin_request(scope: Mapping[str, Any], send: Callable[[Any], Awaitable[None]]) -> RequestUnderWay:
-    """Return the request that begins here; what the middleware does in place, where time counts."""
-    request = RequestUnderWay()
-    request.scope, request.send, request.path = scope, send, path_of(scope)
-    request.nonce, request.outer = None, exception()
-    request.token = enter(request)
-    return request
 
 
 def path_of(scope: Mapping[str, Any]) -> object:
@@ -135,13 +158,14 @@ def path_of(scope: Mapping[str, Any]) -> object:
 
 def request_under_way() -> RequestUnderWay | None:
     """Return the request within which this code runs, if a middleware watches one."""
-    request = _current.get()
-    return request if request is not None and request.is_active else None
+    place = _current.get()
+    return None if place is None else place[0]
 
 
 def request_of_origin() -> RequestUnderWay | None:
-    """Return the request that began this code, also where it has ended meanwhile."""
-    return _current.get()
+    """Return the request that began this code, or what describes it where it has ended meanwhile."""
+    place = _current.get()
+    return None if place is None else place[-1]
 
 
 def was_reported(error: BaseException) -> bool:

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from otel_posthog import ConfigError, SourceLineExporter, Telemetry, capture_exception, track
 from otel_posthog.heartbeat import Result
 from otel_posthog.registry import Kind
-from otel_posthog.request_state import begin_request
+from otel_posthog.request_state import RequestUnderWay, begin, end
 from otel_posthog.stamps import read
 
 
@@ -153,11 +153,12 @@ def test_failed_span_outside_of_requests_tells_its_exception(host):
 def test_span_within_a_request_leaves_its_exception_to_the_middleware(host):
     """A failed span of a request is marked, since only the middleware sees whether that was handled."""
     host.telemetry.update_settings(enable_error_reporting=True)
-    request = begin_request({"path": "/"}, None)
+    request = RequestUnderWay()
+    begun = begin(request, {"path": "/"}, None)
 
     with pytest.raises(ValueError, match="no"), host.traces.get_tracer("host").start_as_current_span("job"):
         raise ValueError("no")
-    request.end()
+    end(request, *begun)
 
     assert host.kept_spans.get_finished_spans()[-1].attributes["posthog.exception_told"] is True
 

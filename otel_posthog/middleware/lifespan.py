@@ -42,6 +42,7 @@ async def run_lifespan(
     telemetry.begin()
     received: set[str] = set()
     watched = Watched()
+    watched.has_told = False
 
     async def note_and_receive() -> Message:
         if not received:

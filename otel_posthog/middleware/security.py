@@ -7,14 +7,14 @@ application's own, only while error reports are on.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from dataclasses import dataclass, fields
 from time import monotonic
 
 from otel_posthog.analytics import tell_fault
 from otel_posthog.errors import ConfigError, OtelPosthogError
 from otel_posthog.outlook import Outlook
-from otel_posthog.request_state import RequestUnderWay, SendLayer, begin_request, request_under_way
+from otel_posthog.request_state import RequestUnderWay, begin, end, request_under_way
 
 from .asgi import ASGIApp, Message, Receive, Scope, Send, as_coroutine_function
 from .csp import Sources, allow, allow_script_nonce
@@ -97,18 +97,22 @@ class SecurityHeadersMiddleware:
             is_http = False
         if not is_http:
             return await self.app(scope, receive, send)
-        request = begin_request(scope, send)
-        request.nonce = ""
+        request = _Request()
+        place, token = begin(request, scope, send)
+        request.security = self
         try:
-            return await self.app(scope, receive, _Answer(self, request, send).send_secured)
+            return await self.app(scope, receive, request.pass_on)
         finally:
-            request.end()
+            end(request, place, token)
 
     def secured(self, message: Message, status: int, request: RequestUnderWay) -> Message:
         """Return a copy of an answer's start with our headers; the application may send it again."""
         if status < FINAL_STATUS:
             return message
-        own = self._secure if _is_secure(request.scope) else self._plain
+        try:
+            own = self._secure if request.scope.get("scheme") == "https" else self._plain
+        except Exception:  # noqa: BLE001 - of a foreign class; the application will say so
+            own = self._plain
         given = message.get("headers", ())
         headers = list(given)
         is_reporting = monotonic() <= self._outlook.reporting_until_s
@@ -135,22 +139,16 @@ class SecurityHeadersMiddleware:
         return opened + [header for header in ours if header[0] not in present]
 
 
-class _Answer(SendLayer):
-    """One answer on its way, with the `send` that the application gets."""
+class _Request(RequestUnderWay):
+    """One that nobody watches; `pass_on` is the `send` of its application."""
 
-    __slots__ = ("_middleware", "_request")
-
-    def __init__(self, middleware: SecurityHeadersMiddleware, request: RequestUnderWay, send: Send) -> None:
-        self.send = send
-        self._middleware = middleware
-        self._request = request
+    __slots__ = ()
 
     @as_coroutine_function
-    def send_secured(self, message: Message) -> Awaitable[None]:
+    def pass_on(self, message: Message) -> Awaitable[None]:
         try:
-            status = message.get("status")
-            if status is not None and message.get("type") == "http.response.start":
-                message = self._middleware.secured(message, status, self._request)
+            if "status" in message and message.get("type") == "http.response.start":
+                message = self.security.secured(message, message["status"], self)
         except Exception:  # noqa: BLE001, S110 - no ASGI message; the server will say so
             pass
         return self.send(message)
@@ -174,20 +172,14 @@ def csp_nonce() -> str:
     request of an application that is wrapped with `security_headers`.
     """
     request = request_under_way()
-    if request is None or request.nonce is None:
+    if request is None or request.security is None:
         raise OtelPosthogError(
             "csp_nonce() works within a request only. Give Telemetry(security_headers=SecurityHeaders()) "
             "and serve the application that telemetry.wrap returns."
         )
-    request.nonce = request.nonce or secrets.token_urlsafe(NONCE_BYTES)
+    if request.nonce is None:
+        request.nonce = secrets.token_urlsafe(NONCE_BYTES)
     return request.nonce
-
-
-def _is_secure(scope: Mapping[str, object]) -> bool:
-    try:
-        return (scope.get("scheme") == "https") is True
-    except Exception:  # noqa: BLE001 - of a foreign class; the application will say so
-        return False
 
 
 def _opened(header: Header, sources: Sources) -> Header:

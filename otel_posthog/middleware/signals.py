@@ -50,11 +50,11 @@ async def _on_quart(_app: object, *, exception: BaseException, **_arguments: obj
 
 async def _on_quart_unanswered(_app: object, *, exception: BaseException, **_arguments: object) -> None:
     """Report at once: a background task has no answer, and a WebSocket is closed as after a good end."""
-    request = request_of_origin()
+    origin, request = request_of_origin(), request_under_way()
     if not is_error(exception, request.send_of_server() if request else None):
         return
-    emit_exception(exception, lambda: request_attributes(request) if request else {}, handled=False)
-    if request is not None and request.is_active:
+    emit_exception(exception, lambda: request_attributes(origin) if origin else {}, handled=False)
+    if request is not None:
         request.reported = exception
 
 
