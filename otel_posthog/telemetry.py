@@ -16,7 +16,7 @@ from .deliberate import emit_test_exception
 from .errors import ConfigError
 from .export_half import ExportHalf, Given
 from .lifecycle import Startable
-from .middleware import SecurityHeaders, SecurityHeadersMiddleware, TelemetryMiddleware
+from .middleware import SecurityHeaders, SecurityHeadersMiddleware, watch
 from .middleware.asgi import ASGIApp
 from .middleware.csp import posthog_sources
 from .notices import Notices
@@ -111,9 +111,9 @@ class Telemetry(Startable):
         self._security_headers = security_headers
         super().__init__()
 
-    def wrap(self, app: ASGIApp) -> TelemetryMiddleware:
+    def wrap(self, app: ASGIApp) -> ASGIApp:
         """Return the application with exceptions reported; its lifespan starts and stops this object."""
-        return TelemetryMiddleware(app, telemetry=self)
+        return watch(app, self)
 
     def secure(self, app: ASGIApp) -> SecurityHeadersMiddleware | None:
         """Return what sets the security headers that were given, None where none were."""
