@@ -26,6 +26,7 @@ _BASE64 = re.compile(r"(?<![A-Za-z0-9+/_=-])[A-Za-z0-9+/_-]{12,}+={0,2}")
 _BASE64_LINES = re.compile(r"(?:[A-Za-z0-9+/]{60,76}\r?\n){1,200}[A-Za-z0-9+/]{4,76}={0,2}")
 _HEX = re.compile(r"(?<![A-Za-z0-9])(?:0x|\\x)?((?:[0-9A-Fa-f]{2}){8,})(?![A-Za-z0-9])")
 _CREDENTIALS = re.compile(r"[\w.@+-]{1,80}:[^\s:]{4,80}")
+_PLAIN_LOGIN = re.compile(r"[^\0]{0,80}\0[^\0]{1,80}\0[^\0]{1,200}")  # SASL PLAIN
 _MIN_DECODED_CHARS = 8
 _MIN_BASE64_CHARS = 12
 
@@ -84,7 +85,8 @@ def scrub_hex(text: str, scrub: Scrub) -> str:
 def _is_telling(decoded: str | None, scrub: Scrub) -> bool:
     if decoded is None:
         return False
-    return _CREDENTIALS.fullmatch(decoded) is not None or scrub(decoded) != decoded
+    is_login = _CREDENTIALS.fullmatch(decoded) or _PLAIN_LOGIN.fullmatch(decoded)
+    return is_login is not None or scrub(decoded) != decoded
 
 
 def _from_base64(block: str) -> str | None:
@@ -101,9 +103,8 @@ def _printable(raw: bytes) -> str | None:
         text = raw.decode()
     except UnicodeDecodeError:
         return None
-    if len(text) < _MIN_DECODED_CHARS or not all(letter.isprintable() or letter.isspace() for letter in text):
-        return None
-    return text
+    is_text = all(letter.isprintable() or letter.isspace() or letter == "\0" for letter in text)
+    return text if is_text and len(text) >= _MIN_DECODED_CHARS else None
 
 
 def _without_colours(text: str) -> str:

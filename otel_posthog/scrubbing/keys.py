@@ -286,6 +286,12 @@ INNOCENT_NAMES = frozenset(
     }
 )
 
+_PASSWORD_ENDINGS = ("pass", "pwd")  # dbpass, adminpwd
+_INNOCENT_ENDINGS = frozenset(
+    {"bypass", "compass", "encompass", "trespass", "surpass", "overpass", "underpass", "multipass", "lowpass"}
+    | {"highpass", "bandpass", "allpass", "renderpass"}
+)
+
 _KEY_WORDS = frozenset({"key", "keys", "schlussel", "cle", "clave", "llave", "chave"})
 
 # What such a name ends with where it speaks about the secret and does not hold it. Its value is kept
@@ -416,8 +422,8 @@ class Names:
     def _judge_secret(self, name: str) -> bool:
         return any(
             any(part in joined for part in self._parts)
-            or not SENSITIVE_WORDS.isdisjoint(words)
-            or not SENSITIVE_WORDS.isdisjoint(word.rstrip("123456789") for word in words)
+            or any(map(_is_sensitive_word, words))
+            or any(_is_sensitive_word(word.rstrip("123456789")) for word in words)
             for words, joined in self._readings(name)
         )
 
@@ -467,6 +473,12 @@ def _remembered(memory: dict[str, bool], name: str, judge: Callable[[str], bool]
             memory.clear()
         known = memory[name] = judge(name)
     return known
+
+
+def _is_sensitive_word(word: str) -> bool:
+    if word in SENSITIVE_WORDS:
+        return True
+    return word.endswith(_PASSWORD_ENDINGS) and word not in _INNOCENT_ENDINGS
 
 
 def _neighbours(words: list[str]) -> Iterator[str]:

@@ -10,6 +10,7 @@ _MIN_RANDOM_CHARS = 22
 _MIN_RANDOM_CHANGES = (
     0.42  # of the characters; in base64 two of three differ in kind, in camelCase one of three
 )
+_MIN_SURE_CHARS = 30
 _MIN_SECRET_CHARS = 6
 _MIN_STRONG_CHARS = 8
 
@@ -25,6 +26,10 @@ _NUMERIC = re.compile(
 _CHUNKS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]++|\d++|[^\W\dA-Za-z_]++|[^A-Za-z\d]")
 _UNSPEAKABLE = re.compile(
     r"(?!(?:x?html|https?|grpc|pgsql|xlsx|pptx|dtls|tmpfs|ctrl|msgs|pkcs|pbkdf)\Z)[b-df-hj-np-tv-xz]{4,40}",
+    re.IGNORECASE,
+)
+_UNSPOKEN = re.compile(  # inside of words, which few languages do
+    r"[b-df-hj-np-tvxz]{6}|(?<=[a-z])(?:q[^u\W]|[jv][b-df-hjkmnp-qtvwxz]|[b-df-hjkmp-tvwxz][qx]|x[bdgjkmnrvz]|z[bdfgjpqx]|[fgkm]j)[a-z]",
     re.IGNORECASE,
 )
 _MIN_WORD_CHARS = 3.0  # letters in a row, on average; chosen at random they are fewer than three
@@ -63,6 +68,13 @@ def looks_random(word: str) -> bool:
     kinds = [_kind(letter) for letter in word]
     if not {"a", "A"} <= set(kinds):
         return False
+    if (
+        len(word) >= _MIN_SURE_CHARS
+        and word.isalnum()
+        and min(map(kinds.count, "aA0")) > 1
+        and not is_wordy(word)
+    ):
+        return True
     return _changes(word) >= (_MIN_RANDOM_CHANGES if "0" in kinds else _MIN_CHANGES_WITHOUT_DIGIT) * len(word)
 
 
@@ -104,7 +116,7 @@ def is_wordy(word: str) -> bool:
     letters = chunks = numbers = 0
     for chunk in _CHUNKS.findall(word):
         if chunk.isalpha():
-            if _UNSPEAKABLE.fullmatch(chunk):
+            if _UNSPEAKABLE.fullmatch(chunk) or _UNSPOKEN.search(chunk):
                 return False
             letters, chunks = letters + len(chunk), chunks + 1
         elif chunk.isdigit():

@@ -20,15 +20,15 @@ from .marks import mark
 # Names that say nothing, because very many machines have them, or that are words of their own.
 _GENERIC_TEXT = """
 admin administrator agent alpine anonymous api app application apps backend base build builder buildkit
-cache celery centos client cloud cluster computer container containers controller database db debian
-default demo desktop develop developer development devcontainer django docker edge fedora frontend
+cache celery centos client cloud cluster computer container containers controller database db debian default
+demo deploy deployer desktop develop developer development devcontainer django docker edge fedora frontend
 gateway github gitlab guest gunicorn home homeassistant host hostname instance jenkins kali kubernetes
 laptop linux local localhost machine macbook macbook-pro main master minikube mongodb mysql nginx node
 nobody nonroot nuxt operator oracle owner pipeline podman postgres postgresql primary prod production
-project proxy public python rabbitmq raspberrypi redis release replica root runner runners sandbox
-scheduler server service sshd staging storage student support system task tasks telemetry test testing
-tester tests ubuntu uvicorn user username users vagrant virtual vscode web webapp website windows work
-worker workers workspace workstation www www-data
+project proxy public python rabbitmq raspberrypi redis release replica root runner runners sandbox scheduler
+server service sshd staging storage student support system task tasks telemetry test testing tester tests
+ubuntu uvicorn user username users vagrant virtual vscode web webapp website windows work worker workers
+workspace workstation www www-data
 """
 GENERIC = frozenset(_GENERIC_TEXT.split())
 _MIN_NAME_CHARS = 4  # shorter ones stand in ordinary words: `max`, `vm`

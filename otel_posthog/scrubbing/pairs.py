@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 
-from .keys import MAX_JUDGED_CHARS, PERSONAL_WHOLE_NAMES, Names, is_about
-from .looks import is_slug, looks_chosen, looks_secret
+from .keys import MAX_JUDGED_CHARS, Names, is_about
+from .looks import is_slug, is_wordy, looks_chosen, looks_secret
 from .machine import GENERIC
 from .marks import mark
-from .phrases import is_placeholder, is_status
+from .phrases import end_of_passphrase, is_placeholder, is_status
 
 _MARK = mark("value")
 _MIN_ECHO_CHARS = 6
@@ -27,7 +27,7 @@ _FIRST_WORD = (
     r"signing|encryption|master|license|credit|"
     r"account|security|verification|confirmation|phone|mobile|first|last|full|user|mail|birth|"
     r"social|one.time|card(?=[ ](?:number|no|nr|code|holder|pin|cv))|"
-    r"bank|seed|recovery|backup|passport|national|tax|driver|insurance|web)[ ])?"
+    r"bank|seed|recovery|backup|passport|national|tax|driver|insurance|web)[ ](?=\w))?"
 )
 # What is said about a value before it comes: `access_token is not valid: '…'`, `token was …`.
 _SAID_WORD = (
@@ -62,7 +62,7 @@ _QUOTED = re.compile(rf"[A-Za-z]{{0,2}}(?:{_TRIPLE}|{_STRING})|`[^`\n]*`?", re.D
 _ESCAPED_QUOTE = re.compile(r"(?P<slashes>\\{1,15})(?P<quote>[\"'])")
 _OPENING = re.compile(r"[A-Za-z_]?[\w.]*+[\[({]")
 _BRACKET_OR_STRING = re.compile(rf"[\[({{]|[\])}}]|{_STRING}", re.DOTALL)
-_SCHEME = re.compile(r"(?:bearer|basic|digest|token|negotiate|apikey)[ \t]++", re.IGNORECASE)
+_SCHEME = re.compile(r"(?:bearer|basic|digest|token|negotiate|apikey)[ \t]++(?!=)", re.IGNORECASE)
 _ANGLED = re.compile(r"<[^<>\n]*+>")
 # A separator ends the value only where something else begins: `a,b` is one password, `a, b=1` is not.
 _PLAIN = re.compile(
@@ -71,7 +71,8 @@ _PLAIN = re.compile(
     r"|(?<=[^\s])[<\[({])+"
 )
 _BLOCK = re.compile(r"(?:[|>][+-]?[0-9]?)?[ \t]*\r?\n(?:[ \t]+[^\n]*+(?:\n|\Z)|-[ ][^\n]*+(?:\n|\Z))+")
-_TYPE = re.compile(r"!!\w{1,20}[ ]|\w{1,20}\(\d{1,6}\)[ ](?=[\"'])")  # of YAML, and of PHP's var_dump
+# Of YAML, a block of it on one line, and PHP's var_dump.
+_TYPE = re.compile(r"!!\w{1,20}[ ]|[|>][+-]?\d?[ ]{1,20}(?=\S)|\w{1,20}\(\d{1,6}\)[ ](?=[\"'])")
 _NEXT_LINE = re.compile(r"\r?\n[ \t]{0,20}")
 _LITERAL = re.compile(
     r"(?P<open>\"\"\"|\"|'''|')(?P<inner>(?:\\.|(?!(?P=open))[^\\])*)(?P<close>(?P=open)|\Z)", re.DOTALL
@@ -86,7 +87,7 @@ _SCHEMES = frozenset({"Bearer", "Basic", "Token", "Digest", "bearer", "basic", "
 _HAS_NUMBER = re.compile(r"[\"']?[^\s\d]{0,40}\d")
 _STATUS = re.compile(r"[^\n,;:\[({\"]{1,120}(?<!\w(?=[\[({]))")
 _BEHIND_STATUS = re.compile(r":[ ]{1,3}(?=[\"'`])")  # `--password: invalid int value: '…'`
-_HEADER_REST = re.compile(r"(?:=\"[^\"\n]*+\"|[^\n\"'])*")
+_HEADER_REST = re.compile(r"(?:=\"[^\"\n]*+\"|='[^'\n]*+'|[^\n\"'])*")
 _ONE_CREDENTIAL = re.compile(
     r"(?:bearer|basic|token|negotiate|ntlm)[ \t]+[^\s,;\"']{6,}+(?![,;\"'])", re.IGNORECASE
 )
@@ -95,7 +96,12 @@ _REFERENCE = re.compile(
     r"(?P<arguments>[\[({][^\n]{0,300}[\])}][.\w()\[\]]{0,60})?[;:]?"
 )
 _ARGUMENT = re.compile(r"\"[^\"\n]*\"?|'[^'\n]*'?|[^\s()\[\]{},:=\"']+")
-_FAULTS = ("Error", "Exception", "Warning", "Fault", "Failure")  # what follows is a message
+# Names of exceptions, behind which a message follows.
+_FAULT = re.compile(
+    r"(?:Error|Exception|Warning|Fault|Failure)\Z"
+    r"|(?:\A|\.)(?:Unexpected|Invalid|Bad|Expired|Missing|Unknown|Wrong|Incorrect|Revoked|Malformed|No)[A-Z][A-Za-z]*\Z"
+    r"|(?:\A|\.)[A-Z][A-Za-z]*(?:Expired|Invalid|Mismatch|NotFound|Required|Missing|Denied|Failed|Revoked)\Z"
+)
 _NEXT_WORD = re.compile(r"[ ]([^\s\"',;<>()\[\]{}]{6,}+)")
 _BEFORE_NAME = re.compile(r"\s*(?:(?:const|let|var|val|final|self\.|this\.)[ ]?|\w{1,20},[ ])?")
 _NAMES = re.compile(r"\b(?:name|key|id)=[\"']\Z")  # `<string name="api_key">…</string>`
@@ -104,6 +110,9 @@ _ALONE = re.compile(r"[^\s\"',;<>()]{1,80}(?:[\"',;<>)\r\n]|\Z)")  # one word, a
 _NO_NAME = re.compile(r"[^A-Za-z_]")
 _FIRST_WORD_OF_VALUE = re.compile(r"[^\s\"',;()\[\]]++")
 _MAX_ARGUMENT_CHARS = 12
+_MIN_PAIRED_CHARS = 4
+_START_OF_PHONE = re.compile(r"\+\(?\d[\d()]*")
+_MORE_DIGITS = re.compile(r"(?:[ ./-]{1,3}\(?\d[\d()]*+){1,8}")
 _HEADERS = ("cookie", "authorization")
 _ASSIGNS = re.compile(r"\b(?:is|was|ist|to|equals?)\b(?![ ](?:not|too)\b)", re.IGNORECASE)
 _IS_PASSWORD = re.compile(r"pass(?:w(?:ort|ord|d)|phrase|code)|kennwort|pwd", re.IGNORECASE)
@@ -124,11 +133,12 @@ class Pairs:
             if match.start() < done or not self._is_telling(text, match):
                 continue
             start, end = _value(text, match)
+            end = _further(text, match, start, end)
             raw = text[start:end]
             if self._names.is_secret(raw[:MAX_JUDGED_CHARS]):  # `Token: session 7f3a… expired`
                 end = _after_secret_word(text, end)
                 raw = text[start:end]
-            is_kept = _is_harmless(match["name"], raw) or self._is_code(text, match, raw)
+            is_kept = self._is_harmless(match["name"], raw) or self._is_code(text, match, raw)
             instead = raw if is_kept else self._instead(raw, text, match.start())
             if instead == raw:
                 continue
@@ -144,10 +154,10 @@ class Pairs:
 
     def _is_telling(self, text: str, match: re.Match[str]) -> bool:
         sign, judged = match["sign"], match["name"].removeprefix("-D")[-MAX_JUDGED_CHARS:]
-        if judged.endswith(_FAULTS):
+        if _FAULT.search(judged):
             first = _FIRST_WORD_OF_VALUE.match(text, match.end())
-            return first is not None and looks_secret(first[0])
-        if self._names.is_secret(judged):
+            return first is not None and (looks_chosen(first[0]) or looks_secret(first[0]))
+        if self._names.is_secret(judged) and not (match["said"] and "okenize" in judged):
             return self._is_pair(text, match)
         is_assigned = "=" in sign or ":" in sign or sign[:1] in "\\\"'"
         if is_assigned and self._names.is_key(judged):
@@ -167,14 +177,14 @@ class Pairs:
             return is_option or self._is_quoted_secret(text, match)
         if sign == ">":
             before = text[max(0, match.start() - 8) : match.start()]
-            is_element = before.endswith("<") and not text.startswith(("/", ">"), match.end())
+            is_element = before.endswith("<") and not text.startswith(("/", ">", " "), match.end())
             return is_element or _NAMES.search(before) is not None
         if sign.isspace():
             return name.startswith("-")
         if sign.startswith(","):
-            return (
-                name.startswith("-") or _is_two_item_list(text, match) or _is_followed_by_secret(text, match)
-            )
+            if name.startswith("-"):
+                return True
+            return self._is_two_item_list(text, match) or _is_followed_by_secret(text, match)
         is_parser = (
             name.lower() in ("token", "tokens") and text[: match.start()][-11:].lower() == "unexpected "
         )
@@ -183,7 +193,7 @@ class Pairs:
     def _is_quoted_secret(self, text: str, match: re.Match[str]) -> bool:
         """Tell whether what is quoted behind a name and some words about it is its value."""
         quoted = _QUOTED.match(text, match.end()) or _FIRST_WORD_OF_VALUE.match(text, match.end())
-        value = "" if quoted is None else quoted[0].strip("\"'`()[] ")
+        value = "" if quoted is None else quoted[0].strip("\"'`()[] ").rstrip(".,:;")
         if not value or self._names.is_sensitive(value):
             return False
         is_quoted = match["said"].endswith(" ") and match["told"] is None
@@ -194,6 +204,24 @@ class Pairs:
             return True
         is_compound = not name.isalpha() or not name[1:].islower() or name.lower().startswith("credential")
         return looks_chosen(value) or looks_secret(value) or (is_compound and is_slug(value))
+
+    def _is_two_item_list(self, text: str, match: re.Match[str]) -> bool:
+        before = text[max(0, match.start() - 3) : match.start()].rstrip("\"'").removesuffix("b")
+        value = _QUOTED.match(text, match.end())
+        if value is None or not before.endswith(("(", "[")) or not text.startswith((")", "]"), value.end()):
+            return False
+        bare = value[0].removeprefix("b").strip("\"'")
+        is_name = _NAME_WORDS.fullmatch(bare) is not None and self._names.is_sensitive(bare)
+        return len(bare) >= _MIN_PAIRED_CHARS and not is_name  # ["token", "password"], ["token", "id"]
+
+    def _is_harmless(self, name: str, raw: str) -> bool:
+        """Tell whether what stands there is no value: a placeholder, or words about one."""
+        value = raw.strip("\"' \t")
+        if value.lower() in GENERIC and not self._names.is_secret(name):
+            return True
+        if value.isupper() and name.startswith("-") and self._names.is_sensitive(value):
+            return True  # `--token TOKEN`, of a usage
+        return _is_no_value(name, raw)
 
     def _is_code(self, text: str, match: re.Match[str], raw: str) -> bool:
         """Tell whether the value is an expression of a program without a literal: `os.environ["TOKEN"]`."""
@@ -208,8 +236,10 @@ class Pairs:
         ):  # `self.token = token`, `"token": token`, `email == email`, `key = settings.key`
             if head.lower() == match["name"].lower() != head:  # `tokenService: TokenService`
                 return True
-            is_reference = "." in head + match["name"] or "==" in match["sign"] or match["sign"][:1] in "\"'"
-            return is_reference and head[-1].isalpha() and self._names.is_sensitive(head.rpartition(".")[2])
+            is_compared = "==" in match["sign"]
+            is_reference = "." in head + match["name"] or is_compared or match["sign"][:1] in "\"'"
+            is_name = head[-1].isalpha() and self._names.is_sensitive(head.rpartition(".")[2])
+            return (is_compared and head.islower() and is_wordy(head)) or (is_reference and is_name)
         is_call = "." in head or "_" in head or arguments in ("()", "[]") or _is_statement(text, match)
         if not is_call or looks_chosen(head):
             return False
@@ -280,8 +310,7 @@ def _is_statement(text: str, match: re.Match[str]) -> bool:
     return match["sign"].endswith(" = ") and _BEFORE_NAME.fullmatch(line) is not None
 
 
-def _is_harmless(name: str, raw: str) -> bool:
-    """Tell whether what stands there is no value: a placeholder, or words about one."""
+def _is_no_value(name: str, raw: str) -> bool:
     value = raw.strip("\"' \t")
     bare = raw.strip("\"' \t()[]{}")
     if (
@@ -291,8 +320,6 @@ def _is_harmless(name: str, raw: str) -> bool:
         or value in _SCHEMES
         or _is_template(value)
     ):
-        return True
-    if value.lower() in GENERIC and name.lower() in PERSONAL_WHOLE_NAMES:
         return True
     if value.isdigit() and len(value) <= (
         _MAX_SHORT_COUNT_CHARS if name.lower() == "pass" else _MAX_COUNT_CHARS
@@ -324,12 +351,6 @@ def _is_followed_by_secret(text: str, match: re.Match[str]) -> bool:
         return False
     bare = value[0].removeprefix("b").strip("\"'")
     return looks_chosen(bare) or looks_secret(bare) or (text.startswith(")", value.end()) and is_slug(bare))
-
-
-def _is_two_item_list(text: str, match: re.Match[str]) -> bool:
-    before = text[max(0, match.start() - 3) : match.start()].rstrip("\"'").removesuffix("b")
-    value = _QUOTED.match(text, match.end())
-    return before.endswith(("(", "[")) and value is not None and text.startswith((")", "]"), value.end())
 
 
 def _value(text: str, match: re.Match[str]) -> tuple[int, int]:
@@ -367,6 +388,17 @@ def _value(text: str, match: re.Match[str]) -> tuple[int, int]:
         if text[end - 1] in "\"'" and not _GOES_ON.match(text, end):
             break
     return start, end
+
+
+def _further(text: str, match: re.Match[str], start: int, end: int) -> int:
+    """Return where the value ends if spaces belong to it: in telephone numbers and in passphrases."""
+    if _START_OF_PHONE.fullmatch(text, start, end):
+        more = _MORE_DIGITS.match(text, end)
+        return end if more is None else more.end()
+    sign = match["sign"]
+    if text[start:end].isalpha() and (":" in sign or "= " in sign):
+        return end_of_passphrase(text, end)
+    return end
 
 
 def _piece(text: str, at: int, *, is_first: bool) -> int:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from . import encoded, personal, shapes, urls, vendors
-from .keys import PERSONAL_WHOLE_NAMES, Names
+from .keys import Names, is_sensitive
 from .looks import is_slug, looks_chosen, looks_secret
 from .machine import GENERIC, Machine
 from .marks import mark
@@ -100,9 +100,18 @@ _VERBS = frozenset(
 )
 
 
+def _odbc(match: re.Match[str]) -> str:
+    return match[0] if is_sensitive(match["value"]) else f"{match['before']}{mark('value')}"
+
+
+def _secret_only(match: re.Match[str]) -> str:
+    is_secret = looks_chosen(match["value"]) or looks_secret(match["value"])
+    return f"{match['before']}{mark('value')}" if is_secret else match[0]
+
+
 def _html_field(match: re.Match[str], names: Names) -> str:
     value = match["value"]
-    if match["name"].lower() in PERSONAL_WHOLE_NAMES and value.strip("\"' ").lower() in GENERIC:
+    if value.strip("\"' ").lower() in GENERIC and not names.is_secret(match["name"]):
         return match[0]
     quote = value[0] if value[0] in "\"'" else ""
     if (
@@ -149,8 +158,18 @@ _BLOCKS = (
 )
 _MESSAGES = (
     *(Rule("sql", triggers, apply) for triggers, apply in shapes.DATABASE_RULES),
-    Rule("input", ("input_value",), shapes.scrub_input_value),
-    Rule("option", (" -", "'-", '"-', "/p:", "@", "vault", "echo", "/user:"), shapes.scrub_command_line),
+    Rule("input", ("input_value", "input'", 'input"'), shapes.scrub_input_value),
+    Rule(
+        "option",
+        (
+            *(" -", "'-", '"-', "/p:", "@", "vault", "echo", "/user:", "<<<", "isql", "net use", "'use'"),
+            *("alias", "sqlplus", "expdp", "impdp", "sqlldr", "rman "),
+        ),
+        shapes.scrub_command_line,
+    ),
+    _rule("value", ("={",), shapes.ODBC_PASSWORD, _odbc),
+    _rule("userinfo", ("jdbc:oracle",), shapes.ORACLE_USER, rf"\g<before>{mark('userinfo')}@"),
+    _rule("value", ("auth ",), shapes.REDIS_AUTH, _secret_only),
     _rule("host", ("host name", "server at", "server on", "://"), shapes.SERVER, shapes.server),
     _rule("host", ("\\\\",), urls.SHARE, urls.share),
     _rule(
@@ -171,19 +190,19 @@ _PEOPLE = (
     _rule("authorization", (" ", ":"), _SCHEME, _scheme),
     _rule(
         "email",
-        ("@", "%40", "\uff20", "u0040", "x40", "&#64;", "at]", "at)"),
+        ("@", "%40", "\uff20", "u0040", "x40", "&#64;", "at]", "at)", " dot "),
         personal.EMAIL,
         personal.replacing(mark("email"), personal.is_email),
     ),
     _rule("iban", DIGITS, personal.IBAN, personal.scrub_iban(mark("iban"))),
     _rule("card", DIGITS, personal.CARD, personal.replacing(mark("card"), personal.is_card)),
     _rule("ssn", DIGITS, personal.SOCIAL_SECURITY, mark("ssn")),
-    _rule("mac", (":", "-"), personal.MAC, mark("mac")),
+    _rule("mac", (":", "-", "."), personal.MAC, mark("mac")),
     _rule("ip", (".",), personal.IPV4, personal.replacing(mark("ip"), personal.is_ipv4)),
     _rule("ip", ("ip-",), personal.IPV4_DASHED, mark("ip")),
     _rule("ip", (":",), personal.IPV6, personal.replacing(mark("ip"), personal.is_ipv6)),
     _rule("value", (":",), shapes.PGPASS, _pgpass),  # behind addresses, which look alike
-    _rule("phone", DIGITS, personal.PHONE, personal.replacing(mark("phone"), personal.is_phone)),
+    _rule("phone", DIGITS, personal.PHONE, personal.scrub_phone(mark("phone"))),
     _rule("path", ("/",), urls.SEGMENT, urls.closed_segment),
 )
 # Before escapes are undone: the `\\n` of `C:\\Users\\nadja` is none.
@@ -259,6 +278,8 @@ def _fields(names: Names) -> tuple[Rule, ...]:
         _rule("value", ("value:", "val:", "value :"), shapes.YAML_FIELD, partial(_html_field, names=names)),
         _rule("value", ("env ", "arg ", "set ", "setx "), shapes.ENV_LINE, partial(_html_field, names=names)),
         _rule("value", ("<",), shapes.XML_FIELD, partial(_html_field, names=names)),
+        _rule("value", ("<",), shapes.XML_NAMED, partial(_html_field, names=names)),
+        _rule("value", ("</",), shapes.XML_PAIR, partial(_html_field, names=names)),
         _rule("value", ("variable ",), shapes.HCL_FIELD, partial(_html_field, names=names)),
         _rule("value", ("|",), shapes.TABLE_ROW, partial(_table_row, names=names)),
         Rule("value", ("where ",), partial(_asserted, names=names)),

@@ -9,15 +9,18 @@ import re
 from collections.abc import Callable
 from ipaddress import AddressValueError, IPv6Address
 
+from .machine import GENERIC
+
 Replace = Callable[[re.Match[str]], str]
 
 _ATOM = r"[^\s@\uff20<>()\[\]\"'`,;:=/%|{}*]"
 EMAIL = re.compile(
     rf"(?:(?<![A-Za-z0-9])\"[^\"@\n]{{1,64}}\"|(?<!{_ATOM}){_ATOM}++)"
-    r"(?:@|\uff20|%40|\\u0040|\\x40|&#64;|[ ]?[\[(](?:at|AT|@)[\])][ ]?)"
+    r"(?:@|\uff20|%40|\\u0040|\\x40|&#64;|[ ]?[\[(](?:at|AT|@)[\])][ ]?"
+    r"|[ ](?:at|AT)[ ](?=[A-Za-z0-9-]{1,60}[ ](?:dot|DOT)[ ][A-Za-z]{2}))"
     r"(?P<domain>\[(?:IPv6:)?[0-9A-Fa-f.:]{3,45}\]"
-    r"|[^\s@<>()\[\]\"'`,;:=/%|{}*]{1,190}(?:\.|[ ]?[\[(](?:dot|DOT|"
-    r"\.)[\])][ ]?)[^\W\d_]{2,24}(?:\.[^\W\d_]{2,24})*)"
+    r"|localhost(?!\.?\w|-)|[^\s@<>()\[\]\"'`,;:=/%|{}*]{1,190}(?:\.|[ ]?[\[(](?:dot|DOT|"
+    r"\.)[\])][ ]?|[ ](?:dot|DOT)[ ])[^\W\d_]{2,24}(?:\.[^\W\d_]{2,24})*)"
     r"(?::(?!\d{1,5}(?!\w))[^\s\"'<>,;:\[\]]{5,100})?"  # a list of leaked accounts: address and password
 )
 _NO_PERSON = re.compile(r"(?:git|hg|svn)(?:@|%40)(?:github|gitlab|bitbucket|codeberg|ssh)\.", re.IGNORECASE)
@@ -52,6 +55,7 @@ _LOOKS_LIKE_IPV6 = re.compile(r"[0-9A-Fa-f]*\d[0-9A-Fa-f]*|f[cde][0-9a-f]{2}", r
 MAC = re.compile(
     r"(?<![A-Za-z0-9-])[0-9A-Fa-f]{2}(?:-[0-9A-Fa-f]{2}){5}(?![A-Za-z0-9-])"
     r"|(?<![A-Za-z0-9-])(?<![0-9A-Fa-f]:)[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}(?![A-Za-z0-9-]|:[0-9A-Fa-f])"
+    r"|(?<![A-Za-z0-9.-])(?=[0-9.]{0,13}[A-Fa-f])(?=[A-Fa-f.]{0,13}\d)[0-9A-Fa-f]{4}(?:\.[0-9A-Fa-f]{4}){2}(?![A-Za-z0-9-]|\.\w)"
 )
 
 CARD = re.compile(
@@ -86,9 +90,10 @@ _IBAN_CHARS = {
 }
 
 PHONE = re.compile(
-    r"(?<![A-Za-z0-9+])\+(?:[1-9]\d{0,2})(?:[ .\-/]?\(?\d{1,5}\)?){2,6}(?![A-Za-z0-9])"
+    r"(?<![A-Za-z0-9+])\+(?:[1-9]\d{0,2}|\([1-9]\d{0,2}\))"
+    r"(?:[ .\-/\u00a0\u2009\u202f]?\(?\d{1,5}\)?){2,6}(?![A-Za-z0-9])"
     r"|(?<![A-Za-z0-9.+-])\(\d{3,5}\)[ .\-/]?\d{3,4}[ .\-/]?\d{3,4}(?![A-Za-z0-9-])"
-    r"|(?<![A-Za-z0-9.+/-])[2-9]\d{2}([-. ])\d{3}\1\d{4}(?![A-Za-z0-9.-])"
+    r"|(?<![A-Za-z0-9.+/-])[2-9]\d{2}([-. ])\d{3}\1\d{4}(?![A-Za-z0-9-]|\.\w)"
     r"|(?<![A-Za-z0-9.+/-])00[1-9]\d{0,2}[ \-/]\d[\d \-/]{5,14}\d(?![A-Za-z0-9-])"
     r"|(?<![A-Za-z0-9.+-])00[1-9]\d{8,13}(?![A-Za-z0-9-])(?!\.\d)"
     r"|(?<![A-Za-z0-9.+/-])0[1-9]\d{1,4}[ /-]{1,3}\d[\d -]{4,10}\d(?![A-Za-z0-9-])"
@@ -121,6 +126,8 @@ def replacing(mark: str, is_meant: Callable[[re.Match[str]], bool]) -> Replace:
 
 def is_email(match: re.Match[str]) -> bool:
     """Tell an address of a person from `git@github.com` and `icon@2x.png`."""
+    if match["domain"] == "localhost":
+        return match[0].partition("@")[0].lower() not in GENERIC
     return not (_NO_PERSON.match(match[0]) or _NO_DOMAIN.fullmatch(match["domain"]))
 
 
@@ -172,9 +179,15 @@ def scrub_iban(mark: str) -> Replace:
     return replace
 
 
-def is_phone(match: re.Match[str]) -> bool:
-    """Tell whether there are digits enough for a telephone number."""
-    return sum(letter.isdigit() for letter in match[0]) >= _MIN_PHONE_DIGITS - (1 if match["after"] else 0)
+def scrub_phone(mark: str) -> Replace:
+    """Return a replacement for telephone numbers with digits enough; the word for one is kept."""
+
+    def replace(match: re.Match[str]) -> str:
+        number = match["after"] or match[0]
+        digits = sum(map(str.isdigit, match[0])) + (match["after"] is not None)
+        return match[0].removesuffix(number) + mark if digits >= _MIN_PHONE_DIGITS else match[0]
+
+    return replace
 
 
 def _has_luhn_digit(digits: str) -> bool:

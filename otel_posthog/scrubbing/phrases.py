@@ -46,11 +46,33 @@ _SURE_TEXT = """
 none null nil true false yes no str int bool bytes string integer float dict list object secretstr
 optional required missing empty blank invalid valid wrong incorrect unknown unset undefined expired
 revoked denied refused rejected disabled enabled failed forbidden unauthorized locked ok malformed
+requires takes needs expects accepts
 mismatch absent timeout closed ignored pending erforderlich fehlt ungültig abgelaufen falsch leer
 unbekannt gesperrt requis manquant invalide expiré vide inconnu obligatorio requerido inválido inválida
 caducado vacío
 """
 _SURE = frozenset(_SURE_TEXT.split())
+
+
+# What sentences are made of and passphrases are not.
+_SENTENCE_WORDS_TEXT = """
+while during because since so there here which who what where how why you we they he she me my your our
+their them us his her let get gets getting use uses using see via into out over under about between
+und oder der die das den dem ein eine ist sind war nicht kein keine mit von für auf bei beim zu wurde
+le la les des du de une est pas et ou dans pour par avec sur ne que qui el los las un una es y en con por
+para se il lo gli e di da non per
+"""
+_SENTENCE_WORDS = _STATUS_WORDS | frozenset(_SENTENCE_WORDS_TEXT.split())
+_PHRASE_WORD = re.compile(r"[ ]([^\W\d_]{3,14})(?![\w'’=:(\[-])")
+_MIN_FURTHER_WORDS = 3
+
+
+def end_of_passphrase(text: str, at: int) -> int:
+    """Return where the words end that go on a passphrase whose first word ends there."""
+    end, count = at, 0
+    while (word := _PHRASE_WORD.match(text, end)) and word[1].lower() not in _SENTENCE_WORDS:
+        end, count = word.end(), count + 1
+    return end if count >= _MIN_FURTHER_WORDS else at
 
 
 def is_placeholder(value: str) -> bool:

@@ -60,7 +60,7 @@ WORDS = (
 )
 # `key` alone is too common to speak for what stands around it, so it needs another word before it.
 _WORD = re.compile(
-    r"(?<![A-Za-z])(?:pass(?:word|wd|phrase|code)s?|pwd|secrets?|tokens?|(?:api|access|secret|"
+    r"(?<![A-Za-z])(?:auth(?:entication|ori[sz]ation)?|pass(?:word|wd|phrase|code)s?|pwd|secrets?|tokens?|(?:api|access|secret|"
     r"private|signing|encryption|"
     r"master|auth|licen[sc]e|session|shared|webhook|deploy|ssh|hmac)[ _-]?keys?|credentials?|bearer|"
     r"session(?:[ _-]?id)?|cookies?|jwt|otp|signatures?|passwort|kennwort|mot de passe|contraseña|"
@@ -154,7 +154,9 @@ def _any_part_random(word: str) -> bool:
         return True
     if "/" not in word:
         return looks_random(word) or ("_" in word and any(map(looks_random, word.split("_"))))
-    is_path = word.startswith(("/", "./")) or word.count("/") > len(word) / 12  # rather than base64
+    is_path = not word.endswith("=") and (
+        word.startswith(("/", "./")) or word.count("/") > len(word) / 12  # rather than base64
+    )
     return not is_path and looks_random(word)
 
 

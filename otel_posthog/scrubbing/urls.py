@@ -7,6 +7,8 @@ import re
 from .looks import looks_random, looks_secret
 from .marks import mark
 
+# `?phone=+49 171 …`
+_DIGITS_BEHIND = r"(?:(?:(?<=[+=]\d)|(?<=[+=]\d\d)|(?<=[+=]\d\d\d))(?:[ ]\d{2,12}){1,6})?"
 URL = re.compile(
     r"(?<![A-Za-z0-9])(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*+):(?P<slashes>//|(?:\\{1,8}/){2})"
     # A password may hold whatever was not escaped, so user information reaches to the last `@`;
@@ -14,7 +16,7 @@ URL = re.compile(
     r"(?:(?P<userinfo>[^\s/?#\"'<>:@\[]{0,200}:(?!\d{1,5}(?:[/?#\"'<>\s,;)\]}\\]|$))[^\s]{0,400}@)"
     r"|(?P<authority>[^\s/?#\"'<>\\)\]}]{0,400}))"
     r"(?P<path>(?:[^\s?#\"'<>\\)\]}]|\\{1,8}/){0,4000})"
-    r"(?P<rest>[?#](?:[^\s\"'<>\\]|\\(?![\"'nrt])|[\"'](?=\w))*)?"
+    rf"(?P<rest>[?#](?:[^\s\"'<>\\]|\\(?![\"'nrt])|[\"'](?=\w))*{_DIGITS_BEHIND})?"
 )
 _TEMPLATE = re.compile(r"(?:\{[A-Za-z_.!]{1,60}\}|\$\{\w{1,60}\}|%s|[:@])+@")
 _BARE_NAME = re.compile(r"[^.:@\[]+")
@@ -38,7 +40,7 @@ def bare_url(match: re.Match[str]) -> str:
 
 
 QUERY = re.compile(
-    r"(?<![^\s\"'<>])(?P<path>[^\s?\"'<>]*+)\?(?P<rest>(?:[^\s\"'<>\\]|\\(?![\"'nrt])|[\"'](?=\w))+)"
+    rf"(?<![^\s\"'<>])(?P<path>[^\s?\"'<>]*+)\?(?P<rest>(?:[^\s\"'<>\\]|\\(?![\"'nrt])|[\"'](?=\w))+{_DIGITS_BEHIND})"
 )
 _FIRST_PARAMETER = re.compile(r"[A-Za-z0-9_.%\[\]-]{1,100}=")
 _LATER_PARAMETER = re.compile(r"[?&][\w.%\[\]-]{1,100}=")
@@ -85,7 +87,7 @@ _WINDOWS_HOME = (
 HOME = re.compile(
     rf"(?P<posix>(?-i:/home/|/Users/|/var/home/|/usr/home/))(?!(?:index|dashboard|feed|settings|page|"
     rf"about)\b)"
-    rf"[^\s/\\:\"'\[,;)\]}}<>]{{1,64}}|{_WINDOWS_HOME}|(?P<tilde>(?<![\w/.])~)(?=[a-z_])[\w.-]{{2,32}}+(?=/)",
+    rf"[^\s/\\:\"'\[,;)\]}}<>]{{1,64}}|{_WINDOWS_HOME}|(?P<tilde>(?<![\w.])~)(?=[a-z_])[\w.-]{{2,32}}+(?=/)",
     re.IGNORECASE,
 )
 

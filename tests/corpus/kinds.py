@@ -140,6 +140,12 @@ PERSONAL = {
         f"db-{m.of(LOWER, 4)}.{m.of(string.ascii_lowercase, 6)}.{m.one(['internal', 'lan', 'corp', 'local'])}"
     ),
     "share": lambda m: f"\\\\{m.of(string.ascii_lowercase, 8)}\\share$\\x",
+    "mac-dotted": lambda m: f"{m.of(HEX, 4)}.{m.of(HEX, 4)}.{m.of(HEX, 4)}",
+    "email-local": lambda m: f"{m.name()}@localhost",
+    "email-spoken": lambda m: (
+        f"{m.of(string.ascii_lowercase, 6)} at {m.of(string.ascii_lowercase, 6)} dot com"
+    ),
+    "phone-bracketed": lambda m: f"+({m.number(201, 899)}) {m.number(2010, 8999)} {m.number(1000, 9999)}",
     "ssn": lambda m: f"{m.number(100, 600)}-{m.number(10, 99)}-{m.number(1000, 9999)}",
 }
 PERSONAL_FRAMES = [
@@ -220,6 +226,10 @@ PAIRS = {
     "pair-html-escaped": "&quot;{name}&quot;: &quot;{value}&quot;",
     "pair-fish": "set -x MY_{name} {value}",
     "pair-dataclass": "Config(host='h', {name}='{value}', port=1)",
+    "pair-xml-property": '<property name="{name}"><value>{value}</value></property>',
+    "pair-xml-siblings": "<property>\n  <name>{name}</name>\n  <value>{value}</value>\n</property>",
+    "pair-arrow": "{name} -> {value}",
+    "pair-odbc": "Driver=x;{name}={value};Encrypt=yes",
 }
 _CLOSED = {
     "pair-argparse",
@@ -242,6 +252,7 @@ _CLOSED = {
     "pair-argv",
     "pair-xml",
     "pair-env",
+    "pair-arrow",
 }
 
 SENTENCES = {
@@ -301,6 +312,24 @@ SENTENCES = {
         "(1062, \"Duplicate entry '{}' for key 't.a'\")",
         "(1366, \"Incorrect integer value: '{}' for column 'a' at row 1\")",
     ],
+    "sqlserver": [
+        "Conversion failed when converting the varchar value '{}' to data type int.",
+        "Cannot insert duplicate key in object 'dbo.t'. The duplicate key value is ({}).",
+        "Driver=x;Server=db;Uid=app;PWD={{{}}};Encrypt=yes",
+    ],
+    "sql-compared": [
+        "SELECT id FROM t WHERE a = '{}' LIMIT 1",
+        "SELECT id FROM t WHERE a LIKE '%{}%'",
+        "deadlock: UPDATE t SET a = '{}' WHERE id = 3",
+        "(0.001) SELECT 1; args=('{}',); alias=default",
+    ],
+    "sql-context": [
+        'invalid input syntax for type json\nDETAIL:  Token "{}" is invalid.',
+        "CONTEXT:  JSON data, line 1: {}",
+        'invalid input syntax for type integer: "{}"',
+        'CONTEXT:  COPY t, line 3, column a: "{}"',
+    ],
+    "mongo": ['E11000 duplicate key error collection: a.t index: a_1 dup key: {{ a: "{}" }}'],
     "sql-literal": [
         "INSERT INTO t (a, b) VALUES (1, '{}')",
         "ALTER USER app WITH PASSWORD '{}'",
@@ -310,11 +339,25 @@ SENTENCES = {
         "1 validation error for M\na\n  Not an integer [type=int_parsing, input_value='{}', input_type=str]",
         "1 validation error for M\n  Required [type=missing, input_value={{'a': '{}'}}, input_type=dict]",
     ],
+    "pydantic-list": [
+        "[{{'type': 'int_parsing', 'loc': ('a',), 'msg': 'Not an integer', 'input': '{}'}}]",
+        '{{"detail":[{{"type":"missing","loc":["a"],"msg":"Field required","input":{{"a":"{}"}}}}]}}',
+    ],
     "command": [
         "Command '['mysql', '-u', 'root', '-p{}', 'db']' returned non-zero exit status 1.",
         "curl -u app:{} https://h.example",
         "sshpass -p {} ssh h",
         "redis-cli -a {} ping",
+        "htpasswd -b file bob {}",
+        "htpasswd -nbB bob {}",
+        "useradd -p {} bob",
+        "mc alias set s https://h.example bob {}",
+        "isql dsn bob {}",
+        "gh secret set NAME --body {}",
+        "kinit bob <<< {}",
+        "expdp scott/{} dumpfile=x",
+        "lftp -u bob,{} h.example",
+        "WRONGPASS invalid username-password pair: AUTH default {}",
     ],
     "netrc": ["machine h.example login app password {}"],
     "pgpass": ["db.example:5432:app:app:{}", "*:*:*:app:{}"],
@@ -426,6 +469,17 @@ def _role(m: Maker) -> tuple[str, str]:
     ).format(user), user
 
 
+def _passphrase(m):
+    words = " ".join(m.of(string.ascii_lowercase, m.number(4, 7)) for _ in range(4))
+    return m.one(["secret: {}", "password: {}", "passphrase = {}", "authorization: {}"]).format(words), words
+
+
+def _plain_login(m):
+    secret = m.password()
+    login = base64.b64encode(f"\0bob\0{secret}".encode()).decode()
+    return f"535 b'5.7.8 AUTH PLAIN {login}'", secret
+
+
 def _mnemonic(m: Maker) -> tuple[str, str]:
     words = " ".join(m.of(string.ascii_lowercase, m.number(3, 8)) for _ in range(12))
     return m.one(["seed phrase: {}", "mnemonic = {}", "wallet '{}' is empty"]).format(words), words
@@ -444,6 +498,8 @@ OTHERS = {
     "server": _server,
     "role": _role,
     "mnemonic": _mnemonic,
+    "passphrase": _passphrase,
+    "plain-login": _plain_login,
     "encoded": _encoded,
     "code": _code,
 }

@@ -43,6 +43,8 @@ SENSITIVE_NAMES = [
     "jwt",
     "DSN",
     "e-mail.email",
+    "dbpass",
+    "ADMINPWD",
 ]
 INNOCENT = [
     "name",
@@ -65,6 +67,8 @@ INNOCENT = [
     "opinion",
     "compass",
     "passenger",
+    "bypass",
+    "lowpass",
     "sideways",
     "assess",
     "sessions_like",
