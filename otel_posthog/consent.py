@@ -7,6 +7,7 @@ between two looks is seen by the generation in the row, so that off and on again
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -97,20 +98,24 @@ class Consent:
         return self.answer(kind) is Answer.GRANTED and not self.is_withdrawn(kind, accepted_ns, stamp)
 
     def is_withdrawn(self, kind: Kind, accepted_ns: int, stamp: Stamp = UNSTAMPED) -> bool:
-        """Tell whether something accepted at that moment, or under that consent, has to be discarded.
+        """Tell whether something accepted at that moment, or under that consent, has to be discarded."""
+        return accepted_ns < self.withdrawn_before_ns(kind, stamp)
 
-        What carries a generation is judged by it alone: it may come from a worker that knew of a
-        grant long before this one did.
+    def withdrawn_before_ns(self, kind: Kind, stamp: Stamp = UNSTAMPED) -> float:
+        """Return the moment before which what was accepted has to be discarded.
+
+        What carries a generation is judged by it alone, so the moment is never or always: it may come
+        from a worker that knew of a grant long before this one did.
         """
-        now = self.stamp(kind)
         if self.answer(kind) is Answer.DENIED:
-            return True
+            return math.inf
+        now = self.stamp(kind)
         if stamp.generation is None:
-            undated_ns = self.undated_before_ns if now.generation else 0
-            return accepted_ns < max(self.since_ns(kind), undated_ns)
+            return max(self.since_ns(kind), self.undated_before_ns if now.generation else 0)
         if None not in (stamp.instance_id, now.instance_id) and stamp.instance_id != now.instance_id:
-            return True
-        return now.generation is not None and stamp.generation < now.generation
+            return math.inf
+        is_earlier = now.generation is not None and stamp.generation < now.generation
+        return math.inf if is_earlier else -math.inf
 
     @property
     def age_s(self) -> float:

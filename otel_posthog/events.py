@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from operator import is_
 from uuid import UUID
@@ -25,6 +25,7 @@ class Stamp:
 
 
 UNSTAMPED = Stamp()
+_json = json.JSONEncoder().encode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,7 @@ class Event:
     distinct_id: str | None = None
     stamp: Stamp = UNSTAMPED
     """The consent under which it was accepted, where it was so in another process."""
+    _written: tuple[str, int] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def kind(self) -> Kind:
@@ -51,25 +53,53 @@ class Event:
         return kind_of(self.name)
 
     def with_properties(self, properties: Mapping[str, object]) -> Event:
-        """Return the event with these properties: itself where they are its very own, which is cheaper."""
+        """Return the event with these properties: itself where they are its very own, which is cheaper.
+
+        Only a plain dict says the same each time it is asked, so nothing else is kept.
+        """
         own = self.properties
-        is_same = [*properties] == [*own] and all(map(is_, properties.values(), own.values()))
+        if type(own) is not dict:
+            return replace(self, properties=properties)
+        is_same = properties is own or (
+            [*properties] == [*own] and all(map(is_, properties.values(), own.values()))
+        )
         return self if is_same else replace(self, properties=properties)
 
-    def to_wire(self) -> dict[str, object]:
-        """Return the object that stands in the `batch` array of PostHog's `/batch/` endpoint."""
-        return {
-            "uuid": str(self.uuid),
-            "event": self.name,
-            "distinct_id": self.distinct_id,
-            "timestamp": self.timestamp.astimezone(UTC).isoformat(timespec="milliseconds"),
-            "properties": dict(self.properties),
-        }
+    def from_instance(self, instance_id: str | None) -> Event:
+        """Return the event with this identity, unless it has one."""
+        if self.distinct_id or instance_id is None:
+            return self
+        return Event(
+            name=self.name,
+            properties=self.properties,
+            timestamp=self.timestamp,
+            uuid=self.uuid,
+            accepted_ns=self.accepted_ns,
+            distinct_id=instance_id,
+            stamp=self.stamp,
+        )
+
+    def written(self) -> str:
+        """Return the event as JSON, as it stands in the `batch` array of PostHog's `/batch/` endpoint.
+
+        It is written once, so that what leaves is what was measured.
+        """
+        return (self._written or self._write())[0]
 
     def size_bytes(self) -> int:
         """Return the event's size as PostHog's limit counts it: JSON, escaped once more as a JSON text."""
-        text = json.dumps(self.to_wire())
-        return len(text) + text.count('"') + text.count("\\")
+        return (self._written or self._write())[1]
+
+    def _write(self) -> tuple[str, int]:
+        time = self.timestamp.astimezone(UTC).isoformat(timespec="milliseconds")
+        identity, properties = _json(self.distinct_id), _json(dict(self.properties))
+        text = (
+            f'{{"uuid": "{self.uuid}", "event": {_json(self.name)}, "distinct_id": {identity}, '
+            f'"timestamp": "{time}", "properties": {properties}}}'
+        )
+        written = (text, len(text) + text.count('"') + text.count("\\"))
+        object.__setattr__(self, "_written", written)
+        return written
 
 
 def time_from_ns(nanoseconds: int) -> datetime:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Generic, Protocol, TypeVar
 
 from opentelemetry.sdk.trace import ReadableSpan
@@ -73,6 +72,11 @@ class SdkLog:
         return self._record.observed_timestamp or 0
 
     @property
+    def accepted_ns(self) -> int:
+        """When it was taken over."""
+        return acceptance.accepted_ns(self._record, self.observed_ns)
+
+    @property
     def trace_id(self) -> int:
         """Trace in which it was recorded, 0 for none."""
         return self._record.trace_id or 0
@@ -97,15 +101,17 @@ class SdkSpanEvent:
 class SdkSpan:
     """An ended span of the SDK, seen as a `SpanView`."""
 
-    __slots__ = ("_span",)
+    __slots__ = ("_span", "attributes", "end_ns", "is_error", "name", "span_id", "trace_id")
 
     def __init__(self, span: ReadableSpan) -> None:
         self._span = span
-
-    @property
-    def name(self) -> str:
-        """Name of the span."""
-        return self._span.name
+        self.name = span.name
+        self.attributes = attributes_of(span)
+        self.is_error = span.status.status_code is _ERROR
+        self.end_ns = span.end_time or 0
+        context = span.context
+        self.trace_id: int = context.trace_id if context else 0
+        self.span_id: int = context.span_id if context else 0
 
     @property
     def scope(self) -> str:
@@ -123,11 +129,6 @@ class SdkSpan:
         return _STATUSES[self._span.status.status_code]
 
     @property
-    def attributes(self) -> Mapping[str, object]:
-        """Attributes as recorded."""
-        return attributes_of(self._span)
-
-    @property
     def events(self) -> Sequence[SpanEventView]:
         """Events in order of time."""
         return [SdkSpanEvent(e.name, e.attributes or {}, e.timestamp) for e in self._span.events]
@@ -138,29 +139,14 @@ class SdkSpan:
         return self._span.parent is None or self._span.parent.is_remote
 
     @property
-    def is_error(self) -> bool:
-        """Whether the span's status is ERROR."""
-        return self._span.status.status_code is _ERROR
-
-    @property
     def start_ns(self) -> int:
         """When it began."""
         return self._span.start_time or 0
 
     @property
-    def end_ns(self) -> int:
-        """When it ended."""
-        return self._span.end_time or 0
-
-    @property
-    def trace_id(self) -> int:
-        """The span's trace."""
-        return self._span.context.trace_id if self._span.context else 0
-
-    @property
-    def span_id(self) -> int:
-        """The span's id."""
-        return self._span.context.span_id if self._span.context else 0
+    def accepted_ns(self) -> int:
+        """When it was taken over."""
+        return acceptance.accepted_ns(self._span, self.end_ns)
 
 
 class Queue(Protocol):
@@ -250,7 +236,7 @@ class PostHogLogExporter(_Delivering[ReadableLogRecord], LogRecordExporter):
 
     def _map(self, record: ReadableLogRecord) -> list[Event]:
         event = event_from_log(SdkLog(record), self._base, self._registry)
-        return [_accepted(event, record.log_record)] if event is not None else []
+        return [] if event is None else [event]
 
 
 class PostHogSpanExporter(_Delivering[ReadableSpan], SpanExporter):
@@ -277,8 +263,7 @@ class PostHogSpanExporter(_Delivering[ReadableSpan], SpanExporter):
     def _map(self, span: ReadableSpan) -> list[Event]:
         if not may_become_event(span, self._rules):  # behind a stock processor nobody has asked yet
             return []
-        events = events_from_span(SdkSpan(span), self._base, self._registry, self._rules)
-        return [_accepted(event, span) for event in events]
+        return events_from_span(SdkSpan(span), self._base, self._registry, self._rules)
 
 
 def may_become_event(span: ReadableSpan, rules: SpanRules) -> bool:
@@ -288,8 +273,3 @@ def may_become_event(span: ReadableSpan, rules: SpanRules) -> bool:
         or attributes.EVENT_NAME in attributes_of(span)
         or span.status.status_code is _ERROR
     )
-
-
-def _accepted(event: Event, record: object) -> Event:
-    accepted_ns = acceptance.accepted_ns(record, event.accepted_ns)
-    return event if accepted_ns == event.accepted_ns else replace(event, accepted_ns=accepted_ns)

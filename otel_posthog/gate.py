@@ -11,23 +11,22 @@ import random
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from uuid import UUID
 
 from .config import Config
 from .consent import Answer, Consent, ConsentWatch
 from .counts import Counts
-from .errors import HookError
-from .events import Event
+from .events import UNSTAMPED, Event
+from .inspection import Inspection
 from .mapping import without_events
 from .notices import Notices
-from .registry import EVENT_NAME_MAX_BYTES, Kind, Registry
-from .scrubbing import BeforeSend, Scrubber, ask
+from .outgoing import Outgoing
+from .registry import Kind, Registry
+from .scrubbing import BeforeSend, Scrubber
 from .spool import Batch, Spool, Withdrawal
 from .transport import Delivery, Result, Transport
-from .trimming import Sized, trimmed
 
 _log = logging.getLogger(__name__)
 
@@ -101,7 +100,15 @@ class Gate:
         self._parts = parts
         self._config = config
         self._clock = clock
-        self._told: OrderedDict[UUID, None] = OrderedDict()
+        self._inspection = Inspection(
+            registry=parts.registry,
+            scrubber=parts.scrubber,
+            before_send=parts.before_send,
+            counts=parts.counts,
+            notices=parts.notices,
+            max_bytes=config.event_max_bytes,
+        )
+        self._told: OrderedDict[int, None] = OrderedDict()
         self._lock = threading.Lock()
         self._door = threading.Condition()
         self._in_flight = dict.fromkeys(Kind, 0)
@@ -119,7 +126,8 @@ class Gate:
         given = _Given(self._news(events))
         with self._lock:
             self._in_hand.add(given)
-        batches = self._batches(given.events, self._consent_for(given.events))
+        sorted_events = _by_kind(given.events)
+        batches = self._batches(sorted_events, self._consent_for(sorted_events.keys()))
         works = [_Work(deque([batch])) for batch in batches]
         with self._lock:
             if given not in self._in_hand:
@@ -133,10 +141,10 @@ class Gate:
             unkept=sum(report.unkept for report in reports),
         )
 
-    def _consent_for(self, events: Sequence[Event]) -> Consent:
+    def _consent_for(self, kinds: Iterable[Kind]) -> Consent:
         """Return the last answer where it is recent and grants all of them: each attempt looks afresh."""
         consent = self._parts.watch.recent()
-        if consent is not None and all(consent.answer(event.kind) is Answer.GRANTED for event in events):
+        if consent is not None and all(consent.answer(kind) is Answer.GRANTED for kind in kinds):
             return consent
         return self._parts.watch.look()
 
@@ -144,7 +152,7 @@ class Gate:
         """Let events that could not be kept be told again."""
         with self._lock:
             for event in events:
-                self._told.pop(event.uuid, None)
+                self._told.pop(event.uuid.int, None)
 
     def hold(self, events: Sequence[Event]) -> Outcome:
         """Spool the events without an attempt, and without asking the database. Never raises."""
@@ -169,7 +177,8 @@ class Gate:
     def resend(self, batch: Batch) -> bool:
         """Try a spooled batch again; tell whether it is done with. Consent and registry count anew."""
         grant = self._parts.watch.current.grant(batch.kind)
-        admitted = [self._admitted(event, grant.manifest_at(event.accepted_ns)) for event in batch.events]
+        admit = self._inspection.admitted
+        admitted = [admit(event, grant.manifest_at(event.accepted_ns)) for event in batch.events]
         events = tuple(event for event in admitted if event is not None)
         if not events:
             return True
@@ -185,10 +194,10 @@ class Gate:
         """Send one test event in development whatever the flags say (requirement R19)."""
         if self._config.environment != DEVELOPMENT or self._config.disabled or self._parts.transport is None:
             return Outcome.NOTHING
-        prepared = self._prepared(event, None)
-        if prepared is None:
+        ready = self._inspection.ready(event, None, None)
+        if ready is None:
             return Outcome.NOTHING
-        delivery = self._parts.transport.send([prepared.event.to_wire()], lambda: True)
+        delivery = self._parts.transport.send(Outgoing([ready.written()]), lambda: True)
         if not self._parts.watch.current.is_on:
             self._parts.transport.close()
         return Outcome.SENT if delivery.result is Result.ACCEPTED else Outcome.LOST
@@ -220,113 +229,56 @@ class Gate:
         self._under_way, self._in_hand = set(), set()
 
     def _hold(self, events: Sequence[Event]) -> Outcome:
-        consent = self._parts.watch.current
-        return max((self._spool(batch) for batch in self._batches(events, consent)), default=Outcome.NOTHING)
+        batches = self._batches(_by_kind(events), self._parts.watch.current)
+        return max(map(self._spool, batches), default=Outcome.NOTHING)
 
-    def _batches(self, events: Sequence[Event], consent: Consent) -> Iterator[Batch]:
-        for kind in Kind:
-            yield from self._batches_of(kind, [event for event in events if event.kind is kind], consent)
+    def _batches(self, events: Mapping[Kind, Sequence[Event]], consent: Consent) -> Iterator[Batch]:
+        for kind, same in events.items():
+            yield from self._batches_of(kind, same, consent)
 
     def _batches_of(self, kind: Kind, events: Sequence[Event], consent: Consent) -> Iterator[Batch]:
         stamp = consent.stamp(kind)
         chosen: list[Event] = []
         size_bytes = 0
-        for event in events:
-            if consent.is_withdrawn(kind, event.accepted_ns, event.stamp):
-                self._parts.counts.add("withdrawn")
-                continue
-            sized = self._prepared(event, consent.grant(kind).manifest_at(event.accepted_ns))
-            if sized is None:
-                continue
-            prepared, event_bytes = sized.event, sized.size_bytes
+        for event in self._ready(kind, events, consent):
+            event_bytes = event.size_bytes()
             is_full = len(chosen) >= self._config.batch_max_events
             if chosen and (is_full or size_bytes + event_bytes > self._config.batch_max_bytes):
                 yield Batch(kind=kind, events=tuple(chosen), size_bytes=size_bytes, stamp=stamp)
                 chosen, size_bytes = [], 0
-            chosen.append(prepared)
+            chosen.append(event)
             size_bytes += event_bytes
         if chosen:
             yield Batch(kind=kind, events=tuple(chosen), size_bytes=size_bytes, stamp=stamp)
 
-    def _prepared(self, event: Event, granted: str | None) -> Sized | None:
-        """Apply registry, scrubbing and limits; None for what may not leave, which is counted."""
-        try:
-            admitted = self._admitted(event, granted)
-            if admitted is None:
-                return None
-            scrubbed = self._edited(self._parts.scrubber.scrub(admitted), granted)
-            if scrubbed is None:
-                return None
-            if scrubbed != admitted:  # what stands in for a secret may lie outside of what was declared
-                readmitted = self._admitted(scrubbed, granted)
-                if readmitted is None:
-                    return None
-                scrubbed = readmitted
-            fitting = trimmed(scrubbed, self._config.event_max_bytes)
-        except Exception as error:  # noqa: BLE001 - what cannot be scrubbed never leaves raw
-            self._parts.counts.add("unscrubbable")
-            self._parts.notices.warn(
-                _log, "An event could not be scrubbed and is dropped (%s)", type(error).__name__
-            )
-            return None
-        if fitting is None or len(fitting.event.name.encode()) > EVENT_NAME_MAX_BYTES:
-            self._parts.counts.add("too_large")
-            self._parts.notices.warn(
-                _log, "An event of more than %d bytes is dropped", self._config.event_max_bytes
-            )
-            return None
-        if fitting.event is not scrubbed:
-            self._parts.counts.add("trimmed")
-        return fitting
-
-    def _edited(self, event: Event, granted: str | None) -> Event | None:
-        """Let the product's hook change the scrubbed event; registry and scrubbing have the last word."""
-        if self._parts.before_send is None:
-            return event
-        try:
-            wanted = ask(self._parts.before_send, event)
-        except HookError as error:
-            self._parts.counts.add("before_send_failed")
-            self._parts.notices.warn(_log, "An event is dropped: %s", error)
-            return None
-        if wanted is None:
-            self._parts.counts.add("before_send")
-            return None
-        admitted = self._admitted(wanted, granted)
-        return None if admitted is None else self._parts.scrubber.scrub(admitted)
-
-    def _admitted(self, event: Event, granted: str | None) -> Event | None:
-        """Keep of the event what is declared, and was in the manifest to which consent was given."""
-        admission = self._parts.registry.examine(event.name, event.properties, granted)
-        if admission is None:
-            self._parts.counts.add("unregistered")
-            return None
-        if admission.outside:
-            self._parts.counts.add("outside_declaration", len(admission.outside))
-        return event.with_properties(admission.properties)
-
-    def _agreed(self, event: Event, consent: Consent) -> Event | None:
-        """Keep what the grant of this very moment allows; consent may not have been known before."""
-        if not consent.allows(Kind.TELEMETRY, event.accepted_ns):
-            event = _without_tracked(event)
-        granted = consent.grant(event.kind).manifest_at(event.accepted_ns)
-        if granted is None or granted == self._parts.registry.manifest(event.kind).hash:
-            return event
-        return self._admitted(event, granted)
+    def _ready(self, kind: Kind, events: Sequence[Event], consent: Consent) -> Iterator[Event]:
+        """Make what was not withdrawn ready to leave, one after the other."""
+        unstamped_ns, grant = consent.withdrawn_before_ns(kind), consent.grant(kind)
+        for event in events:
+            is_here = event.stamp is UNSTAMPED
+            before_ns = unstamped_ns if is_here else consent.withdrawn_before_ns(kind, event.stamp)
+            if event.accepted_ns < before_ns:
+                self._parts.counts.add("withdrawn")
+                continue
+            granted = grant.manifest_at(event.accepted_ns)
+            ready = self._inspection.ready(event, granted, consent.instance_id)
+            if ready is not None:
+                yield ready
 
     def _news(self, events: Sequence[Event]) -> list[Event]:
-        return [event for event in events if self._is_news(event)]
-
-    def _is_news(self, event: Event) -> bool:
         with self._lock:
-            if event.uuid in self._told:
-                self._told.move_to_end(event.uuid)
-                self._parts.counts.add("told_before")
-                return False
-            self._told[event.uuid] = None
-            if len(self._told) > self._config.uuid_memory:
-                self._told.popitem(last=False)
-            return True
+            news = [event for event in events if self._is_news(event.uuid.int)]
+        self._parts.counts.add("told_before", len(events) - len(news))
+        return news
+
+    def _is_news(self, uuid: int) -> bool:
+        if uuid in self._told:
+            self._told.move_to_end(uuid)
+            return False
+        self._told[uuid] = None
+        if len(self._told) > self._config.uuid_memory:
+            self._told.popitem(last=False)
+        return True
 
     def _first_attempt(self, work: _Work) -> Report:
         """Deliver the batch, or spool it at once while an outage is known."""
@@ -390,27 +342,33 @@ class Gate:
                 consent.is_on and consent.instance_id is None
             ):
                 return None, Outcome.HELD
-            allowed = [
-                event for event in batch.events if consent.allows(batch.kind, event.accepted_ns, batch.stamp)
-            ]
+            before_ns = consent.withdrawn_before_ns(batch.kind, batch.stamp)
+            allowed = [event for event in batch.events if event.accepted_ns >= before_ns]
             is_for_purging = work.is_spooled and _withdrawal(batch.kind, consent).covers(batch)
             if not is_for_purging:
                 self._parts.counts.add("withdrawn", len(batch.events) - len(allowed))
-            agreed = [self._agreed(event, consent) for event in allowed]
-            events = tuple(
-                event if event.distinct_id else replace(event, distinct_id=consent.instance_id)
-                for event in agreed
-                if event is not None
-            )
+            events = tuple(self._agreed(batch.kind, allowed, consent))
             if not events:
                 return None, Outcome.NOTHING
             self._in_flight[batch.kind] += 1
         return replace(batch, events=events), Outcome.SENT
 
+    def _agreed(self, kind: Kind, events: Sequence[Event], consent: Consent) -> Iterator[Event]:
+        """Keep what the grant of this very moment allows; consent may not have been known before."""
+        is_tracking = consent.answer(Kind.TELEMETRY) is Answer.GRANTED
+        tracked_ns = consent.withdrawn_before_ns(Kind.TELEMETRY)
+        grant = consent.grant(kind)
+        for event in events:
+            is_tracked = is_tracking and event.accepted_ns >= tracked_ns
+            shown = event if is_tracked else _without_tracked(event)
+            agreed = self._inspection.agreed(shown, grant.manifest_at(event.accepted_ns))
+            if agreed is not None:
+                yield agreed.from_instance(consent.instance_id)
+
     def _post(self, batch: Batch, may_leave: Callable[[], bool]) -> Delivery:
         if self._parts.transport is None:
             return Delivery(result=Result.REFUSED, reason="no project API key is set (POSTHOG_API_KEY)")
-        return self._parts.transport.send([event.to_wire() for event in batch.events], may_leave)
+        return self._parts.transport.send(Outgoing([event.written() for event in batch.events]), may_leave)
 
     def _may_leave(self, batch: Batch) -> bool:
         """Look again where connecting took long, and another worker may have withdrawn meanwhile."""
@@ -480,6 +438,16 @@ def _report(outcome: Outcome, refused: int, unkept: Sequence[Batch]) -> Report:
     return Report(
         outcome=outcome, refused=refused, unkept=sum(len(b.events) for b in unkept) if is_lost else 0
     )
+
+
+def _by_kind(events: Sequence[Event]) -> dict[Kind, list[Event]]:
+    """Return the events of each kind that occurs; mostly all are of one."""
+    kinds = [event.kind for event in events]
+    return {
+        kind: [event for event, own in zip(events, kinds, strict=True) if own is kind]
+        for kind in Kind
+        if kind in kinds
+    }
 
 
 def _withdrawal(kind: Kind, consent: Consent) -> Withdrawal:

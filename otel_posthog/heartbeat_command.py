@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from ._app import load_telemetry
 from .heartbeat import Result
+from .outgoing import Outgoing
 from .transport import Delivery
 from .transport import Result as Accepted
 
@@ -43,7 +44,7 @@ def send_heartbeat(app: str) -> int:
 
 
 class _PrintingTransport:
-    def send(self, batch: Sequence[dict[str, object]], may_leave: Callable[[], bool]) -> Delivery:
+    def send(self, batch: Outgoing, may_leave: Callable[[], bool]) -> Delivery:
         if may_leave():
             for event in batch:
                 print(json.dumps(event, indent=2, sort_keys=True, ensure_ascii=False))

@@ -30,8 +30,8 @@ class LogView(Protocol):
         """When it happened."""
 
     @property
-    def observed_ns(self) -> int:
-        """When it was recorded, on the recording process's clock."""
+    def accepted_ns(self) -> int:
+        """When it was taken over, on this process's clock; withdrawals compare with it."""
 
     @property
     def trace_id(self) -> int:
@@ -100,6 +100,10 @@ class SpanView(Protocol):
     @property
     def end_ns(self) -> int:
         """When it ended."""
+
+    @property
+    def accepted_ns(self) -> int:
+        """When it was taken over, on this process's clock; withdrawals compare with it."""
 
     @property
     def trace_id(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from urllib.parse import quote, quote_plus
 
 from otel_posthog import analytics
 from otel_posthog.errors import RegistryError
+from otel_posthog.outgoing import Outgoing
 from otel_posthog.registry import Registry
 from otel_posthog.telemetry import Telemetry
 from otel_posthog.transport import Delivery, Result
@@ -27,12 +28,12 @@ class MemoryTransport:
         self._events: list[dict[str, object]] = []
         self._lock = threading.Lock()
 
-    def send(self, batch: Sequence[dict[str, object]], may_leave: Callable[[], bool]) -> Delivery:
+    def send(self, batch: Outgoing, may_leave: Callable[[], bool]) -> Delivery:
         """Keep the events as PostHog would receive them."""
         if not may_leave():
             return Delivery(result=Result.WITHDRAWN)
         with self._lock:
-            self._events += json.loads(json.dumps(list(batch)))
+            self._events += batch
         return Delivery(result=Result.ACCEPTED)
 
     def close(self) -> None:

@@ -18,8 +18,8 @@ _COMPRESSION = 1  # of zlib: a tenth of the bytes, for half a millisecond per 10
 
 def packed(batch: Batch) -> bytes:
     """Return the batch's events as bytes; kind and stamp stand beside them."""
-    stored = [[event.accepted_ns, event.to_wire()] for event in batch.events]
-    return zlib.compress(json.dumps([batch.size_bytes, stored]).encode(), _COMPRESSION)
+    stored = ", ".join(f"[{event.accepted_ns}, {event.written()}]" for event in batch.events)
+    return zlib.compress(f"[{batch.size_bytes}, [{stored}]]".encode(), _COMPRESSION)
 
 
 def unpacked(body: bytes, *, kind: str, stamp: Stamp) -> Batch:

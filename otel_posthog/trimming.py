@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from .events import Event
 from .registry import TRIMMED
@@ -12,27 +12,17 @@ _MARK = "…[trimmed]"
 _STEPS = ((10_000, 200), (2_000, 100), (500, 50), (100, 20))  # characters of a text, items of a list
 
 
-@dataclass(frozen=True, slots=True)
-class Sized:
-    """An event and its size, which costs a serialisation to tell."""
-
-    event: Event
-    size_bytes: int
-
-
-def trimmed(event: Event, max_bytes: int) -> Sized | None:
+def trimmed(event: Event, max_bytes: int) -> Event | None:
     """Return the event as it is if it fits, else shortened and marked; None where that is not enough."""
-    size_bytes = event.size_bytes()
-    if size_bytes <= max_bytes:
-        return Sized(event, size_bytes)
+    if event.size_bytes() <= max_bytes:
+        return event
     for max_chars, max_items in _STEPS:
         properties: dict[str, object] = {
             name: _cut(value, max_chars, max_items) for name, value in event.properties.items()
         }
         shorter = replace(event, properties=properties | {TRIMMED: True})
-        size_bytes = shorter.size_bytes()
-        if size_bytes <= max_bytes:
-            return Sized(shorter, size_bytes)
+        if shorter.size_bytes() <= max_bytes:
+            return shorter
     return None
 
 

@@ -150,17 +150,13 @@ def _judged(recorded):
     )
     admission = Registry().examine("$exception", SCRUBBER.scrub(event).properties)
     assert admission.outside == ()
-    whole = trimmed(Event(**{**_fields(event), "properties": admission.properties}), EVENT_MAX_BYTES)
-    body = json.dumps({"api_key": "phc_x", "batch": [whole.event.to_wire()]}).encode()
+    whole = trimmed(event.with_properties(admission.properties), EVENT_MAX_BYTES)
+    body = f'{{"api_key": "phc_x", "batch": [{whole.written()}]}}'.encode()
     decoded = decode("/batch/", "", {"content-type": "application/json"}, body)
     submission = Submission(
         path="/batch/", root=decoded.root, problem=decoded.problem, received_at=datetime.now(UTC)
     )
     return decoded.root["batch"][0], rules.refusal(submission), rules.issues(submission)
-
-
-def _fields(event):
-    return {name: getattr(event, name) for name in event.__dataclass_fields__}
 
 
 def _recorded(error):

@@ -36,7 +36,7 @@ class Scripted:
         self.is_closed = False
 
     def send(self, batch, _may_leave):
-        self.batches.append(batch)
+        self.batches.append(list(batch))
         return self.answers.pop(0) if self.answers else ACCEPTED
 
     def close(self):

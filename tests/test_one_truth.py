@@ -204,7 +204,7 @@ class OtlpLog:
         self.event_name = record.event_name or None
         self.attributes = {item.key: _plain(item.value) for item in record.attributes}
         self.time_ns = record.time_unix_nano
-        self.observed_ns = record.observed_time_unix_nano
+        self.accepted_ns = record.observed_time_unix_nano
         self.trace_id = int.from_bytes(record.trace_id)
         self.span_id = int.from_bytes(record.span_id)
 

@@ -15,10 +15,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from posthog import request
 
+from otel_posthog.outgoing import Outgoing
 from otel_posthog.transport import MAX_RETRY_AFTER_S, PostHogTransport, Result
 
 KEY = "phc_test_key_of_no_project"
-BATCH = [{"uuid": "u", "event": "something", "properties": {"text": "planted-in-body"}}]
+EVENT = {"uuid": "u", "event": "something", "properties": {"text": "planted-in-body"}}
+BATCH = Outgoing([json.dumps(EVENT)])
 
 
 class FakePostHog(ThreadingHTTPServer):
@@ -121,7 +123,7 @@ def test_body_is_compressed_json(transport, posthog):
     sent = json.loads(gzip.decompress(body))
     assert (method, path, headers["content-encoding"]) == ("POST", "/batch/", "gzip")
     assert sent.keys() == {"api_key", "batch", "sent_at"}
-    assert (sent["api_key"], sent["batch"]) == (KEY, BATCH)
+    assert (sent["api_key"], sent["batch"]) == (KEY, [EVENT])
     assert abs(datetime.now(UTC) - datetime.fromisoformat(sent["sent_at"])) < timedelta(minutes=1)
 
 

@@ -23,7 +23,7 @@ def test_event_that_fits_stays_as_it_is():
     """Nothing is touched below the limit."""
     event = some_event(text="x" * 1000, frames=list(range(300)))
 
-    assert trimmed(event, MAX_BYTES).event is event
+    assert trimmed(event, MAX_BYTES) is event
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_large_event_is_shortened_and_marked(properties):
     """Long texts and long lists are cut until the event fits; it keeps its identity and says so."""
     event = some_event(kept=3, **properties)
 
-    shorter = trimmed(event, MAX_BYTES).event
+    shorter = trimmed(event, MAX_BYTES)
 
     assert shorter.size_bytes() <= MAX_BYTES
     assert (shorter.uuid, shorter.timestamp, shorter.name) == (event.uuid, event.timestamp, event.name)
@@ -52,7 +52,7 @@ def test_both_ends_of_a_list_stay():
     """Of a long stack the outermost and the innermost frames stay."""
     event = some_event(frames=[{"number": number, "line": "x" * 80} for number in range(1000)])
 
-    frames = trimmed(event, MAX_BYTES).event.properties["frames"]
+    frames = trimmed(event, MAX_BYTES).properties["frames"]
 
     assert [frames[0]["number"], frames[-1]["number"]] == [0, 999]
 

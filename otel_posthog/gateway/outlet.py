@@ -25,6 +25,7 @@ from otel_posthog.errors import RegistryError, StoreError
 from otel_posthog.events import Event
 from otel_posthog.gate import Gate, Parts
 from otel_posthog.notices import Notices
+from otel_posthog.outgoing import Outgoing
 from otel_posthog.registry import Kind, Registry
 from otel_posthog.scrubbing import Scrubber
 from otel_posthog.settings import Settings
@@ -208,7 +209,7 @@ class _Patient:
     def __init__(self, inner: Transport) -> None:
         self._inner = inner
 
-    def send(self, batch: Sequence[dict[str, object]], may_leave: Callable[[], bool]) -> Delivery:
+    def send(self, batch: Outgoing, may_leave: Callable[[], bool]) -> Delivery:
         delivery = self._inner.send(batch, may_leave)
         return replace(delivery, result=Result.RETRY) if delivery.result is Result.REFUSED else delivery
 

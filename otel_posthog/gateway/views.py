@@ -66,6 +66,11 @@ class OtlpLog:
         return self._record.observed_time_unix_nano
 
     @property
+    def accepted_ns(self) -> int:
+        """When it was recorded."""
+        return self.observed_ns
+
+    @property
     def trace_id(self) -> int:
         """Trace in which it was recorded, 0 for none."""
         return int.from_bytes(self._record.trace_id)
@@ -133,6 +138,11 @@ class OtlpSpan:
     def end_ns(self) -> int:
         """When it ended."""
         return self._span.end_time_unix_nano
+
+    @property
+    def accepted_ns(self) -> int:
+        """When it was over."""
+        return self.end_ns
 
     @property
     def trace_id(self) -> int:

@@ -59,7 +59,7 @@ def event_from_log(record: LogView, base: BaseProperties, registry: Registry) ->
         properties=properties,
         timestamp=time_from_ns(record.time_ns),
         uuid=uuid,
-        accepted_ns=record.observed_ns,
+        accepted_ns=record.accepted_ns,
     )
 
 

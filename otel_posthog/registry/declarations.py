@@ -174,6 +174,13 @@ class EventSpec:
     is_open: bool = False
     """Whether numbers, booleans and short texts under undeclared names may leave with it."""
     properties: Mapping[str, Property] = field(default_factory=dict)
+    closed: frozenset[str] = field(init=False, repr=False, compare=False)
+    """Names of the properties whose values are listed or bounded."""
+
+    def __post_init__(self) -> None:
+        """Note what never changes."""
+        closed = (name for name, declared in self.properties.items() if declared.is_closed)
+        object.__setattr__(self, "closed", frozenset(closed))
 
     @property
     def kind(self) -> Kind:

@@ -43,7 +43,7 @@ REFUSED = _Refused()
 class Domain(Protocol):
     """The values that a property may hold."""
 
-    def admit(self, value: object) -> object:
+    def admit(self, value: object, /) -> object:
         """Return a `plain` value as it may leave, or `REFUSED`.
 
         What was returned is admitted again, unchanged.
@@ -358,6 +358,10 @@ class Scalar(_Alike):
     def schema(self) -> dict[str, object]:
         text = {"type": "string", "maxLength": SHORT_TEXT_MAX_CHARS}
         return {"anyOf": [{"type": "number"}, {"type": "boolean"}, text]}
+
+
+PLAIN_TYPES = frozenset({str, bool, int, float, type(None), list, dict})
+"""Types whose very own instances are what they look like; `plain` returns them as they are."""
 
 
 def plain(value: object) -> object:

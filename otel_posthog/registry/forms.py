@@ -99,6 +99,10 @@ def _plain_types(form: Form) -> frozenset[type]:
 
 def _fitted_word(words: list[object], value: object) -> object:
     """Compare as JSON does: true is not 1, and 1.0 is."""
+    kind = type(value)
+    for word in words:
+        if kind is type(word) and value == word:
+            return value
     value = plain(value)
     for word in words:
         if value == word and (type(value) is bool) == (type(word) is bool):

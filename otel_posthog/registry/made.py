@@ -23,9 +23,6 @@ class Made:
     def __str__(self) -> str:
         return self.what
 
-    def admit(self, value: object) -> object:
-        return self.check(value)
-
     def covers(self, other: Domain) -> bool:
         return isinstance(other, Made) and forms.covers(self.form, other.form)
 
@@ -49,7 +46,7 @@ class Made:
         return cast("dict[str, object]", json.loads(self.json_schema))
 
     @lazy
-    def check(self) -> forms.Check:
+    def admit(self) -> forms.Check:
         """Return what of a value has the form, or `REFUSED`."""
         return forms.check_of(self.form)
 

@@ -15,7 +15,7 @@ from functools import lru_cache
 from otel_posthog._lazy import lazy
 
 from .declarations import EXCEPTION, EventSpec, Kind, Property, is_event_name
-from .domains import OTHER, REFUSED, canonical_json, is_short_scalar, plain
+from .domains import OTHER, PLAIN_TYPES, REFUSED, canonical_json, is_short_scalar, plain
 
 FORMAT = 1
 _REMEMBERED_NAMES = 256
@@ -27,6 +27,7 @@ class Admission:
     """What of one event may leave."""
 
     properties: dict[str, object]
+    """The very ones that were given, where all of them may leave as they are."""
     outside: tuple[str, ...]
     """Names of properties that are not declared, or whose value is not."""
 
@@ -50,26 +51,38 @@ class Manifest:
         self, name: str, properties: Mapping[str, object], today: Callable[[], date]
     ) -> Admission | None:
         """Return what of the event may leave on that day, or None if the event itself may not."""
-        spec = self.spec(str(plain(name)))
+        spec = self.spec(name if type(name) is str else str(plain(name)))
         if spec is None or (spec.expires is not None and today() > spec.expires):
             return None
         kept: dict[str, object] = {}
         outside: list[str] = []
-        base, own = self.base, spec.properties
+        whole = properties if type(properties) is dict else None  # one says the same whenever it is asked
+        lasting = self._lasting.get(spec.name, self._lasting_base)
         for given_key, given in properties.items():
-            key, value = str(plain(given_key)), plain(given)
-            declared = base.get(key) or own.get(key)
-            if declared is not None and declared.expires is None:
-                left = declared.values.admit(value)
-            else:
-                left = self._admit(spec, key, value, today)
+            key = given_key if type(given_key) is str else str(plain(given_key))
+            value = given if type(given) in PLAIN_TYPES else plain(given)
+            admit = lasting.get(key)
+            left = self._admit(spec, key, value, today) if admit is None else admit(value)
+            if left is given and key is given_key:
+                kept[key] = left
+                continue
+            whole = None
             if left is not REFUSED:
                 kept[key] = left
             elif spec.name == EXCEPTION and spec.needs(key):
                 return None  # PostHog refuses a report without exceptions
             if left is REFUSED or (left is not value and left == OTHER):
                 outside.append(key)
-        return Admission(properties=kept, outside=tuple(outside))
+        return Admission(properties=kept if whole is None else whole, outside=tuple(outside))
+
+    @lazy
+    def _lasting(self) -> dict[str, dict[str, Callable[[object], object]]]:
+        """For each event what decides about each of its properties that do not expire."""
+        return {name: _deciders({**spec.properties, **self.base}) for name, spec in self.events.items()}
+
+    @lazy
+    def _lasting_base(self) -> dict[str, Callable[[object], object]]:
+        return _deciders(self.base)
 
     def _admit(self, spec: EventSpec, key: str, value: object, today: Callable[[], date]) -> object:
         declared = self.base.get(key) or spec.properties.get(key)
@@ -106,6 +119,10 @@ class Manifest:
     def hash(self) -> str:
         """The SHA-256 of the text, in hex."""
         return hash_of(self.text)
+
+
+def _deciders(properties: Mapping[str, Property]) -> dict[str, Callable[[object], object]]:
+    return {name: declared.values.admit for name, declared in properties.items() if declared.expires is None}
 
 
 @lru_cache(maxsize=_REMEMBERED_NAMES)

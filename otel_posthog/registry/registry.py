@@ -78,9 +78,7 @@ class Registry:
     def closed_properties(self, name: str) -> frozenset[str] | None:
         """Return the event's properties whose values the declaration lists or bounds; None if undeclared."""
         spec = self._specs.get(name)
-        if spec is None:
-            return None
-        return frozenset(key for key, declared in spec.properties.items() if declared.is_closed)
+        return None if spec is None else spec.closed
 
     def declare_gauge(self, gauge: Property) -> None:
         """Let the heartbeat carry this property; do it before the start, since consent is for all of it."""

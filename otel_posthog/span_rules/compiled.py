@@ -77,7 +77,10 @@ class SpanRules:
     def find(self, span: MatchedSpan) -> SpanRule | None:
         """Return the first rule that matches, unless sampling leaves the span out."""
         for at in self.names.matching(span.name):
-            if all(holds(span) for holds in self._conditions[at]):
+            for holds in self._conditions[at]:
+                if not holds(span):
+                    break
+            else:
                 rule = self._rules[at]
                 return rule if rule.sample >= 1 or span.span_id < rule.sample * _ID_SPACE else None
         return None
@@ -85,11 +88,19 @@ class SpanRules:
 
 def properties_of(rule: SpanRule, recorded: Mapping[str, object], duration_ms: int) -> dict[str, object]:
     """Return the event's own properties: the attributes that the rule names, and the duration."""
-    found = {name: _value(recorded, attribute) for attribute, name in rule.properties.items()}
+    found: dict[str, object] = {}
+    for attribute, name in rule.properties.items():
+        value = recorded.get(attribute)
+        if value is None and attribute in FORMER_NAMES:
+            value = recorded.get(FORMER_NAMES[attribute])
+        if value is not None:
+            found[name] = value
     found[DURATION] = duration_ms
     for name in rule.buckets:
-        found[name] = rule.label(name, found[name])
-    return {name: value for name, value in found.items() if value is not None}
+        label = rule.label(name, found.pop(name, None))
+        if label is not None:
+            found[name] = label
+    return found
 
 
 def _value(recorded: Mapping[str, object], attribute: str) -> object:

@@ -30,7 +30,7 @@ class FakeLog:
     event_name: str | None = None
     attributes: dict = field(default_factory=dict)
     time_ns: int = 1_700_000_000_000_000_000
-    observed_ns: int = 1_700_000_000_000_000_005
+    accepted_ns: int = 1_700_000_000_000_000_005
     trace_id: int = 0
     span_id: int = 0
 

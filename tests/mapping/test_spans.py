@@ -45,6 +45,7 @@ class FakeSpan:
     is_error: bool = True
     start_ns: int = 1_000_000
     end_ns: int = 3_500_000
+    accepted_ns: int = 4_000_000
     trace_id: int = 1
     span_id: int = 2
 
@@ -107,11 +108,13 @@ def test_request_comes_from_the_span():
     assert made.properties["$request_path"] == "/runs"
 
 
-def test_exception_was_accepted_when_the_span_ended():
-    """The moment that a withdrawal compares with is the end of the span."""
-    [made] = events_from_span(FakeSpan(events=[_raised("m")]), BASE, Registry())
+def test_events_were_accepted_when_the_span_was_taken_over():
+    """The moment that a withdrawal compares with is the span's, not that of its events."""
+    span = FakeSpan(events=[_raised("m")], attributes={attributes.EVENT_NAME: "run_finished"})
 
-    assert made.accepted_ns == 3_500_000
+    made = events_from_span(span, BASE, Registry())
+
+    assert [event.accepted_ns for event in made] == [4_000_000, 4_000_000]
 
 
 def test_registered_name_takes_the_attributes():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -158,6 +159,32 @@ def test_hook_cannot_reach_what_is_remembered(sending, sink):
     sending(hook)
 
     assert not sink.contains("planted")
+
+
+class TwoFaced(Mapping):
+    """A mapping that tells a secret to whoever does not ask for its items."""
+
+    def __getitem__(self, name):
+        return "password=planted"
+
+    def __iter__(self):
+        return iter(["text"])
+
+    def __len__(self):
+        return 1
+
+    def items(self):
+        return {"text": "innocent"}.items()
+
+    def values(self):
+        return ["innocent"]
+
+
+def test_hook_is_asked_once(sending, sink):
+    """What a mapping said when it was judged is what leaves, whatever it says later."""
+    sending(lambda event: replace(event, properties=TwoFaced()))
+
+    assert sink.events[0].properties["text"] == "innocent"
 
 
 @pytest.mark.parametrize(

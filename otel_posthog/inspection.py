@@ -1,0 +1,92 @@
+"""Make an event ready to leave: registry, scrubbing, the product's hook, registry again, limits."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from .counts import Counts
+from .errors import HookError
+from .events import Event
+from .notices import Notices
+from .registry import EVENT_NAME_MAX_BYTES, Registry
+from .scrubbing import BeforeSend, Scrubber, ask
+from .trimming import trimmed
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """What an event has to pass before it may be sent or kept; what does not pass is counted."""
+
+    registry: Registry
+    scrubber: Scrubber
+    counts: Counts
+    notices: Notices
+    max_bytes: int
+    before_send: BeforeSend | None = None
+
+    def ready(self, event: Event, granted: str | None, instance_id: str | None) -> Event | None:
+        """Return of the event what may leave under consent to that manifest, if anything; fail closed."""
+        try:
+            inspected = self._inspected(event, granted)
+            if inspected is None:
+                return None
+            inspected = inspected.from_instance(instance_id)
+            fitting = trimmed(inspected, self.max_bytes)
+        except Exception as error:  # noqa: BLE001 - what cannot be scrubbed never leaves raw
+            self.counts.add("unscrubbable")
+            self.notices.warn(
+                _log, "An event could not be scrubbed and is dropped (%s)", type(error).__name__
+            )
+            return None
+        if fitting is None or len(fitting.name.encode()) > EVENT_NAME_MAX_BYTES:
+            self.counts.add("too_large")
+            self.notices.warn(_log, "An event of more than %d bytes is dropped", self.max_bytes)
+            return None
+        if fitting is not inspected:
+            self.counts.add("trimmed")
+        return fitting
+
+    def admitted(self, event: Event, granted: str | None) -> Event | None:
+        """Keep of the event what is declared, and was in the manifest to which consent was given."""
+        admission = self.registry.examine(event.name, event.properties, granted)
+        if admission is None:
+            self.counts.add("unregistered")
+            return None
+        if admission.outside:
+            self.counts.add("outside_declaration", len(admission.outside))
+        return event.with_properties(admission.properties)
+
+    def agreed(self, event: Event, granted: str | None) -> Event | None:
+        """Keep what a grant allows that may not have been known when the event was made ready."""
+        if granted is None or granted == self.registry.manifest(event.kind).hash:
+            return event
+        return self.admitted(event, granted)
+
+    def _inspected(self, event: Event, granted: str | None) -> Event | None:
+        admitted = self.admitted(event, granted)
+        if admitted is None:
+            return None
+        scrubbed = self._edited(self.scrubber.scrub(admitted), granted)
+        if scrubbed is None or scrubbed is admitted or scrubbed == admitted:
+            return scrubbed
+        # What stands in for a secret may lie outside of what was declared.
+        return self.admitted(scrubbed, granted)
+
+    def _edited(self, event: Event, granted: str | None) -> Event | None:
+        """Let the product's hook change the scrubbed event; registry and scrubbing have the last word."""
+        if self.before_send is None:
+            return event
+        try:
+            wanted = ask(self.before_send, event)
+        except HookError as error:
+            self.counts.add("before_send_failed")
+            self.notices.warn(_log, "An event is dropped: %s", error)
+            return None
+        if wanted is None:
+            self.counts.add("before_send")
+            return None
+        admitted = self.admitted(wanted, granted)
+        return None if admitted is None else self.scrubber.scrub(admitted)

@@ -1,0 +1,108 @@
+"""The value that flows to PostHog, and its one text."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta, timezone
+from uuid import UUID
+
+import pytest
+
+from otel_posthog.events import Event
+from otel_posthog.outgoing import Outgoing
+
+MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=timezone(timedelta(hours=2)))
+
+
+def some_event(properties, **fields):
+    return Event(
+        name="happened", properties=properties, timestamp=MOMENT, uuid=UUID(int=1), accepted_ns=1, **fields
+    )
+
+
+class Fickle(dict):
+    """A mapping that says another thing whenever it is asked."""
+
+    def items(self):
+        return {"count": 1}.items()
+
+    def __iter__(self):
+        return iter(["count"])
+
+    def values(self):
+        return [1]
+
+
+def test_event_is_written_as_posthogs_wire_object():
+    """The text says uuid, name, identity, time in UTC and properties."""
+    event = some_event({"count": 3, "text": 'a "quoted" word, ä'}, distinct_id='an "id"')
+
+    assert json.loads(event.written()) == {
+        "uuid": "00000000-0000-0000-0000-000000000001",
+        "event": "happened",
+        "distinct_id": 'an "id"',
+        "timestamp": "2026-01-02T01:04:05.678+00:00",
+        "properties": {"count": 3, "text": 'a "quoted" word, ä'},
+    }
+
+
+def test_what_was_written_stays():
+    """What leaves is what was measured, whatever becomes of the properties meanwhile."""
+    properties = {"count": 3}
+    event = some_event(properties)
+    text, size_bytes = event.written(), event.size_bytes()
+
+    properties["text"] = "later"
+
+    assert (event.written(), event.size_bytes()) == (text, size_bytes)
+
+
+def test_event_with_other_properties_is_written_anew():
+    """A text belongs to the event that it was made of."""
+    event = some_event({"count": 3})
+    event.written()
+
+    assert json.loads(event.with_properties({"count": 4}).written())["properties"] == {"count": 4}
+
+
+def test_size_counts_the_text_as_text_in_json():
+    """PostHog counts quotes and backslashes with the backslash that they need inside of another text."""
+    event = some_event({"text": 'a "quoted" \\'})
+
+    assert event.size_bytes() == len(json.dumps(event.written())) - 2
+
+
+def test_own_properties_make_no_new_event():
+    """Where nothing changed, the event is the same."""
+    event = some_event({"count": 3})
+
+    assert event.with_properties({**event.properties}) is event
+
+
+def test_mapping_that_may_change_its_mind_is_not_kept():
+    """Of a mapping that is no plain dict only what was judged stays."""
+    event = some_event(Fickle(count=1, text="another"))
+
+    judged = event.with_properties({"count": 1})
+
+    assert type(judged.properties) is dict
+    assert json.loads(judged.written())["properties"] == {"count": 1}
+
+
+@pytest.mark.parametrize(
+    ("own", "given", "known"), [(None, "i", "i"), ("own", "i", "own"), (None, None, None)]
+)
+def test_identity_is_given_once(own, given, known):
+    """An event that has an identity keeps it."""
+    assert some_event({}, distinct_id=own).from_instance(given).distinct_id == known
+
+
+def test_batch_is_one_array_of_the_very_texts():
+    """Nothing is written a second time on the way out."""
+    texts = [some_event({"count": number}).written() for number in range(3)]
+
+    batch = Outgoing(texts)
+
+    assert batch.as_json() == f"[{', '.join(texts)}]"
+    assert [event["properties"] for event in batch] == [{"count": 0}, {"count": 1}, {"count": 2}]
+    assert batch[1:].as_json() == f"[{texts[1]}, {texts[2]}]"
