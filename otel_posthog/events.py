@@ -33,7 +33,7 @@ class Event:
     """What would go to PostHog.
 
     `uuid`, `name`, `distinct_id` and `timestamp` never change once set: PostHog counts two events as
-    one where all four agree. `distinct_id` is None until the gate has seen consent.
+    one where all four agree. `distinct_id` is None until the gate has seen consent and fills it in.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Event:
     distinct_id: str | None = None
     stamp: Stamp = UNSTAMPED
     """The consent under which it was accepted, where it was so in another process."""
+    _properties: str | None = field(default=None, init=False, repr=False, compare=False)
     _written: tuple[str, int] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
@@ -65,19 +66,15 @@ class Event:
         )
         return self if is_same else replace(self, properties=properties)
 
-    def from_instance(self, instance_id: str | None) -> Event:
-        """Return the event with this identity, unless it has one."""
-        if self.distinct_id or instance_id is None:
-            return self
-        return Event(
-            name=self.name,
-            properties=self.properties,
-            timestamp=self.timestamp,
-            uuid=self.uuid,
-            accepted_ns=self.accepted_ns,
-            distinct_id=instance_id,
-            stamp=self.stamp,
-        )
+    def address(self, instance_id: str | None) -> None:
+        """Give the event this identity for good, unless it has one."""
+        if not self.distinct_id and instance_id is not None:
+            object.__setattr__(self, "distinct_id", instance_id)
+            object.__setattr__(self, "_written", None)
+
+    def write(self, properties: str) -> None:
+        """Take this JSON of the properties, which somebody has at hand, for the event's text."""
+        object.__setattr__(self, "_properties", properties)
 
     def written(self) -> str:
         """Return the event as JSON, as it stands in the `batch` array of PostHog's `/batch/` endpoint.
@@ -91,11 +88,12 @@ class Event:
         return (self._written or self._write())[1]
 
     def _write(self) -> tuple[str, int]:
-        time = self.timestamp.astimezone(UTC).isoformat(timespec="milliseconds")
-        identity, properties = _json(self.distinct_id), _json(dict(self.properties))
+        if self._properties is None:
+            self.write(_json(dict(self.properties)))
+        time = self.timestamp.astimezone(UTC).isoformat("T", "milliseconds")
         text = (
-            f'{{"uuid": "{self.uuid}", "event": {_json(self.name)}, "distinct_id": {identity}, '
-            f'"timestamp": "{time}", "properties": {properties}}}'
+            f'{{"uuid": "{self.uuid}", "event": {_json(self.name)}, "distinct_id": {_json(self.distinct_id)}'
+            f', "timestamp": "{time}", "properties": {self._properties}}}'
         )
         written = (text, len(text) + text.count('"') + text.count("\\"))
         object.__setattr__(self, "_written", written)
@@ -104,4 +102,4 @@ class Event:
 
 def time_from_ns(nanoseconds: int) -> datetime:
     """Return the UTC time of a count of nanoseconds since 1970."""
-    return datetime.fromtimestamp(nanoseconds / 1e9, tz=UTC)
+    return datetime.fromtimestamp(nanoseconds / 1e9, UTC)

@@ -363,7 +363,8 @@ class Gate:
             shown = event if is_tracked else _without_tracked(event)
             agreed = self._inspection.agreed(shown, grant.manifest_at(event.accepted_ns))
             if agreed is not None:
-                yield agreed.from_instance(consent.instance_id)
+                agreed.address(consent.instance_id)
+                yield agreed
 
     def _post(self, batch: Batch, may_leave: Callable[[], bool]) -> Delivery:
         if self._parts.transport is None:

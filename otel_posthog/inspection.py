@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .counts import Counts
 from .errors import HookError
 from .events import Event
+from .familiar import Familiar
 from .notices import Notices
 from .registry import EVENT_NAME_MAX_BYTES, Registry
 from .scrubbing import BeforeSend, Scrubber, ask
@@ -26,26 +27,42 @@ class Inspection:
     notices: Notices
     max_bytes: int
     before_send: BeforeSend | None = None
+    familiar: Familiar = field(default_factory=Familiar)
 
     def ready(self, event: Event, granted: str | None, instance_id: str | None) -> Event | None:
         """Return of the event what may leave under consent to that manifest, if anything; fail closed."""
         try:
-            inspected = self._inspected(event, granted)
-            if inspected is None:
+            passed = self._passed(event, granted)
+            if passed is None:
                 return None
-            inspected = inspected.from_instance(instance_id)
-            fitting = trimmed(inspected, self.max_bytes)
+            passed.address(instance_id)
+            return self._fitting(passed)
         except Exception as error:  # noqa: BLE001 - what cannot be scrubbed never leaves raw
             self.counts.add("unscrubbable")
             self.notices.warn(
                 _log, "An event could not be scrubbed and is dropped (%s)", type(error).__name__
             )
             return None
+
+    def _passed(self, event: Event, granted: str | None) -> Event | None:
+        """Look at each property, unless all of them passed before and no hook is to be asked."""
+        properties = self.familiar.written(event, granted)
+        if properties is not None:
+            event.write(properties)
+            return event
+        passed = self._inspected(event, granted)
+        if passed is event and self.before_send is None and self.registry.is_lasting(event.name, granted):
+            self.familiar.add(event, granted)
+        return passed
+
+    def _fitting(self, event: Event) -> Event | None:
+        """Apply the limits."""
+        fitting = trimmed(event, self.max_bytes)
         if fitting is None or len(fitting.name.encode()) > EVENT_NAME_MAX_BYTES:
             self.counts.add("too_large")
             self.notices.warn(_log, "An event of more than %d bytes is dropped", self.max_bytes)
             return None
-        if fitting is not inspected:
+        if fitting is not event:
             self.counts.add("trimmed")
         return fitting
 

@@ -93,8 +93,23 @@ def test_mapping_that_may_change_its_mind_is_not_kept():
     ("own", "given", "known"), [(None, "i", "i"), ("own", "i", "own"), (None, None, None)]
 )
 def test_identity_is_given_once(own, given, known):
-    """An event that has an identity keeps it."""
-    assert some_event({}, distinct_id=own).from_instance(given).distinct_id == known
+    """An event that has an identity keeps it, and the text says which."""
+    event = some_event({}, distinct_id=own)
+    event.written()
+
+    event.address(given)
+    event.address("another" if known else None)
+
+    assert json.loads(event.written())["distinct_id"] == event.distinct_id == known
+
+
+def test_properties_written_before_are_the_texts():
+    """Who has the JSON of the properties at hand spares the event the writing."""
+    event = some_event({"count": 3})
+
+    event.write('{"count": 3.0}')
+
+    assert '"properties": {"count": 3.0}' in event.written()
 
 
 def test_batch_is_one_array_of_the_very_texts():

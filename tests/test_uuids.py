@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import random
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from otel_posthog._uuids import random_uuid
+from otel_posthog._uuids import random_uuid, uuid_of
 
 
 def test_uuids_are_of_version_4_and_differ():
@@ -33,6 +34,21 @@ def test_uuids_do_not_follow_the_hosts_seed():
         assert random_uuid() != first
     finally:
         random.setstate(state)
+
+
+def test_uuid_of_a_number_is_the_standard_librarys():
+    """It is equal to one that the constructor made, and lives like it."""
+    number = 2**128 - 5
+
+    made = uuid_of(number)
+
+    assert (made, str(made), made.is_safe, hash(made)) == (
+        UUID(int=number),
+        str(UUID(int=number)),
+        UUID(int=number).is_safe,
+        hash(UUID(int=number)),
+    )
+    assert pickle.loads(pickle.dumps(made)) == made
 
 
 FORKS = """

@@ -11,6 +11,7 @@ from hashlib import sha1
 from uuid import UUID
 
 from otel_posthog import attributes
+from otel_posthog._uuids import uuid_of
 from otel_posthog.events import Event, time_from_ns
 from otel_posthog.records import SpanEventView, SpanView
 from otel_posthog.registry import EXCEPTION, Kind, Registry, kind_of
@@ -85,15 +86,15 @@ def _product_event(span: SpanView, name: str, own: Mapping[str, object], base: B
         name=name,
         properties=base.over(own),
         timestamp=time_from_ns(span.end_ns),
-        uuid=_uuid5(f"{span.trace_id:032x}:{span.span_id:016x}:{name}"),
+        uuid=_uuid5(b"%032x:%016x:%b" % (span.trace_id, span.span_id, name.encode())),
         accepted_ns=span.accepted_ns,
     )
 
 
-def _uuid5(name: str) -> UUID:
-    """Return what `uuid.uuid5` returns, in a third of its time."""
-    digest = sha1(_NAMESPACE_BYTES + name.encode(), usedforsecurity=False).digest()
-    return UUID(int=int.from_bytes(digest[:16]) & _FREE_BITS | _VERSION_5)
+def _uuid5(name: bytes) -> UUID:
+    """Return what `uuid.uuid5` returns, in a quarter of its time."""
+    digest = sha1(_NAMESPACE_BYTES + name, usedforsecurity=False).digest()
+    return uuid_of(int.from_bytes(digest[:16]) & _FREE_BITS | _VERSION_5)
 
 
 def _duration_ms(span: SpanView) -> int:

@@ -95,6 +95,15 @@ class Manifest:
             return value if is_marker else REFUSED
         return value if is_short_scalar(value) else REFUSED
 
+    def is_lasting(self, name: str) -> bool:
+        """Tell whether neither the event nor any of its properties expires."""
+        spec = self.spec(name)
+        return (
+            spec is not None
+            and spec.expires is None
+            and all(each.expires is None for each in (*spec.properties.values(), *self.base.values()))
+        )
+
     def has_ended(self, today: date) -> bool:
         """Tell whether events are declared and all of them have expired."""
         ends = [spec.expires for spec in self.events.values()]

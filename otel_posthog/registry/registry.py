@@ -135,6 +135,10 @@ class Registry:
         """
         return self.allowed(kind_of(name), granted).examine(name, properties, self.today)
 
+    def is_lasting(self, name: str, granted: str | None) -> bool:
+        """Tell whether what may leave of this event today may leave on any day."""
+        return self.allowed(kind_of(name), granted).is_lasting(name)
+
     def admit(self, name: str, properties: Mapping[str, object]) -> dict[str, object] | None:
         """Return only the properties that may leave, or None if the event itself may not."""
         admission = self.examine(name, properties)

@@ -27,28 +27,24 @@ class NameIndex:
         self._exact = {pattern for pattern in patterns if not _SPECIAL.search(pattern)}
         self._compiled = [(at, compiled(pattern)) for at, pattern in enumerate(patterns)]
         wild = sorted({pattern for pattern in patterns if pattern not in self._exact and pattern != ANYTHING})
-        self._any_wild = (
-            re.compile(_tree([_pieces(pattern) for pattern in wild]), re.DOTALL) if wild else None
+        self._may_be_wild = (
+            re.compile(_tree([_pieces(pattern) for pattern in wild]), re.DOTALL).match if wild else None
         )
         self._remembered: dict[str, tuple[int, ...]] = {}
 
     def matching(self, name: str) -> tuple[int, ...]:
         """Return the positions of the patterns that match, in order."""
         found = self._remembered.get(name)
-        return self._learned(name) if found is None else found
-
-    def _learned(self, name: str) -> tuple[int, ...]:
-        found = self._search(name)
-        if len(name) <= REMEMBERED_NAME_MAX_CHARS:
-            if len(self._remembered) >= REMEMBERED_NAMES:
-                self._remembered.clear()
-            self._remembered[name] = found
+        if found is None:
+            may_match = name in self._exact or (self._may_be_wild is not None and self._may_be_wild(name))
+            found = self._search(name) if may_match else self._always
+            if len(name) <= REMEMBERED_NAME_MAX_CHARS:
+                if len(self._remembered) >= REMEMBERED_NAMES:
+                    self._remembered.clear()
+                self._remembered[name] = found
         return found
 
     def _search(self, name: str) -> tuple[int, ...]:
-        may_match = name in self._exact or (self._any_wild and self._any_wild.match(name))
-        if not may_match:
-            return self._always
         return tuple(at for at, pattern in self._compiled if pattern.fullmatch(name))
 
 

@@ -1,0 +1,186 @@
+"""What an event passes before it leaves, the first time and each time after."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+import pytest
+
+from otel_posthog import Expires, MaxChars, Range, event
+from otel_posthog.counts import Counts
+from otel_posthog.events import Event
+from otel_posthog.familiar import MAX_PROPERTIES, Familiar
+from otel_posthog.inspection import Inspection
+from otel_posthog.notices import Notices
+from otel_posthog.registry import Registry
+from otel_posthog.scrubbing import Scrubber
+
+
+@event("run_finished", why="which runs fail", since="1.0")
+class RunFinished:
+    """A run ended."""
+
+    trigger: Literal["manual", "webhook"]
+    retries: Annotated[int, Range(0, 9)] | None = None
+    is_first: bool | None = None
+    note: Annotated[str, MaxChars(100)] | None = None
+
+
+@event("passing", why="for a while", since="1.0")
+class Passing:
+    """An event of which a property ends."""
+
+    count: Annotated[int, Range(0, 9), Expires("2026-11-30")]
+
+
+class Word(str):
+    """A text that is equal to whatever it is compared with."""
+
+    __slots__ = ()
+
+    def __eq__(self, _other):
+        return True
+
+    def __hash__(self):
+        return hash("manual")
+
+
+class Desk:
+    """An inspection of a product, and how much it has counted."""
+
+    def __init__(self, before_send=None):
+        self.today = date(2026, 11, 29)
+        self.counts = Counts()
+        self.inspection = Inspection(
+            registry=Registry([RunFinished, Passing], today=lambda: self.today),
+            scrubber=Scrubber(),
+            counts=self.counts,
+            notices=Notices(),
+            max_bytes=10_000,
+            before_send=before_send,
+        )
+
+    def left(self, properties, name="run_finished", granted=None):
+        """Return what leaves of such an event, as it is read from the text."""
+        ready = self.inspection.ready(some_event(properties, name), granted, "instance")
+        return None if ready is None else json.loads(ready.written())["properties"]
+
+
+def some_event(properties, name="run_finished"):
+    return Event(
+        name=name,
+        properties=properties,
+        timestamp=datetime(2026, 1, 2, tzinfo=UTC),
+        uuid=UUID(int=1),
+        accepted_ns=1,
+    )
+
+
+PLAIN = {"trigger": "manual", "retries": 1, "is_first": True, "note": "all well"}
+
+
+@pytest.fixture
+def desk():
+    """Return a desk that has seen a plain event."""
+    desk = Desk()
+    assert desk.left(PLAIN) == PLAIN
+    return desk
+
+
+def test_what_passed_passes_again(desk):
+    """An event like the one before leaves like the one before."""
+    assert desk.left(dict(PLAIN)) == PLAIN
+    assert desk.counts.as_dict() == {}
+
+
+@pytest.mark.parametrize(
+    ("changed", "left"),
+    [
+        ({"trigger": "token=planted"}, {"retries": 1, "is_first": True, "note": "all well"}),
+        ({"note": "password=planted"}, PLAIN | {"note": "password=[scrubbed:value]"}),
+        ({"retries": True}, {"trigger": "manual", "is_first": True, "note": "all well"}),
+        ({"is_first": 1}, {"trigger": "manual", "retries": 1, "note": "all well"}),
+        ({"retries": 1.0}, {"trigger": "manual", "is_first": True, "note": "all well"}),
+        ({"retries": [1]}, {"trigger": "manual", "is_first": True, "note": "all well"}),
+        ({"other": "manual"}, PLAIN),
+        ({"trigger": Word("planted")}, {"retries": 1, "is_first": True, "note": "all well"}),
+        ({Word("planted"): "manual"}, PLAIN),
+    ],
+)
+def test_what_is_new_is_looked_at(desk, changed, left):
+    """One property that did not pass before, or has another type, has the event looked at."""
+    assert desk.left(PLAIN | changed) == left
+
+
+def test_value_of_one_property_says_nothing_of_another(desk):
+    """A text that passed as a note is no trigger."""
+    assert desk.left({"trigger": "all well"}) == {}
+
+
+def test_event_of_another_name_is_looked_at(desk):
+    """What passed in one event may be undeclared in another."""
+    assert desk.left(PLAIN, name="passing") == {}
+
+
+def test_name_that_only_claims_to_be_known_is_looked_at(desk):
+    """A name is what it holds, whatever it says when it is compared."""
+
+    class Name(str):
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __eq__(self, _other):
+            return True
+
+    assert desk.left(PLAIN, name=Name("planted")) is None
+
+
+def test_consent_to_another_manifest_is_looked_at(desk):
+    """What passes under one manifest may not under the one to which consent was given."""
+    assert desk.left(PLAIN, granted="0" * 64) is None
+
+
+def test_property_that_ends_is_looked_at_each_time():
+    """What passed yesterday may have expired today."""
+    desk = Desk()
+    assert desk.left({"count": 1}, name="passing") == {"count": 1}
+
+    desk.today = date(2026, 12, 1)
+
+    assert desk.left({"count": 1}, name="passing") == {}
+
+
+def test_hook_is_asked_for_each_event():
+    """An event like one before is shown to the product's hook all the same."""
+    seen = []
+    desk = Desk(before_send=lambda event: seen.append(event) or event)
+
+    desk.left(PLAIN)
+    desk.left(PLAIN)
+
+    assert len(seen) == 2
+
+
+def test_memory_is_bounded():
+    """What is new for ever does not fill memory."""
+    familiar = Familiar()
+
+    for number in range(3 * MAX_PROPERTIES):
+        familiar.add(some_event({"retries": number}), None)
+
+    known = [n for n in range(3 * MAX_PROPERTIES) if familiar.written(some_event({"retries": n}), None)]
+    assert 0 < len(known) <= MAX_PROPERTIES
+    assert 3 * MAX_PROPERTIES - 1 in known
+
+
+@pytest.mark.parametrize("value", ["x" * 401, 0.5, None, ["a"]], ids=["long", "float", "none", "list"])
+def test_only_short_and_plain_values_are_remembered(value):
+    """What is long, or not written in one way, is judged and written each time."""
+    familiar, given = Familiar(), some_event({"note": value})
+
+    familiar.add(given, None)
+
+    assert familiar.written(given, None) is None
