@@ -27,6 +27,7 @@ try:
         BatchLogRecordProcessor,
         LogRecordExporter,
         LogRecordExportResult,
+        SimpleLogRecordProcessor,
     )
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -42,6 +43,7 @@ __all__ = [
     "LoggerProvider",
     "ReadWriteLogRecord",
     "ReadableLogRecord",
+    "SimpleLogRecordProcessor",
     "attributes_of",
     "put_first",
     "shut_down_within",

@@ -32,7 +32,7 @@ class Listening:
 
     def emitter(self, logger: Logger, notices: Notices) -> Emitter:
         """Return where `track` and reports go from now on, with steps and the limit of storms."""
-        self._logger = logger
+        self.tell_to(logger)
         return Emitter(logger, notices, self.steps, self.storms)
 
     def start(self, loop: asyncio.AbstractEventLoop | None) -> None:
@@ -46,6 +46,10 @@ class Listening:
         """Hear of what fails in this loop and is never awaited, until `stop`."""
         if self._hooks is not None:
             self._hooks.watch(loop)
+
+    def tell_to(self, logger: Logger) -> None:
+        """Have what a storm left out told there."""
+        self._logger = logger
 
     def tell(self, *, is_over: bool = False) -> None:
         """Tell what a storm has left out, once a minute or at the end."""

@@ -6,12 +6,21 @@ import threading
 import time
 from collections.abc import Sequence
 
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
 
-from . import analytics, attributes
+from . import attributes
 from ._forks import follow_forks
-from ._otel_sdk import LogRecordExportResult, ReadableLogRecord, without_events
+from ._otel import Logger
+from ._otel_sdk import (
+    LoggerProvider,
+    LogRecordExporter,
+    LogRecordExportResult,
+    ReadableLogRecord,
+    SimpleLogRecordProcessor,
+    without_events,
+)
 from .block import Block
 from .consent import Consent
 from .decisions import Decisions
@@ -51,6 +60,7 @@ class Standalone:
         self._storms = self._half.listening.storms
         self._spans = self._half.span_exporter()
         self._logs = self._half.log_exporter()
+        self._half.listening.tell_to(_logger_to(self._logs))
         self.metrics = PostHogMetricExporter(
             self._half.heartbeat.rounds, check_s=block.config.heartbeat_check_s
         )
@@ -64,9 +74,7 @@ class Standalone:
 
     def export_spans(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Map and send, without what is too much of one failure."""
-        result = self._spans.export([self._calmed(span) for span in spans])
-        self._storms.tell(analytics.current().logger)
-        return result
+        return self._spans.export([self._calmed(span) for span in spans])
 
     def export_logs(self, records: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
         """Map and send, without what is too much of one failure."""
@@ -91,6 +99,7 @@ class Standalone:
     def close(self) -> None:
         """Send what waits within `shutdown_timeout_s`, spool the rest, and stop every thread."""
         deadline_s = time.monotonic() + self._config.shutdown_timeout_s
+        self._half.listening.tell(is_over=True)
         self._half.close(deadline_s)
         self._half.release(deadline_s)
         self._decisions.store.close()
@@ -114,3 +123,10 @@ class Standalone:
 
     def _send_startup_test(self) -> None:
         self._half.gate.send_startup_test(startup_test_event(self._config, self._half.base))
+
+
+def _logger_to(exporter: LogRecordExporter) -> Logger:
+    """Return a logger of our own, since the host may have none whose records come here."""
+    provider = LoggerProvider(resource=Resource({}), shutdown_on_exit=False)
+    provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
+    return provider.get_logger(attributes.SCOPE)

@@ -256,7 +256,10 @@ def test_metrics_of_the_host_open_nothing(metering, decide, database_url, sink):
 
 
 def test_storm_is_limited(block, made, decide, sink):
-    """Of one failure that comes again and again only a burst is told (R16), and its events all the same."""
+    """Of one failure only a burst is told (R16), its events all the same, and at the end how many were not.
+
+    No logger provider is needed for that.
+    """
     decide(enable_error_reporting=True, enable_telemetry=True)
     provider = TracerProvider(resource=Resource({}), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(DeclaredSpanExporter(**block, error_burst=3)))
@@ -268,6 +271,9 @@ def test_storm_is_limited(block, made, decide, sink):
 
     names = [event.name for event in sink.events]
     assert (names.count("$exception"), names.count("runs_seen")) == (3, 20)
+    provider.shutdown()
+    [told] = [event.properties for event in sink.events if event.name == "exceptions_suppressed"]
+    assert (told["suppressed"], told["failures"]) == (17, 1)
 
 
 def test_exporters_give_way_to_a_telemetry(tracing, make_telemetry, sink, caplog):

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sqlite3
+import subprocess
 import sys
 import time
 from contextlib import closing
@@ -62,6 +63,13 @@ def _sql(database, statement):
 def _switch(database, flag):
     _sql(database, f"UPDATE system_settings SET enable_error_reporting = {flag}, enable_telemetry = {flag}")
     return time.monotonic_ns()
+
+
+def _agree(database):
+    """Agree to both kinds before the product starts."""
+    telemetry = Telemetry(database=f"sqlite:///{database}", environ={}, spool_dir=":memory:")
+    telemetry.update_settings(enable_error_reporting=True, enable_telemetry=True)
+    telemetry.shutdown()
 
 
 def _ask(url, number):
@@ -152,9 +160,7 @@ def test_two_workers_follow_the_switches_in_the_database(own_sink, database, env
 def test_classic_variables_make_the_same_exporters(own_sink, database, environment, tmp_path):
     """`OTEL_*_EXPORTER=posthog` without any file: an unhandled error arrives once (R29)."""
     sink = own_sink[0]
-    telemetry = Telemetry(database=f"sqlite:///{database}", environ={}, spool_dir=":memory:")
-    telemetry.update_settings(enable_error_reporting=True, enable_telemetry=True)
-    telemetry.shutdown()
+    _agree(database)
     del environment["OTEL_CONFIG_FILE"]
     environment |= {f"OTEL_{name}_EXPORTER": "posthog" for name in ("TRACES", "LOGS", "METRICS")}
 
@@ -166,6 +172,28 @@ def test_classic_variables_make_the_same_exporters(own_sink, database, environme
 
     assert [number for number, _ in _failures(sink)] == [1], (tmp_path / "log").read_text()
     assert {event.name for event in sink.events} == {"$exception"}
+
+
+def test_second_load_of_the_file_doubles_nothing(own_sink, database, environment):
+    """Each error and event arrives once, by one drainer, and the program ends."""
+    sink, program = own_sink[0], Path(__file__).parent / "twice_loaded_product.py"
+    _agree(database)
+
+    ran = subprocess.run(
+        [sys.executable, program, environment["OTEL_CONFIG_FILE"]],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+
+    assert (ran.returncode, ran.stdout) == (0, "otel-posthog-drainer"), ran.stderr
+    assert sorted(event.name for event in sink.events) == [
+        "$exception",
+        "pipeline_run_finished",
+        "report_made",
+    ]
 
 
 @pytest.mark.parametrize(
