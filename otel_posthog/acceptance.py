@@ -34,6 +34,6 @@ def accepted_ns(record: object, own_ns: int) -> int:
     noted = getattr(record, _NOTE, None)
     if isinstance(noted, int):
         return noted
-    ours_ns = now_ns()
+    ours_ns = _BEGAN_NS + time.monotonic_ns()
     set_forward_ns = time.time_ns() - ours_ns
     return min(own_ns, own_ns - set_forward_ns, ours_ns)

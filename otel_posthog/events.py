@@ -26,6 +26,7 @@ class Stamp:
 
 UNSTAMPED = Stamp()
 _json = json.JSONEncoder().encode
+_quoted = json.encoder.encode_basestring_ascii
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,10 +91,11 @@ class Event:
     def _write(self) -> tuple[str, int]:
         if self._properties is None:
             self.write(_json(dict(self.properties)))
+        identity = "null" if self.distinct_id is None else _quoted(self.distinct_id)
         time = self.timestamp.astimezone(UTC).isoformat("T", "milliseconds")
         text = (
-            f'{{"uuid": "{self.uuid}", "event": {_json(self.name)}, "distinct_id": {_json(self.distinct_id)}'
-            f', "timestamp": "{time}", "properties": {self._properties}}}'
+            f'{{"uuid": "{self.uuid}", "event": {_quoted(self.name)}, "distinct_id": {identity}, '
+            f'"timestamp": "{time}", "properties": {self._properties}}}'
         )
         written = (text, len(text) + text.count('"') + text.count("\\"))
         object.__setattr__(self, "_written", written)

@@ -266,19 +266,20 @@ class Gate:
                 yield ready
 
     def _news(self, events: Sequence[Event]) -> list[Event]:
+        """Return the events that were not told before, and remember them."""
+        told, news = self._told, []
         with self._lock:
-            news = [event for event in events if self._is_news(event.uuid.int)]
+            for event in events:
+                number = event.uuid.int
+                if number in told:
+                    told.move_to_end(number)
+                    continue
+                told[number] = None
+                news.append(event)
+            while len(told) > self._config.uuid_memory:
+                told.popitem(last=False)
         self._parts.counts.add("told_before", len(events) - len(news))
         return news
-
-    def _is_news(self, uuid: int) -> bool:
-        if uuid in self._told:
-            self._told.move_to_end(uuid)
-            return False
-        self._told[uuid] = None
-        if len(self._told) > self._config.uuid_memory:
-            self._told.popitem(last=False)
-        return True
 
     def _first_attempt(self, work: _Work) -> Report:
         """Deliver the batch, or spool it at once while an outage is known."""
@@ -357,11 +358,13 @@ class Gate:
         """Keep what the grant of this very moment allows; consent may not have been known before."""
         is_tracking = consent.answer(Kind.TELEMETRY) is Answer.GRANTED
         tracked_ns = consent.withdrawn_before_ns(Kind.TELEMETRY)
-        grant = consent.grant(kind)
+        grant, present = consent.grant(kind), self._parts.registry.manifest(kind).hash
         for event in events:
             is_tracked = is_tracking and event.accepted_ns >= tracked_ns
-            shown = event if is_tracked else _without_tracked(event)
-            agreed = self._inspection.agreed(shown, grant.manifest_at(event.accepted_ns))
+            agreed: Event | None = event if is_tracked else _without_tracked(event)
+            granted = grant.manifest_at(event.accepted_ns)
+            if agreed is not None and granted is not None and granted != present:
+                agreed = self._inspection.admitted(agreed, granted)
             if agreed is not None:
                 agreed.address(consent.instance_id)
                 yield agreed

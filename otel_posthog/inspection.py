@@ -76,12 +76,6 @@ class Inspection:
             self.counts.add("outside_declaration", len(admission.outside))
         return event.with_properties(admission.properties)
 
-    def agreed(self, event: Event, granted: str | None) -> Event | None:
-        """Keep what a grant allows that may not have been known when the event was made ready."""
-        if granted is None or granted == self.registry.manifest(event.kind).hash:
-            return event
-        return self.admitted(event, granted)
-
     def _inspected(self, event: Event, granted: str | None) -> Event | None:
         admitted = self.admitted(event, granted)
         if admitted is None:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Protocol
 
 from .events import UNSTAMPED, Event, Stamp
@@ -19,6 +20,7 @@ from .notices import Notices
 from .registry import Kind
 
 _log = logging.getLogger(__name__)
+_accepted_ns = attrgetter("accepted_ns")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -34,7 +36,8 @@ class Batch:
     @property
     def oldest_ns(self) -> int:
         """When the first of its events was accepted."""
-        return min(event.accepted_ns for event in self.events)
+        oldest: int = min(map(_accepted_ns, self.events))
+        return oldest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
