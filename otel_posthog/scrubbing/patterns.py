@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from . import encoded, personal, shapes, urls, vendors
+from .commands import scrub_command_line
+from .databases import DATABASE_RULES
 from .keys import Names, is_sensitive
 from .looks import is_slug, looks_chosen, looks_secret
 from .machine import GENERIC, Machine
@@ -157,15 +159,15 @@ _BLOCKS = (
     _long("vendor-token", ALWAYS, vendors.VENDOR_TOKEN, mark("vendor-token")),
 )
 _MESSAGES = (
-    *(Rule("sql", triggers, apply) for triggers, apply in shapes.DATABASE_RULES),
+    *(Rule("sql", triggers, apply) for triggers, apply in DATABASE_RULES),
     Rule("input", ("input_value", "input'", 'input"'), shapes.scrub_input_value),
     Rule(
         "option",
         (
             *(" -", "'-", '"-', "/p:", "@", "vault", "echo", "/user:", "<<<", "isql", "net use", "'use'"),
-            *("alias", "sqlplus", "expdp", "impdp", "sqlldr", "rman "),
+            *("alias", "sqlplus", "expdp", "impdp", "sqlldr", "rman ", "nmcli"),
         ),
-        shapes.scrub_command_line,
+        scrub_command_line,
     ),
     _rule("value", ("={",), shapes.ODBC_PASSWORD, _odbc),
     _rule("userinfo", ("jdbc:oracle",), shapes.ORACLE_USER, rf"\g<before>{mark('userinfo')}@"),
@@ -179,10 +181,40 @@ _MESSAGES = (
         urls.internal_host,
     ),
     _rule("user", ("role ", "user "), shapes.ROLE, shapes.role),
+    _rule(
+        "user",
+        ("id=", "groups=", "rw", "r--", "r-x", "chown", "su -", "sudo", " as ", "user ", "@"),
+        shapes.PERSON,
+        shapes.person,
+    ),
+    _rule(
+        "value",
+        ("requirepass", "masterauth", "secret ", "password ", "key ", "community", "securestring"),
+        shapes.DIRECTIVE,
+        rf"\g<before>{mark('value')}",
+    ),
     Rule("prose", ("credential", "creds", "login", "account", "logged in", "zugangsdaten"), scrub_accounts),
 )
 _PAIRS_TRIGGERS = (
-    *("=", ":", ">", "%3", "--", " '", ' "', " `", "',", '",', " -", "'-", "(", "[", "\uff1d", "\uff1a"),
+    *(
+        "=",
+        ":",
+        ">",
+        "%3",
+        "--",
+        " '",
+        ' "',
+        " `",
+        "',",
+        '",',
+        ',"',
+        " -",
+        "'-",
+        "(",
+        "[",
+        "\uff1d",
+        "\uff1a",
+    ),
     *(" is ", " was ", " to ", " got ", " expected ", " equal", " ist ", " war ", " lautet "),
 )
 _PEOPLE = (
@@ -199,7 +231,12 @@ _PEOPLE = (
     _rule("ssn", DIGITS, personal.SOCIAL_SECURITY, mark("ssn")),
     _rule("mac", (":", "-", "."), personal.MAC, mark("mac")),
     _rule("ip", (".",), personal.IPV4, personal.replacing(mark("ip"), personal.is_ipv4)),
-    _rule("ip", ("ip-",), personal.IPV4_DASHED, mark("ip")),
+    _rule(
+        "ip",
+        ("ip-", "ec2-", "host-", "dyn-", "dsl-", "cpe-", "client-", "pool-"),
+        personal.IPV4_DASHED,
+        mark("ip"),
+    ),
     _rule("ip", (":",), personal.IPV6, personal.replacing(mark("ip"), personal.is_ipv6)),
     _rule("value", (":",), shapes.PGPASS, _pgpass),  # behind addresses, which look alike
     _rule("phone", DIGITS, personal.PHONE, personal.scrub_phone(mark("phone"))),

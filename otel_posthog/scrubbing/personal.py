@@ -30,7 +30,9 @@ _NO_DOMAIN = re.compile(
 
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 IPV4 = re.compile(rf"(?<!\d)(?<!\d\.)(?:{_OCTET}\.){{3}}{_OCTET}(?![\d.]*\d)")
-IPV4_DASHED = re.compile(rf"(?<![A-Za-z0-9-])ip-{_OCTET}-{_OCTET}-{_OCTET}-{_OCTET}(?![A-Za-z0-9-])")
+IPV4_DASHED = re.compile(
+    rf"(?<![A-Za-z0-9-])(?:ip|ec2|host|dyn|dsl|cpe|client|pool)-{_OCTET}-{_OCTET}-{_OCTET}-{_OCTET}(?![A-Za-z0-9-])"
+)
 _IPV4_OF_NOBODY = re.compile(r"0\.0\.0\.0|127(?:\.\d{1,3}){3}|255\.255\.255\.\d{1,3}")
 _SAYS_VERSION = re.compile(
     r"(?:(?:^|[\s(\[\"',;])[A-Z][A-Za-z]{1,30}/|\bv\.?|\b(?:ver|version|versions|release|rev|revision|"
@@ -55,7 +57,7 @@ _LOOKS_LIKE_IPV6 = re.compile(r"[0-9A-Fa-f]*\d[0-9A-Fa-f]*|f[cde][0-9a-f]{2}", r
 MAC = re.compile(
     r"(?<![A-Za-z0-9-])[0-9A-Fa-f]{2}(?:-[0-9A-Fa-f]{2}){5}(?![A-Za-z0-9-])"
     r"|(?<![A-Za-z0-9-])(?<![0-9A-Fa-f]:)[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}(?![A-Za-z0-9-]|:[0-9A-Fa-f])"
-    r"|(?<![A-Za-z0-9.-])(?=[0-9.]{0,13}[A-Fa-f])(?=[A-Fa-f.]{0,13}\d)[0-9A-Fa-f]{4}(?:\.[0-9A-Fa-f]{4}){2}(?![A-Za-z0-9-]|\.\w)"
+    r"|(?<![A-Za-z0-9.-])(?=[0-9A-Fa-f]{4}\.)(?=[0-9.]{0,13}[A-Fa-f])(?=[A-Fa-f.]{0,13}\d)[0-9A-Fa-f]{4}(?:\.[0-9A-Fa-f]{4}){2}(?![A-Za-z0-9-]|\.\w)"
 )
 
 CARD = re.compile(
@@ -67,7 +69,7 @@ _CARD_NETWORKS = re.compile(
     r"6(?:011|4[4-9]\d|5\d\d)\d{12}|35\d{14}|6[2-9]\d{14,17}|220\d{13}"
 )
 
-IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]){11,30}")
+IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?:[ \u00a0\u202f-]?[A-Za-z0-9]){11,30}")
 _IBAN_CHARS = {
     **dict.fromkeys(("NO",), 15),
     **dict.fromkeys(("BE",), 16),
@@ -106,7 +108,7 @@ PHONE = re.compile(
 _MIN_PHONE_DIGITS = 8
 
 SOCIAL_SECURITY = re.compile(
-    r"(?i:(?<=ssn )|(?<=ssn: )|(?<=ssn=)|(?<=security number )|(?<=security number: )|(?<=tax id )|"
+    r"(?=\d{9})(?i:(?<=ssn )|(?<=ssn: )|(?<=ssn=)|(?<=security number )|(?<=security number: )|(?<=tax id )|"
     r"(?<=tax id: )|(?<=steuer-id ))\d{9,11}(?![A-Za-z0-9])"
     r"|(?<![A-Za-z0-9-])(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![A-Za-z0-9-])"
     r"|(?<![A-Za-z0-9])[A-CEGHJ-TW-Z]{2} ?\d{2} ?\d{2} ?\d{2} ?[A-D](?![A-Za-z0-9])"
@@ -172,7 +174,7 @@ def scrub_iban(mark: str) -> Replace:
         if wanted is None:
             return text
         end = _end_after(text, wanted)
-        compact = re.sub(r"[ -]", "", text[:end]).upper()
+        compact = re.sub(r"[ \u00a0\u202f-]", "", text[:end]).upper()
         is_whole = len(compact) == wanted and (end == len(text) or not text[end].isalnum())
         return mark + text[end:] if is_whole and _has_iban_number(compact) else text
 

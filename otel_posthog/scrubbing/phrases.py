@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
+SCHEMES = frozenset({"Bearer", "Basic", "Token", "Digest", "bearer", "basic", "token"})
 _PLACEHOLDER = re.compile(
     r"\?|\$\d{1,3}|%[srdifx]|%\(\w{1,60}\)s|:[a-z_]{1,40}|\$?\{[A-Za-z_.!:()\[\]'\"]{0,60}\}|\$[A-Z_]{2,60}|"
-    r"\{\{ ?[A-Za-z_.]{1,60}(?:\(\))? ?\}\}"
+    r"\$?\{\{ ?[A-Za-z_.]{1,60}(?:\(\))? ?\}\}"
     r"|f?[\"']?(?:bearer|basic|token) (?:\{[a-z_.]{1,40}\}|%s|<[a-z_ -]{1,40}>)"
     r"|[*•xX.…]{2,60}|<[a-z][a-z _-]{1,40}>|-+|\(\)|\[\]|\{\}|<class '[\w.]{1,80}'>|@p\d{1,3}"
     r"|\[(?:Filtered|REDACTED|redacted|FILTERED|hidden)\]|<?(?:redacted|hidden|masked|unset)>?"
@@ -73,6 +74,11 @@ def end_of_passphrase(text: str, at: int) -> int:
     while (word := _PHRASE_WORD.match(text, end)) and word[1].lower() not in _SENTENCE_WORDS:
         end, count = word.end(), count + 1
     return end if count >= _MIN_FURTHER_WORDS else at
+
+
+def is_sentence_word(word: str) -> bool:
+    """Tell whether the word is one of those that sentences are made of."""
+    return word.lower() in _SENTENCE_WORDS
 
 
 def is_placeholder(value: str) -> bool:

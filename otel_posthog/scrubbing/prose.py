@@ -72,7 +72,7 @@ _WORD = re.compile(
     re.IGNORECASE,
 )
 _DIRECT = re.compile(
-    rf"(?P<word>{_WORD.pattern})"
+    rf"(?P<word>(?:{_WORD.pattern})(?:[ ](?:{_WORD.pattern})){{0,2}})"
     r"(?P<between>(?:[ ]?\([^()\n]{0,30}\))?[ ]?(?:[:=]|(?:was|is|provided|given|supplied|received|"
     r"entered|ist|war|lautet|est|es|id|value|with|used|called|named|#|–|-|→)[ ]?[:=]?)?[ ]{0,2}"
     r"(?:(?:set|reset|changed|now|still|currently)[ ](?:to[ ])?)?)"
@@ -112,9 +112,9 @@ _CODE_IS = re.compile(r"code[ ](?:is|was|lautet|ist)\b", re.IGNORECASE)
 
 def scrub_prose(text: str) -> str:
     """Return the text without what is named as a secret, or looks like one near a word for it."""
-    words = [match.start() for match in _WORD.finditer(text)]
+    has_word = _WORD.search(text) is not None
     text = _CODE.sub(_code, text)
-    if not words:
+    if not has_word:
         return text
     text = _DIRECT.sub(_direct, text)
     words = [match.start() for match in _WORD.finditer(text)]

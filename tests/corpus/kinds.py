@@ -229,6 +229,10 @@ PAIRS = {
     "pair-xml-property": '<property name="{name}"><value>{value}</value></property>',
     "pair-xml-siblings": "<property>\n  <name>{name}</name>\n  <value>{value}</value>\n</property>",
     "pair-arrow": "{name} -> {value}",
+    "pair-erlang": '{{{name},"{value}"}}',
+    "pair-lisp": '({name} . "{value}")',
+    "pair-marked": "**{name}**: {value}",
+    "pair-guillemets": "«{name}»: «{value}»",
     "pair-odbc": "Driver=x;{name}={value};Encrypt=yes",
 }
 _CLOSED = {
@@ -253,6 +257,8 @@ _CLOSED = {
     "pair-xml",
     "pair-env",
     "pair-arrow",
+    "pair-erlang",
+    "pair-lisp",
 }
 
 SENTENCES = {
@@ -275,6 +281,7 @@ SENTENCES = {
         "Cookie: theme=dark; sessionid={}",
         "Set-Cookie: sid={}; Path=/; HttpOnly",
         "cookies={{'sessionid': '{}'}}",
+        "Set-Cookie: a=b; Expires=Wed, 21 Oct 2015 07:28:00 GMT; sid={}; Path=/",
     ],
     "connection": [
         "postgresql://app:{}@db.example:5432/app",
@@ -356,8 +363,17 @@ SENTENCES = {
         "gh secret set NAME --body {}",
         "kinit bob <<< {}",
         "expdp scott/{} dumpfile=x",
+        "openssl enc -aes-256-cbc -k {} -in x",
+        "nmcli dev wifi connect home password {}",
         "lftp -u bob,{} h.example",
         "WRONGPASS invalid username-password pair: AUTH default {}",
+    ],
+    "directive": [
+        "requirepass {}",
+        "masterauth {}",
+        "enable secret 5 {}",
+        "snmp-server community {} RO",
+        'ConvertTo-SecureString "{}" -AsPlainText',
     ],
     "netrc": ["machine h.example login app password {}"],
     "pgpass": ["db.example:5432:app:app:{}", "*:*:*:app:{}"],
@@ -474,6 +490,26 @@ def _passphrase(m):
     return m.one(["secret: {}", "password: {}", "passphrase = {}", "authorization: {}"]).format(words), words
 
 
+def _account_name(m):
+    name = m.of(string.ascii_lowercase, 9)
+    frames = [
+        "uid=1000({}) gid=1000(staff)",
+        "-rw-r--r-- 1 {} staff 12 Jan 1 12:00 x",
+        "chown {} /srv/x",
+        "sudo: {} : user NOT in sudoers",
+        "{}@laptop:~$ ls",
+        "user '{}' is locked",
+    ]
+    return m.one(frames).format(name), name
+
+
+def _full_name(m):
+    name = " ".join(m.of(string.ascii_lowercase, count).title() for count in (6, 8))
+    return m.one(["full_name: {}", "Full name: {}", "customer's full name: {}", "fullName={}"]).format(
+        name
+    ), name
+
+
 def _plain_login(m):
     secret = m.password()
     login = base64.b64encode(f"\0bob\0{secret}".encode()).decode()
@@ -499,6 +535,8 @@ OTHERS = {
     "role": _role,
     "mnemonic": _mnemonic,
     "passphrase": _passphrase,
+    "account-name": _account_name,
+    "full-name": _full_name,
     "plain-login": _plain_login,
     "encoded": _encoded,
     "code": _code,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from otel_posthog.scrubbing.keys import INNOCENT_NAMES, SENSITIVE_PARTS, SENSITIVE_WORDS, is_sensitive
+from otel_posthog.scrubbing.key_lists import INNOCENT_NAMES, SENSITIVE_PARTS, SENSITIVE_WORDS
+from otel_posthog.scrubbing.keys import is_sensitive
 
 SENSITIVE_NAMES = [
     "password",
