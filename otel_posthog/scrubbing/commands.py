@@ -13,7 +13,7 @@ _PROGRAMS = (
     r"sqlcmd|bcp|ldap\w+|"
     r"redis-cli|curl|wget|http|smbclient|net|svn|twine|rabbitmqctl|psql|cqlsh|influx|htpasswd|"
     r"keytool|openssl|gpg|"
-    r"xfreerdp|snmp\w+|mosquitto_\w+|amqp-\w+|ansible\w*|borg|ftp|lftp|sqlplus|isql|expdp|impdp|cypher-shell|mc|kinit|nmcli|vault|rclone|restic)"
+    r"xfreerdp|snmp\w+|mosquitto_\w+|amqp-\w+|ansible\w*|borg|(?:nc|l)?ftp|npm|sqlplus|isql|expdp|impdp|cypher-shell|mc|kinit|nmcli|vault|rclone|restic)"
 )
 COMMAND = re.compile(
     rf"(?<![\w.-])(?:(?:[\w.-]{{1,40}}/){{1,6}})?{_PROGRAMS}(?:\.exe)?(?=[\"' ,])[^\n]{{1,2000}}"
@@ -29,7 +29,14 @@ _OPTIONS = (
     ),
     re.compile(rf"(?P<before>\blftp\b[^\n]{{0,60}}?[\s\"']-u{_ARG}[^\s\"',]{{1,80}},){_VALUE}"),
     re.compile(rf"(?P<before>\bopenssl\b[^\n]{{0,200}}?[\s\"']-(?:k|K|pass){_ARG}){_VALUE}"),
-    re.compile(rf"(?P<before>\bnmcli\b[^\n]{{0,200}}?[\s\"']password{_ARG}){_VALUE}"),
+    re.compile(
+        rf"(?P<before>\brabbitmqctl{_BREAK}(?:add_user|change_password|authenticate_user){_WORD}{_BREAK}){_VALUE}"
+    ),
+    re.compile(rf"(?P<before>\brclone{_BREAK}obscure{_BREAK}){_VALUE}"),
+    re.compile(
+        rf"(?P<before>\bnpm{_BREAK}(?:config{_BREAK})?set{_BREAK}[^\s\"',]{{0,200}}_(?:authToken|auth|password){_ARG}){_VALUE}"
+    ),
+    re.compile(rf"(?P<before>\b(?:nmcli|mysqladmin)\b[^\n]{{0,200}}?[\s\"']password{_ARG}){_VALUE}"),
     re.compile(r"(?P<before>[\s\"'](?:pass|env):)(?P<value>[^\s\"',]+)"),
     re.compile(r"(?P<before>\bvault[\"', ]{1,4}login[\"', ]{1,4})(?P<value>(?!-)[^\s\"',]{8,})"),
     re.compile(r"(?P<before>\bsnmp\w{1,12}\b[^\n]{0,60}?[\s\"']-c[\"', ]{1,3})(?P<value>[^\s\"',]+)"),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from .looks import looks_chosen, looks_identifying, looks_made_up
+from .machine import GENERIC
 from .marks import mark
 from .phrases import is_placeholder, is_status
 
@@ -75,7 +76,8 @@ CREDENTIALS_CALL = re.compile(
 )
 _LITERAL = re.compile(rf"[NEBXnebx]?{STRING}|(?<![\w.$:%])-?\d+(?:\.\d+)?(?![\w.])", re.DOTALL)
 IDENTIFIED = re.compile(
-    r"(?P<before>\b(?:IDENTIFIED (?:WITH \w{1,60} )?BY|PASSWORD|WITH PASSWORD|password)[ ]+)"
+    r"(?P<before>\b(?:IDENTIFIED (?:WITH \w{1,60} )?BY|PASSWORD|WITH PASSWORD|password|"
+    r"SET PASSWORD FOR '[^\n=]{1,200}'[ ]?=)[ ]+)"
     rf"(?P<value>{STRING})"
 )
 MARKED = re.compile(r"[\"'(\[{]*\[scrubbed:[a-z-]+\][\"')\]}]*")
@@ -96,6 +98,11 @@ def _quoted_secret(match: re.Match[str]) -> str:
     value = match["value"][1:-1]
     is_word = value.isidentifier() and not looks_made_up(value) and match["before"].islower()
     return match[0] if is_word or is_placeholder(value) or is_status(value) else _quoted(match)
+
+
+def _db_user(match: re.Match[str]) -> str:
+    is_everywhere = match["user"] in GENERIC and match["host"] in GENERIC
+    return match[0] if is_everywhere else f"'{_MARK}'@'{_MARK}'"
 
 
 def _syntax(match: re.Match[str]) -> str:
@@ -185,7 +192,7 @@ DATABASE_RULES: tuple[tuple[tuple[str, ...], Callable[[str], str]], ...] = (
     (("incorrect", "truncated", "invalid input value", "out of range:"), partial(INCORRECT.sub, _quoted)),
     (("password ", "identified by"), partial(IDENTIFIED.sub, _quoted_secret)),
     (("invalid input syntax",), partial(INVALID_SYNTAX.sub, _syntax)),
-    (("'@'",), partial(DB_USER.sub, f"'{_MARK}'@'{_MARK}'")),
+    (("'@'",), partial(DB_USER.sub, _db_user)),
     (("values",), _without_literals),
     (
         ("converting the", "duplicate key value is", "token ", ", line ", "dup key"),

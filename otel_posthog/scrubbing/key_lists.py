@@ -123,6 +123,13 @@ SENSITIVE_WORDS = frozenset(
         "adminpw",
         "userpw",
         "senha",
+        "heslo",
+        "jelszo",
+        "losenord",
+        "passord",
+        "salasana",
+        "sifre",
+        "adgangskode",
         "parola",
         "haslo",
         "clave",
@@ -342,7 +349,6 @@ ABOUT_WORDS = frozenset(
         "brand",
         "network",
         "scheme",
-        "backend",
         "mode",
         "max",
         "min",
@@ -371,4 +377,7 @@ ABOUT_ENDINGS = (
 SPANS = frozenset(
     {"age", "timeout", "ttl", "lifetime", "expiry", "expires", "expiration", "seconds", "ms", "at"}
 )
-FILES = frozenset({"file", "path", "dir"})
+# Whose value is kept if it is a path or a dotted name without a number in it.
+FILES = frozenset(
+    {"file", "path", "dir", "url", "uri", "endpoint", "engine", "backend", "model", "class", "module"}
+)

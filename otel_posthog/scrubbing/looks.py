@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
+from .letters import reads_like_words
+
 _MARK = "scrubbed:"
 _MIN_RANDOM_CHARS = 22
 _MIN_RANDOM_CHANGES = (
     0.42  # of the characters; in base64 two of three differ in kind, in camelCase one of three
 )
 _MIN_SURE_CHARS = 30
+_MAX_HYPHENS = 3  # a slug has more
 _MIN_SECRET_CHARS = 6
 _MIN_STRONG_CHARS = 8
 
@@ -28,11 +31,8 @@ _UNSPEAKABLE = re.compile(
     r"(?!(?:x?html|https?|grpc|pgsql|xlsx|pptx|dtls|tmpfs|ctrl|msgs|pkcs|pbkdf)\Z)[b-df-hj-np-tv-xz]{4,40}",
     re.IGNORECASE,
 )
-_UNSPOKEN = re.compile(  # inside of words, which few languages do
-    r"[b-df-hj-np-tvxz]{6}|(?<=[a-z])(?:q[^u\W]|[jv][b-df-hjkmnp-qtvwxz]|[b-df-hjkmp-tvwxz][qx]|x[bdgjkmnrvz]|z[bdfgjpqx]|[fgkm]j)[a-z]",
-    re.IGNORECASE,
-)
 _MIN_WORD_CHARS = 3.0  # letters in a row, on average; chosen at random they are fewer than three
+_SURE_WORD_CHARS = 4.5
 _MAX_NUMBER_CHARS = 4
 _MAX_INNER_CHARS = 2
 _WORD_AND_NUMBER = re.compile(
@@ -68,12 +68,8 @@ def looks_random(word: str) -> bool:
     kinds = [_kind(letter) for letter in word]
     if not {"a", "A"} <= set(kinds):
         return False
-    if (
-        len(word) >= _MIN_SURE_CHARS
-        and word.isalnum()
-        and min(map(kinds.count, "aA0")) > 1
-        and not is_wordy(word)
-    ):
+    is_long = len(word) >= _MIN_SURE_CHARS and word.replace("-", "", _MAX_HYPHENS).isalnum()
+    if is_long and min(map(kinds.count, "aA0")) > 1 and not is_wordy(word):
         return True
     return _changes(word) >= (_MIN_RANDOM_CHANGES if "0" in kinds else _MIN_CHANGES_WITHOUT_DIGIT) * len(word)
 
@@ -85,6 +81,7 @@ def looks_identifying(word: str) -> bool:
 
 def looks_made_up(word: str) -> bool:
     """Tell whether somebody may have chosen the word as a password: letters with digits or signs."""
+    word = word.lstrip("*&")  # `*Session` and `&str` are types
     if len(word) < _MIN_SECRET_CHARS or _MARK in word or _is_numeric(word) or is_wordy(word):
         return False
     has_letter = any(map(str.isalpha, word))
@@ -113,20 +110,26 @@ def is_wordy(word: str) -> bool:
     """Tell whether the word is made of readable words and short numbers: `step-12`, `CamelCase2Names`."""
     if _INTERSPERSED.search(word):
         return False
-    letters = chunks = numbers = 0
+    words: list[str] = []
+    numbers = 0
     for chunk in _CHUNKS.findall(word):
         if chunk.isalpha():
-            if _UNSPEAKABLE.fullmatch(chunk) or _UNSPOKEN.search(chunk):
+            if _UNSPEAKABLE.fullmatch(chunk):
                 return False
-            letters, chunks = letters + len(chunk), chunks + 1
+            words.append(chunk)
         elif chunk.isdigit():
             if len(chunk) > _MAX_NUMBER_CHARS:
                 return False
             numbers += len(chunk) > _MAX_INNER_CHARS
         elif chunk not in _JOINTS:
             return False
-    is_mixed = numbers > 1 and word.isalnum()  # abc123def456
-    return not is_mixed and chunks > 0 and letters >= _MIN_WORD_CHARS * chunks
+    if not words or (numbers > 1 and word.isalnum()):  # abc123def456
+        return False
+    average = sum(map(len, words)) / len(words)
+    is_mixed = not (word.islower() or word.isupper())
+    return average >= _MIN_WORD_CHARS and (
+        not is_mixed or average >= _SURE_WORD_CHARS or reads_like_words(words)
+    )
 
 
 def looks_mixed(word: str) -> bool:

@@ -104,9 +104,11 @@ class Pairs:
 
     def _is_telling(self, text: str, match: re.Match[str]) -> bool:
         sign, judged = match["sign"], match["name"].removeprefix("-D")[-MAX_JUDGED_CHARS:]
+        if _is_quoted_name(text, match):
+            return False
         if _FAULT.search(judged):
             first = _FIRST_WORD_OF_VALUE.match(text, match.end())
-            return first is not None and (looks_chosen(first[0]) or looks_secret(first[0]))
+            return first is not None and looks_secret(first[0]) and not self._names.is_secret(first[0])
         if self._names.is_secret(judged) and not (match["said"] and "okenize" in judged):
             return self._is_pair(text, match)
         is_assigned = "=" in sign or ":" in sign or sign[:1] in "\\\"'"
@@ -232,7 +234,7 @@ def _is_template(value: str) -> bool:
 
 def _is_no_value(name: str, raw: str) -> bool:
     value = raw.strip("\"' \t")
-    bare = raw.strip("\"' \t()[]{}")
+    bare = raw.strip("\"' \t()[]{}&*")
     if (
         is_placeholder(value)
         or is_placeholder(bare)
@@ -246,6 +248,12 @@ def _is_no_value(name: str, raw: str) -> bool:
     ):
         return True
     return is_about(name, int(value) if value.isdecimal() and value.isascii() else value)
+
+
+def _is_quoted_name(text: str, match: re.Match[str]) -> bool:
+    """Tell whether the quotes close right behind the name: `print("password:", password)`."""
+    before, after = text[max(0, match.start() - 1) : match.start()], text[match.end() : match.end() + 2]
+    return before in ('"', "'") and after in (f"{before},", f"{before})") and match["sign"].strip() == ":"
 
 
 def _is_element(text: str, match: re.Match[str]) -> bool:

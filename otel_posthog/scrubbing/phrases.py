@@ -8,7 +8,8 @@ SCHEMES = frozenset({"Bearer", "Basic", "Token", "Digest", "bearer", "basic", "t
 _PLACEHOLDER = re.compile(
     r"\?|\$\d{1,3}|%[srdifx]|%\(\w{1,60}\)s|:[a-z_]{1,40}|\$?\{[A-Za-z_.!:()\[\]'\"]{0,60}\}|\$[A-Z_]{2,60}|"
     r"\$?\{\{ ?[A-Za-z_.]{1,60}(?:\(\))? ?\}\}"
-    r"|f?[\"']?(?:bearer|basic|token) (?:\{[a-z_.]{1,40}\}|%s|<[a-z_ -]{1,40}>)"
+    r"|f?[\"'`]?(?:bearer|basic|token) (?:\$?\{[a-z_.]{1,40}\}|%s|<[a-z_ -]{1,40}>)`?"
+    r"|\$\{[a-z_]{1,60}:[-?]\}|!(?:vault|secret|env|ref|sub|getatt)(?: [a-z_.-]{1,60})?"
     r"|[*•xX.…]{2,60}|<[a-z][a-z _-]{1,40}>|-+|\(\)|\[\]|\{\}|<class '[\w.]{1,80}'>|@p\d{1,3}"
     r"|\[(?:Filtered|REDACTED|redacted|FILTERED|hidden)\]|<?(?:redacted|hidden|masked|unset)>?"
     r"|SecretStr\('\*{1,20}'\)|",
@@ -39,7 +40,8 @@ similar minimum maximum min max ensure contain contains verification verify sign
 authorization permission permissions scope scopes issuer audience password passwords token tokens secret
 credential credentials cookie cookies session api id issued entirely numeric differ different same syntax
 supported deprecated recommended identical confirmation confirm necessary needed ignored skipped pending
-retry limit exceeded per second seconds minute minutes hour hours day days old new current previous next
+authenticated authorized allowed permitted read write retry limit exceeded per second seconds minute minutes
+hour hours day days old new current previous next
 first last one two three both either another other
 """
 _STATUS_WORDS = frozenset(_STATUS_WORDS_TEXT.split())
@@ -48,7 +50,7 @@ none null nil true false yes no str int bool bytes string integer float dict lis
 optional required missing empty blank invalid valid wrong incorrect unknown unset undefined expired
 revoked denied refused rejected disabled enabled failed forbidden unauthorized locked ok malformed
 requires takes needs expects accepts
-mismatch absent timeout closed ignored pending erforderlich fehlt ungültig abgelaufen falsch leer
+mismatch absent timeout closed ignored pending read write erforderlich fehlt ungültig abgelaufen falsch leer
 unbekannt gesperrt requis manquant invalide expiré vide inconnu obligatorio requerido inválido inválida
 caducado vacío
 """

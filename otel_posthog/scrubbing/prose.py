@@ -7,6 +7,7 @@ from bisect import bisect_left
 
 from .looks import looks_identifying, looks_made_up, looks_mixed, looks_random, looks_strong
 from .marks import mark
+from .phrases import is_placeholder
 
 _NEAR_BEFORE_CHARS = 80
 _NEAR_AFTER_CHARS = 40
@@ -90,7 +91,7 @@ _ALGORITHM = re.compile(
 _ACCOUNT = re.compile(
     r"(?P<before>\b(?:credentials?|creds|login|account|logged in as|"
     r"zugangsdaten)(?:[ :=]{1,3}[(\"']?|[\"']))"
-    r"(?P<value>[\w.@+-]{1,60}[ ]?[:/][ ]?(?=[^\s)]{0,60}\d)[^\s)\"',;/]{5,60})(?![/\w])",
+    r"(?P<value>[\w.@+-]{1,60}[ ]?[:/][ ]?(?=[^\s)]{0,100}\d)[^\s)\"',;/]{5,100})(?![/\w])",
     re.IGNORECASE,
 )
 _CODE = re.compile(
@@ -164,6 +165,8 @@ def _direct(match: re.Match[str]) -> str:
     value = match["value"].rstrip(_TRIM)
     if value.endswith("=") and not match["quote"] and match.string[match.end() : match.end() + 1] in "\"'":
         return match[0]  # a name, whose value is quoted
+    if is_placeholder(value) or _VARIABLE.fullmatch(value):
+        return match[0]
     if not match["quote"] and _NAME_AND_VALUE.match(value):
         return match[0]  # of the rule for pairs
     is_password = match["word"].lower().startswith(("passw", "pwd", "passp", "kennw"))
@@ -173,6 +176,7 @@ def _direct(match: re.Match[str]) -> str:
     return f"{match['word']}{match['between']}{match['quote']}{mark('prose')}{rest}"
 
 
+_VARIABLE = re.compile(r"\$[A-Za-z_]{2,60}(?:->?[A-Za-z_]{0,60})?")  # of PHP
 _NAME_AND_VALUE = re.compile(r"[a-z_]{2,20}=.")
 
 

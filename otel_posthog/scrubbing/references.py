@@ -9,11 +9,12 @@ from .looks import is_wordy, looks_chosen
 from .phrases import SCHEMES, is_placeholder
 
 _REFERENCE = re.compile(
-    r"(?P<head>(?:[A-Za-z_][A-Za-z0-9_]{0,60}(?:\.[A-Za-z_][A-Za-z0-9_]{0,60}){0,6})?)"
-    r"(?P<arguments>[\[({][^\n]{0,300}[\])}][.\w()\[\]]{0,60})?[;:]?"
+    r"(?P<head>(?:\$?[A-Za-z_][A-Za-z0-9_]{0,60}(?:(?:\.|::|->)[A-Za-z_][A-Za-z0-9_]{0,60}){0,6})?)"
+    r"(?P<arguments>[\[({][^\n]{0,300}[\])}][.\w()\[\]?]{0,60})?[;:]?"
 )
 _ARGUMENT = re.compile(r"\"[^\"\n]*\"?|'[^'\n]*'?|[^\s()\[\]{},:=\"']+")
-_BEFORE_NAME = re.compile(r"\s*(?:(?:const|let|var|val|final|self\.|this\.)[ ]?|\w{1,20},[ ])?")
+_BEFORE_NAME = re.compile(r"\s*(?:(?:const|let|var|val|final|self\.|this\.)[ ]?|\w{1,20},[ ]|\w{1,40}:[ ])?")
+_JOINED = re.compile(r"[._:>$]|[a-z][A-Z]")
 _MAX_ARGUMENT_CHARS = 12
 
 
@@ -26,16 +27,31 @@ def is_reference(text: str, match: re.Match[str], raw: str, names: Names) -> boo
         return False
     head, arguments = parts["head"], parts["arguments"]
     if arguments is None:  # `self.token = token`, `"token": token`, `email == email`, `key = settings.key`
-        if head.lower() == match["name"].lower() != head:  # `tokenService: TokenService`
+        if _is_own_name(head, match["name"]):
             return True
         is_compared = "==" in match["sign"]
         is_reference = "." in head + match["name"] or is_compared or match["sign"][:1] in "\"'"
         is_name = head[-1].isalpha() and names.is_sensitive(head.rpartition(".")[2])
         return (is_compared and head.islower() and is_wordy(head)) or (is_reference and is_name)
-    is_call = "." in head or "_" in head or arguments in ("()", "[]") or _is_statement(text, match)
-    if not is_call or looks_chosen(head):
-        return False
-    return all(_is_argument(word[0], names) for word in _ARGUMENT.finditer(arguments))
+    if not head:
+        return all(names.is_sensitive(word[0]) for word in _ARGUMENT.finditer(arguments))  # (user, password)
+    is_call = _JOINED.search(head) or arguments[0] == "[" or arguments == "()" or _is_statement(text, match)
+    return (
+        bool(is_call)
+        and not looks_chosen(head.lstrip("$"))
+        and all(_is_argument(word[0], names) for word in _ARGUMENT.finditer(arguments))
+    )
+
+
+def _is_own_name(value: str, name: str) -> bool:
+    """Tell whether a variable or a type is called like the name: `session: AsyncSession`, `token=token`."""
+    if value.lower() == name.lower():
+        return True
+    return (
+        value[:1].isupper()
+        and value.endswith(("Session", "Token", "Auth"))
+        and value.lower().endswith(name.lower())
+    )
 
 
 def _is_argument(word: str, names: Names) -> bool:

@@ -108,9 +108,7 @@ MNEMONIC = re.compile(
     r"(?P<value>[a-z]{3,8}(?:[ ,]{1,2}[a-z]{3,8}){11,23})(?![a-z])",
     re.IGNORECASE,
 )
-ODBC_PASSWORD = re.compile(
-    r"(?P<before>;\s?(?:PWD|Pwd|Password)=\{)(?P<value>[^{}\n]{1,200})(?=\}(?:[;\"'\s})\],.!]|\Z))"
-)
+ODBC_PASSWORD = re.compile(r"(?P<before>;\s?(?:PWD|Pwd|Password)=\{)(?P<value>[^{}\n]{1,200})(?=\})")
 ORACLE_USER = re.compile(r"(?P<before>\bjdbc:oracle:\w{1,10}:)[^\s/@]{1,80}/[^\s@/]{1,200}@")
 REDIS_AUTH = re.compile(r"(?P<before>\bAUTH[ ][\"']?(?:[\w.-]{1,40}[ ])?)(?P<value>[^\s\"',;)\]}>]{6,})")
 FORM_DATA = re.compile(
@@ -136,7 +134,7 @@ PGPASS = re.compile(
 ENV_LINE = re.compile(
     r"(?P<before>\b(?:ENV|ARG|setx?)[ ]+(?:-{1,2}\w{1,10}[ ]+){0,3}"
     r"(?P<name>[A-Z][A-Z0-9_]{1,79}|\w{0,40}_\w{1,40})[ ]+)"
-    r"(?P<value>(?![=\[-]|to\b)[^\s\"']+|"
+    r"(?P<value>(?![=\[-]|(?:to|in|is|as|or|and|before|for|on|via)\b)[^\s\"']+|"
     r"\"[^\"\n]+\"|'[^'\n]+')"
 )
 YAML_FIELD = re.compile(

@@ -15,7 +15,7 @@ QUOTED = re.compile(
     rf"[A-Za-z]{{0,2}}(?:{_TRIPLE}|{_STRING})|`[^`\n]*`?|«[^»\n]*»?|[“„][^“”\n]*[“”]?", re.DOTALL
 )
 _ESCAPED_QUOTE = re.compile(r"(?P<slashes>\\{1,15})(?P<quote>[\"'])")
-_OPENING = re.compile(r"[A-Za-z_$]?[\w.]*+[\[({]")
+_OPENING = re.compile(r"[A-Za-z_$]?[\w.]*+(?:(?:::|->)[\w.]{1,60}){0,6}[\[({]")
 _BRACKET_OR_STRING = re.compile(rf"[\[({{]|[\])}}]|{_STRING}", re.DOTALL)
 _SCHEME = re.compile(r"(?:bearer|basic|digest|token|negotiate|apikey)[ \t]++(?!=)", re.IGNORECASE)
 _ANGLED = re.compile(r"<[^<>\n]*+>")

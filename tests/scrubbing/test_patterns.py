@@ -183,6 +183,23 @@ def test_ordinary_message_is_unchanged(text):
         ("Failing row contains (1, Eva). and more", "Failing row contains ([scrubbed:sql]). and more"),
         ("ec2-85-183-220-153.example.com", "[scrubbed:ip].example.com"),
         ("token: ${{ secrets.TOKEN }}", "token: ${{ secrets.TOKEN }}"),
+        ("mysqladmin -u root password sunflower", "mysqladmin -u root password [scrubbed:option]"),
+        ('RuntimeError: {password: "sunflower"}', 'RuntimeError: {password: "[scrubbed:value]"}'),
+        ('RuntimeError: %{password: "sunflower"}', 'RuntimeError: %{password: "[scrubbed:value]"}'),
+        ("rabbitmqctl add_user eva sunflower", "rabbitmqctl add_user eva [scrubbed:option]"),
+        ("adgangskode=sunflower", "adgangskode=[scrubbed:value]"),
+        ("id JNWza-425yjxGAZRFgzplzFSWFD5bb-N-zchzPaj4RO", "id [scrubbed:random]"),
+        ("test_parseHttp2HeadersFrame", "test_parseHttp2HeadersFrame"),
+        ("rclone obscure sunflower", "rclone obscure [scrubbed:option]"),
+        ("npm set //h/:_authToken sunflower", "npm set //h/:_authToken [scrubbed:option]"),
+        ("SET PASSWORD FOR 'a' = 'sunflower'", "SET PASSWORD FOR 'a' = '[scrubbed:sql]'"),
+        ("for user 'root'@'localhost'", "for user 'root'@'localhost'"),
+        ("1-800-949-4523 is busy", "[scrubbed:phone] is busy"),
+        ("wrong secret 8pcdydzWzseJEpBt", "wrong secret [scrubbed:prose]"),
+        (
+            "C:" + "\\" * 16 + "Users" + "\\" * 16 + "eva" + "\\" * 16 + "x",
+            "C:" + "\\" * 16 + "Users" + "\\" * 16 + "[scrubbed:user]" + "\\" * 16 + "x",
+        ),
     ],
 )
 def test_rule_names_itself_and_keeps_the_rest(text, expected):
