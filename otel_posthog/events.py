@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from operator import is_
+from typing import cast
 from uuid import UUID
 
 from .registry import Kind, kind_of
@@ -27,6 +28,8 @@ class Stamp:
 UNSTAMPED = Stamp()
 _json = json.JSONEncoder().encode
 _quoted = json.encoder.encode_basestring_ascii
+_NOBODY = "null"
+_NOBODY_SAID = f'"distinct_id": {_NOBODY}'  # nowhere before its place: the quotes of a name are escaped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +49,6 @@ class Event:
     distinct_id: str | None = None
     stamp: Stamp = UNSTAMPED
     """The consent under which it was accepted, where it was so in another process."""
-    _properties: str | None = field(default=None, init=False, repr=False, compare=False)
     _written: tuple[str, int] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
@@ -67,39 +69,47 @@ class Event:
         )
         return self if is_same else replace(self, properties=properties)
 
-    def address(self, instance_id: str | None) -> None:
-        """Give the event this identity for good, unless it has one."""
+    def write(self, instance_id: str | None, properties: str | None = None) -> None:
+        """Write the event down as that installation's for good, unless it has an identity.
+
+        `properties` is their JSON, where somebody has it at hand.
+        """
         if not self.distinct_id and instance_id is not None:
             object.__setattr__(self, "distinct_id", instance_id)
-            object.__setattr__(self, "_written", None)
+        identity = _quoted(self.distinct_id) if self.distinct_id else _NOBODY
+        time = self.timestamp.astimezone(UTC).isoformat("T", "milliseconds")
+        self._keep(
+            f'{{"uuid": "{self.uuid}", "event": {_quoted(self.name)}, "distinct_id": {identity}, '
+            f'"timestamp": "{time}", "properties": {properties or _json(dict(self.properties))}}}'
+        )
 
-    def write(self, properties: str) -> None:
-        """Take this JSON of the properties, which somebody has at hand, for the event's text."""
-        object.__setattr__(self, "_properties", properties)
+    def address(self, instance_id: str | None) -> None:
+        """Give the event this identity for good, unless it has one; the rest of its text stays."""
+        if self.distinct_id or instance_id is None:
+            return
+        object.__setattr__(self, "distinct_id", instance_id)
+        if self._written is not None:
+            head, tail = self._written[0].split(_NOBODY_SAID, 1)
+            self._keep(f"{head}{_NOBODY_SAID.replace(_NOBODY, _quoted(instance_id))}{tail}")
 
     def written(self) -> str:
         """Return the event as JSON, as it stands in the `batch` array of PostHog's `/batch/` endpoint.
 
         It is written once, so that what leaves is what was measured.
         """
-        return (self._written or self._write())[0]
+        return self._text()[0]
 
     def size_bytes(self) -> int:
         """Return the event's size as PostHog's limit counts it: JSON, escaped once more as a JSON text."""
-        return (self._written or self._write())[1]
+        return self._text()[1]
 
-    def _write(self) -> tuple[str, int]:
-        if self._properties is None:
-            self.write(_json(dict(self.properties)))
-        identity = "null" if self.distinct_id is None else _quoted(self.distinct_id)
-        time = self.timestamp.astimezone(UTC).isoformat("T", "milliseconds")
-        text = (
-            f'{{"uuid": "{self.uuid}", "event": {_quoted(self.name)}, "distinct_id": {identity}, '
-            f'"timestamp": "{time}", "properties": {self._properties}}}'
-        )
-        written = (text, len(text) + text.count('"') + text.count("\\"))
-        object.__setattr__(self, "_written", written)
-        return written
+    def _text(self) -> tuple[str, int]:
+        if self._written is None:
+            self.write(None)
+        return cast("tuple[str, int]", self._written)
+
+    def _keep(self, text: str) -> None:
+        object.__setattr__(self, "_written", (text, len(text) + text.count('"') + text.count("\\")))
 
 
 def time_from_ns(nanoseconds: int) -> datetime:

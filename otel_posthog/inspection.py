@@ -32,10 +32,15 @@ class Inspection:
     def ready(self, event: Event, granted: str | None, instance_id: str | None) -> Event | None:
         """Return of the event what may leave under consent to that manifest, if anything; fail closed."""
         try:
-            passed = self._passed(event, granted)
+            properties = self.familiar.written(event, granted)
+            if properties is not None:
+                event.write(instance_id, properties)
+                if event.size_bytes() <= self.max_bytes:
+                    return event
+            passed = self._looked_at(event, granted)
             if passed is None:
                 return None
-            passed.address(instance_id)
+            passed.write(instance_id)
             return self._fitting(passed)
         except Exception as error:  # noqa: BLE001 - what cannot be scrubbed never leaves raw
             self.counts.add("unscrubbable")
@@ -44,12 +49,8 @@ class Inspection:
             )
             return None
 
-    def _passed(self, event: Event, granted: str | None) -> Event | None:
-        """Look at each property, unless all of them passed before and no hook is to be asked."""
-        properties = self.familiar.written(event, granted)
-        if properties is not None:
-            event.write(properties)
-            return event
+    def _looked_at(self, event: Event, granted: str | None) -> Event | None:
+        """Look at the event, and remember it if it passed as it is and no hook is to be asked each time."""
         passed = self._inspected(event, granted)
         if passed is event and self.before_send is None and self.registry.is_lasting(event.name, granted):
             self.familiar.add(event, granted)

@@ -10,6 +10,7 @@ from contextlib import closing
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import psycopg
 import pytest
 from conftest import API_KEY
 from opentelemetry.metrics import Observation
@@ -274,6 +275,27 @@ def test_storm_is_limited(block, made, decide, sink):
     provider.shutdown()
     [told] = [event.properties for event in sink.events if event.name == "exceptions_suppressed"]
     assert (told["suppressed"], told["failures"]) == (17, 1)
+
+
+def test_switches_in_postgresql_count(block, made, postgres_database, sink):
+    """The database may be a PostgreSQL of the product: off by SQL, nothing leaves with the next batch."""
+    product = Telemetry(database=postgres_database, environ={}, spool_dir=":memory:")
+    made.append(product)
+    product.update_settings(enable_telemetry=True)
+    provider = TracerProvider(resource=Resource({}), shutdown_on_exit=False)
+    provider.add_span_processor(
+        BatchSpanProcessor(DeclaredSpanExporter(**{**block, "database": postgres_database}))
+    )
+    made.append(provider)
+    _end_span(provider, "GET /runs/1")
+    provider.force_flush()
+
+    with psycopg.connect(postgres_database, autocommit=True) as connection:
+        connection.execute("UPDATE system_settings SET enable_telemetry = FALSE")
+    _end_span(provider, "GET /runs/2")
+    provider.force_flush()
+
+    assert [event.name for event in sink.events] == ["runs_seen"]
 
 
 def test_exporters_give_way_to_a_telemetry(tracing, make_telemetry, sink, caplog):

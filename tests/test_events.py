@@ -90,7 +90,7 @@ def test_mapping_that_may_change_its_mind_is_not_kept():
 
 
 @pytest.mark.parametrize(
-    ("own", "given", "known"), [(None, "i", "i"), ("own", "i", "own"), (None, None, None)]
+    ("own", "given", "known"), [(None, "i", "i"), ("own", "i", "own"), ("", "i", "i"), (None, None, None)]
 )
 def test_identity_is_given_once(own, given, known):
     """An event that has an identity keeps it, and the text says which."""
@@ -103,11 +103,24 @@ def test_identity_is_given_once(own, given, known):
     assert json.loads(event.written())["distinct_id"] == event.distinct_id == known
 
 
+def test_identity_finds_its_place_in_any_text():
+    """A name that looks like an identity is none."""
+    name = '"distinct_id": null'
+    event = Event(name=name, properties={name: name}, timestamp=MOMENT, uuid=UUID(int=1), accepted_ns=1)
+    size_bytes = event.size_bytes()
+
+    event.address("instance")
+
+    read = json.loads(event.written())
+    assert (read["event"], read["distinct_id"], read["properties"]) == (name, "instance", {name: name})
+    assert event.size_bytes() == size_bytes - len("null") + len('\\"instance\\"')
+
+
 def test_properties_written_before_are_the_texts():
     """Who has the JSON of the properties at hand spares the event the writing."""
     event = some_event({"count": 3})
 
-    event.write('{"count": 3.0}')
+    event.write(None, '{"count": 3.0}')
 
     assert '"properties": {"count": 3.0}' in event.written()
 

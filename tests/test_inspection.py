@@ -26,7 +26,7 @@ class RunFinished:
     trigger: Literal["manual", "webhook"]
     retries: Annotated[int, Range(0, 9)] | None = None
     is_first: bool | None = None
-    note: Annotated[str, MaxChars(100)] | None = None
+    note: Annotated[str, MaxChars(200)] | None = None
 
 
 @event("passing", why="for a while", since="1.0")
@@ -48,10 +48,19 @@ class Word(str):
         return hash("manual")
 
 
+class Claim(Word):
+    """A text that claims to be the name of a property."""
+
+    __slots__ = ()
+
+    def __hash__(self):
+        return hash("trigger")
+
+
 class Desk:
     """An inspection of a product, and how much it has counted."""
 
-    def __init__(self, before_send=None):
+    def __init__(self, **parts):
         self.today = date(2026, 11, 29)
         self.counts = Counts()
         self.inspection = Inspection(
@@ -59,8 +68,7 @@ class Desk:
             scrubber=Scrubber(),
             counts=self.counts,
             notices=Notices(),
-            max_bytes=10_000,
-            before_send=before_send,
+            **{"max_bytes": 10_000} | parts,
         )
 
     def left(self, properties, name="run_finished", granted=None):
@@ -141,6 +149,18 @@ def test_name_that_only_claims_to_be_known_is_looked_at(desk):
 def test_consent_to_another_manifest_is_looked_at(desk):
     """What passes under one manifest may not under the one to which consent was given."""
     assert desk.left(PLAIN, granted="0" * 64) is None
+
+
+def test_event_that_is_too_large_is_looked_at():
+    """What may be shortened is made of what was judged, even where all passed before."""
+    desk = Desk()
+    desk.left({"trigger": "manual", "note": "x" * 200})
+    small = Desk(familiar=desk.inspection.familiar, max_bytes=400)
+
+    left = small.left({Claim("planted"): "manual", "note": "x" * 200})
+
+    assert left == {"note": "x" * 200}
+    assert small.counts.as_dict() == {"outside_declaration": 1}
 
 
 def test_property_that_ends_is_looked_at_each_time():
