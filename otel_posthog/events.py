@@ -77,10 +77,12 @@ class Event:
         if not self.distinct_id and instance_id is not None:
             object.__setattr__(self, "distinct_id", instance_id)
         identity = _quoted(self.distinct_id) if self.distinct_id else _NOBODY
-        time = self.timestamp.astimezone(UTC).isoformat("T", "milliseconds")
+        moment = self.timestamp if self.timestamp.tzinfo is UTC else self.timestamp.astimezone(UTC)
+        time = moment.isoformat("T", "milliseconds")
+        shown = _json(dict(self.properties)) if properties is None else properties
         self._keep(
             f'{{"uuid": "{self.uuid}", "event": {_quoted(self.name)}, "distinct_id": {identity}, '
-            f'"timestamp": "{time}", "properties": {properties or _json(dict(self.properties))}}}'
+            f'"timestamp": "{time}", "properties": {shown}}}'
         )
 
     def address(self, instance_id: str | None) -> None:

@@ -10,10 +10,11 @@ import logging
 import random
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from itertools import islice
 
 from .config import Config
 from .consent import Answer, Consent, ConsentWatch
@@ -23,7 +24,7 @@ from .inspection import Inspection
 from .mapping import without_events
 from .notices import Notices
 from .outgoing import Outgoing
-from .registry import Kind, Registry
+from .registry import Kind, Registry, kind_of
 from .scrubbing import BeforeSend, Scrubber
 from .spool import Batch, Spool, Withdrawal
 from .transport import Delivery, Result, Transport
@@ -108,7 +109,7 @@ class Gate:
             notices=parts.notices,
             max_bytes=config.event_max_bytes,
         )
-        self._told: OrderedDict[int, None] = OrderedDict()
+        self._told: dict[int, None] = {}  # longest not told first
         self._lock = threading.Lock()
         self._door = threading.Condition()
         self._in_flight = dict.fromkeys(Kind, 0)
@@ -272,12 +273,12 @@ class Gate:
             for event in events:
                 number = event.uuid.int
                 if number in told:
-                    told.move_to_end(number)
-                    continue
+                    del told[number]  # so that it is the youngest again
+                else:
+                    news.append(event)
                 told[number] = None
-                news.append(event)
-            while len(told) > self._config.uuid_memory:
-                told.popitem(last=False)
+            for number in [*islice(told, max(0, len(told) - self._config.uuid_memory))]:
+                del told[number]
         self._parts.counts.add("told_before", len(events) - len(news))
         return news
 
@@ -446,7 +447,7 @@ def _report(outcome: Outcome, refused: int, unkept: Sequence[Batch]) -> Report:
 
 def _by_kind(events: Sequence[Event]) -> dict[Kind, list[Event]]:
     """Return the events of each kind that occurs; mostly all are of one."""
-    kinds = [event.kind for event in events]
+    kinds = [kind_of(event.name) for event in events]
     return {
         kind: [event for event, own in zip(events, kinds, strict=True) if own is kind]
         for kind in Kind

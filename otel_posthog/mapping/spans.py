@@ -98,4 +98,5 @@ def _uuid5(name: bytes) -> UUID:
 
 
 def _duration_ms(span: SpanView) -> int:
-    return max(0, span.end_ns - span.start_ns) // 1_000_000
+    duration_ns = span.end_ns - span.start_ns
+    return duration_ns // 1_000_000 if duration_ns > 0 else 0
