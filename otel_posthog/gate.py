@@ -421,8 +421,8 @@ class Gate:
 
     def _keep(self, batch: Batch) -> Outcome:
         """Spool what this process has accepted, unless it was withdrawn while it was under way."""
-        consent = self._parts.watch.current
-        if consent.is_withdrawn(batch.kind, batch.oldest_ns):
+        is_withdrawn, kind = self._parts.watch.current.is_withdrawn, batch.kind
+        if any(is_withdrawn(kind, event.accepted_ns, event.stamp) for event in batch.events):
             self._parts.counts.add("withdrawn", len(batch.events))
             return Outcome.NOTHING
         return self._spool(batch)

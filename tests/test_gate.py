@@ -635,3 +635,18 @@ def test_large_event_is_trimmed_and_counted():
     [[sent]] = world.transport.batches
     assert sent["properties"]["otel_posthog_trimmed"] is True
     assert world.counts.as_dict() == {"trimmed": 1, "sent": 1}
+
+
+def test_outage_keeps_what_was_accepted_under_a_grant_known_elsewhere():
+    """What another process accepted under the present grant waits, though this one has just learnt of it."""
+    world = World(Delivery(result=Result.RETRY), row=settings_row())
+    world.watch.look()
+    stamp = Stamp(generation=1, instance_id=str(INSTANCE))
+    event = replace(some_event(), stamp=stamp)
+    world.row = settings_row(enable_telemetry=True, telemetry_generation=1)
+
+    outcome = world.gate.send([event])
+
+    assert outcome is Outcome.HELD
+    assert [len(batch.events) for batch in world.spool.waiting()] == [1]
+    assert "withdrawn" not in world.counts.as_dict()

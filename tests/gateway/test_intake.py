@@ -361,6 +361,6 @@ def test_spooled_events_go_with_a_withdrawal(config, sink, installation, databas
         installation.update_settings(enable_telemetry=True)
         sink.script([])
         _post(client, tracked("some_event", _stamped(installation.settings())))
-        sink.wait_for(count=1)
+        sink.wait_for(count=1, timeout_s=30)
 
     assert len(sink.events) == 1
