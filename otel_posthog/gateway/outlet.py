@@ -157,7 +157,7 @@ class Outlet:
         acknowledged here either.
         """
         with self._alone_with({event.uuid for event in events}):
-            consent = self._consent()
+            consent = self._consent(events)
             if any(consent.answer(event.kind) is Answer.UNKNOWN for event in events):
                 raise BusyError(self._shared.config.retry_initial_s)
             report = self._gate.submit(events)
@@ -178,8 +178,12 @@ class Outlet:
             with self._lock:
                 self._under_way -= uuids
 
-    def _consent(self) -> Consent:
-        return self._watch.recent() or self._watch.look()
+    def _consent(self, events: Sequence[Event] = ()) -> Consent:
+        """Return the last answer where it is recent, and not older than the grants of the events."""
+        consent = self._watch.recent()
+        if consent is None or (self._store is not None and _is_before(consent, events)):
+            return self._watch.look()
+        return consent
 
     def _read(self) -> Settings | None:
         if self._store is None:
@@ -201,6 +205,12 @@ class Outlet:
 
     def _follow(self, consent: Consent) -> None:
         self._gate.discard(consent)
+
+
+def _is_before(consent: Consent, events: Sequence[Event]) -> bool:
+    return any(
+        (event.stamp.generation or 0) > (consent.stamp(event.kind).generation or 0) for event in events
+    )
 
 
 class _Patient:

@@ -364,3 +364,14 @@ def test_spooled_events_go_with_a_withdrawal(config, sink, installation, databas
         sink.wait_for(count=1, timeout_s=30)
 
     assert len(sink.events) == 1
+
+
+def test_event_that_knows_of_a_later_grant_is_not_lost(config, sink, installation, database_url):
+    """Off and on again between two looks of the gateway: what was accepted under the new grant arrives."""
+    with served_gateway(config(gateway_databases=database_url, consent_max_age_s=1)) as client:
+        _post(client, tracked("some_event", _stamped(installation.settings())))
+        installation.update_settings(enable_telemetry=False)
+        installation.update_settings(enable_telemetry=True)
+        _post(client, tracked("some_event", _stamped(installation.settings())))
+
+    assert len(sink.events) == 2
