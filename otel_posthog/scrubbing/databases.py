@@ -13,6 +13,7 @@ from .looks import looks_chosen, looks_identifying, looks_made_up
 from .machine import GENERIC
 from .marks import mark
 from .phrases import is_placeholder, is_status
+from .values import after_brackets
 
 STRING = r"(?:'(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.)*\")"
 _MARK = mark("sql")
@@ -23,7 +24,7 @@ PARAMETERS = re.compile(
     re.IGNORECASE,
 )
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
-_BRACKET_OR_STRING = re.compile(rf"[\[({{\])}}]|{STRING}", re.DOTALL)
+BRACKET_OR_STRING = re.compile(rf"[\[({{\])}}]|{STRING}", re.DOTALL)
 KEY_DETAIL = re.compile(
     r"(?P<before>\bKey \([^()\n]{1,400}\)=)\((?P<value>[^\n]{0,2000}?)\)(?= (?:already|is |conflicts|"
     r"in )|[.\n]|\\n|[\"']|\Z)"
@@ -125,7 +126,7 @@ def _without_parameters(text: str) -> str:
         if match.start() < done:
             continue
         start = match.start("open")
-        end = after_brackets(text, start)
+        end = after_brackets(text, start, BRACKET_OR_STRING)
         if not MARKED.fullmatch(text, start, end):
             kept += [text[done:start], text[start], _MARK, _CLOSING[text[start]]]
             done = end
@@ -140,9 +141,9 @@ def _without_literals(text: str) -> str:
         if match.start() < done:
             continue
         start = match.end() - 1
-        end = after_brackets(text, start)
+        end = after_brackets(text, start, BRACKET_OR_STRING)
         while further := _NEXT_ROW.match(text, end):
-            end = after_brackets(text, further.end() - 1)
+            end = after_brackets(text, further.end() - 1, BRACKET_OR_STRING)
         kept += [text[done:start], _LITERAL.sub(_literal, text[start:end])]
         done = end
     return "".join([*kept, text[done:]]) if kept else text
@@ -164,18 +165,6 @@ def _compared(match: re.Match[str]) -> str:
 
 def _literal(match: re.Match[str]) -> str:
     return match[0] if MARKED.fullmatch(match[0]) else f"'{_MARK}'"
-
-
-def after_brackets(text: str, at: int) -> int:
-    depth = 0
-    for found in _BRACKET_OR_STRING.finditer(text, at):
-        if found[0] in "[({":
-            depth += 1
-        elif found[0] in "])}":
-            depth -= 1
-            if depth <= 0:
-                return found.end()
-    return len(text)
 
 
 DATABASE_RULES: tuple[tuple[tuple[str, ...], Callable[[str], str]], ...] = (

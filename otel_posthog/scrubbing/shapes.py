@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
-from .databases import MARKED, STRING, after_brackets
+from .databases import BRACKET_OR_STRING, MARKED, STRING
 from .machine import GENERIC
 from .marks import mark
 from .phrases import is_sentence_word
+from .values import after_brackets
 
 INPUT_OF_ERROR = re.compile(
     rf"(?P<before>[\"']msg[\"'][ ]?:[ ]?{STRING},\s{{0,20}}[\"']input[\"'][ ]?:[ ]?)"
@@ -75,7 +76,7 @@ def _without_inputs(text: str) -> str:
     for match in INPUT_OF_ERROR.finditer(text):
         if match.start() < done:
             continue
-        end = match.end() if match["value"] else after_brackets(text, match.end())
+        end = match.end() if match["value"] else after_brackets(text, match.end(), BRACKET_OR_STRING)
         value = text[match.end("before") : end]
         if value not in _NO_INPUT and not MARKED.fullmatch(value):
             kept += [text[done : match.end("before")], f"'{mark('input')}'"]

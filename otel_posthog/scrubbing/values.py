@@ -94,7 +94,7 @@ def _piece(text: str, at: int, *, is_first: bool) -> int:
         return _after_escaped_string(text, escaped) if is_first else at
     opening = _OPENING.match(text, at)
     if opening is not None:
-        return _after_brackets(text, opening.end() - 1)
+        return after_brackets(text, opening.end() - 1)
     found = QUOTED.match(text, at) if is_first else None
     found = found or _ANGLED.match(text, at) or _PLAIN.match(text, at)
     return at if found is None else found.end()
@@ -106,9 +106,13 @@ def _after_escaped_string(text: str, opening: re.Match[str]) -> int:
     return len(text) if closing is None else closing.end()
 
 
-def _after_brackets(text: str, at: int) -> int:
+def after_brackets(text: str, at: int, tokens: re.Pattern[str] = _BRACKET_OR_STRING) -> int:
+    """Return where the bracket that opens there is closed, at the end of the text if it never is.
+
+    `tokens` finds brackets, and whole strings, whose brackets do not count.
+    """
     depth = 0
-    for found in _BRACKET_OR_STRING.finditer(text, at):
+    for found in tokens.finditer(text, at):
         if found[0] in "[({":
             depth += 1
         elif found[0] in "])}":
