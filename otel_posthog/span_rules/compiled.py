@@ -1,6 +1,6 @@
 """All rules of a product, compiled once: the first that matches a span wins.
 
-A span that matches none costs about half a microsecond, however many rules have names
+A span that matches none costs less than a microsecond, however many rules have names
 (`benchmarks/spans.py`); each rule without a name is looked at for each span.
 """
 

@@ -36,8 +36,9 @@ class NameIndex:
         """Return the positions of the patterns that match, in order."""
         found = self._remembered.get(name)
         if found is None:
-            may_match = name in self._exact or (self._may_be_wild is not None and self._may_be_wild(name))
-            found = self._search(name) if may_match else self._always
+            if not (name in self._exact or (self._may_be_wild is not None and self._may_be_wild(name))):
+                return self._always
+            found = self._search(name)
             if len(name) <= REMEMBERED_NAME_MAX_CHARS:
                 if len(self._remembered) >= REMEMBERED_NAMES:
                     self._remembered.clear()
