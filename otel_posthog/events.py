@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from operator import is_
-from typing import cast
+from typing import Final, cast
 from uuid import UUID
 
 from .registry import Kind, kind_of
@@ -32,22 +32,23 @@ _NOBODY = "null"
 _NOBODY_SAID = f'"distinct_id": {_NOBODY}'  # nowhere before its place: the quotes of a name are escaped
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Event:
     """What would go to PostHog.
 
     `uuid`, `name`, `distinct_id` and `timestamp` never change once set: PostHog counts two events as
     one where all four agree. `distinct_id` is None until the gate has seen consent and fills it in.
+    Only type checkers keep to that: a frozen dataclass takes three times as long to make.
     """
 
-    name: str
-    properties: Mapping[str, object]
-    timestamp: datetime
-    uuid: UUID
-    accepted_ns: int
+    name: Final[str]
+    properties: Final[Mapping[str, object]]
+    timestamp: Final[datetime]
+    uuid: Final[UUID]
+    accepted_ns: Final[int]
     """When we took the record over, on this process's wall clock; withdrawals compare with it."""
     distinct_id: str | None = None
-    stamp: Stamp = UNSTAMPED
+    stamp: Final[Stamp] = UNSTAMPED
     """The consent under which it was accepted, where it was so in another process."""
     _written: tuple[str, int] | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -75,7 +76,7 @@ class Event:
         `properties` is their JSON, where somebody has it at hand.
         """
         if not self.distinct_id and instance_id is not None:
-            object.__setattr__(self, "distinct_id", instance_id)
+            self.distinct_id = instance_id
         identity = _quoted(self.distinct_id) if self.distinct_id else _NOBODY
         moment = self.timestamp if self.timestamp.tzinfo is UTC else self.timestamp.astimezone(UTC)
         time = moment.isoformat("T", "milliseconds")
@@ -89,7 +90,7 @@ class Event:
         """Give the event this identity for good, unless it has one; the rest of its text stays."""
         if self.distinct_id or instance_id is None:
             return
-        object.__setattr__(self, "distinct_id", instance_id)
+        self.distinct_id = instance_id
         if self._written is not None:
             head, tail = self._written[0].split(_NOBODY_SAID, 1)
             self._keep(f"{head}{_NOBODY_SAID.replace(_NOBODY, _quoted(instance_id))}{tail}")
@@ -111,7 +112,7 @@ class Event:
         return cast("tuple[str, int]", self._written)
 
     def _keep(self, text: str) -> None:
-        object.__setattr__(self, "_written", (text, len(text) + text.count('"') + text.count("\\")))
+        self._written = text, len(text) + text.count('"') + text.count("\\")
 
 
 def time_from_ns(nanoseconds: int) -> datetime:

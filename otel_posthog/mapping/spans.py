@@ -24,7 +24,7 @@ from .exceptions import UUID_NAMESPACE, added_by_caller, exception_properties, e
 
 _SPAN_EVENT_NAME = "exception"  # OpenTelemetry semantic conventions, exceptions on spans
 _NO_RULES = SpanRules()
-_NAMESPACE_BYTES = UUID_NAMESPACE.bytes
+_NAMESPACE_HASHED = sha1(UUID_NAMESPACE.bytes, usedforsecurity=False)
 _FREE_BITS = ~(0xF << 76 | 0b11 << 62)  # of a uuid: all but its version and variant
 _VERSION_5 = 0x5 << 76 | 0b10 << 62
 _NONE: frozenset[Kind] = frozenset()
@@ -93,8 +93,9 @@ def _product_event(span: SpanView, name: str, own: Mapping[str, object], base: B
 
 def _uuid5(name: bytes) -> UUID:
     """Return what `uuid.uuid5` returns, in a quarter of its time."""
-    digest = sha1(_NAMESPACE_BYTES + name, usedforsecurity=False).digest()
-    return uuid_of(int.from_bytes(digest[:16]) & _FREE_BITS | _VERSION_5)
+    hashed = _NAMESPACE_HASHED.copy()
+    hashed.update(name)
+    return uuid_of(int.from_bytes(hashed.digest()[:16]) & _FREE_BITS | _VERSION_5)
 
 
 def _duration_ms(span: SpanView) -> int:
