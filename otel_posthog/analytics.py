@@ -204,9 +204,10 @@ def _emit(
         if steps is not None:
             recorded[attributes.EXCEPTION_STEPS] = steps
         request = request_under_way()
+        span = None if request is None else request.noted().span
         emitter.logger.emit(
             severity_number=SeverityNumber.ERROR,
-            context=context_within(request.span) if request is not None and request.span else None,
+            context=context_within(span) if span else None,
             attributes=recorded,  # type: ignore[arg-type]  # the SDK cleans values
         )
     except Exception as fault:  # noqa: BLE001 - a fault of ours never reaches the app

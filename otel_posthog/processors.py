@@ -399,7 +399,7 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
         """Tell whether the exception that ended the span is to be told from it, and by nobody else then."""
         request = request_under_way()
         if request is not None:  # the middleware sees whether the application handles it
-            request.span = span.context
+            request.noted().span = span.context
             return False
         recorded = fatal_exceptions(SdkSpan(span))[-1].attributes
         return take_over(recorded) and self._storms.admits_record(recorded)

@@ -37,25 +37,31 @@ class Watched:
     """Whether the exception that ended it was reported. The exception itself stays as it was raised."""
 
 
+class Notes:
+    """What becomes known of a request on its way."""
+
+    __slots__ = ("announced", "reported", "span", "steps")
+
+    def __init__(self) -> None:
+        self.announced: BaseException | None = None
+        """What a framework's signal told of; it counts once the answer is a failure."""
+        self.reported: BaseException | None = None
+        """What was reported although the application answered."""
+        self.span: Any = None
+        """Context of the span that others made for it and that has ended, if there was one."""
+        self.steps: deque[Any] | None = None
+        """What it did last, None until something is noted."""
+
+
 class RequestUnderWay(Watched, SendLayer):
     """One request from the moment the middleware sees it until the application has ended.
 
     It has no `__init__`, which would cost each request a twentieth of a microsecond: `begin` sets what
-    is needed, and so does the middleware in place.
+    is needed, and so does the middleware in place. Nor has it a place for each of its notes, of which
+    most requests have none: to make and to free them costs as much.
     """
 
-    __slots__ = (
-        "announced",
-        "nonce",
-        "outer",
-        "path",
-        "reported",
-        "scope",
-        "security",
-        "send",
-        "span",
-        "steps",
-    )
+    __slots__ = ("nonce", "notes", "outer", "path", "scope", "security", "send")
 
     scope: Mapping[str, Any]
     path: Any
@@ -66,14 +72,14 @@ class RequestUnderWay(Watched, SendLayer):
     """What sets headers and policy of the answer, None where the product wants none."""
     nonce: str | None
     """Of the scripts in the answer: None until asked for."""
-    announced: BaseException | None
-    """What a framework's signal told of; it counts once the answer is a failure."""
-    reported: BaseException | None
-    """What was reported although the application answered."""
-    span: Any
-    """Context of the span that others made for it and that has ended, if there was one."""
-    steps: deque[Any] | None
-    """What it did last, None until something is noted."""
+    notes: Notes | None
+    """None until there is one; who reads or writes them asks `noted`."""
+
+    def noted(self) -> Notes:
+        """Return its notes, empty ones if there were none."""
+        if self.notes is None:
+            self.notes = Notes()
+        return self.notes
 
     def send_of_server(self) -> Callable[..., object]:
         """Return the server's own `send`, from below the layers that wrapping twice puts on it."""
@@ -114,9 +120,8 @@ def begin(
     request: RequestUnderWay, scope: Mapping[str, Any], send: Callable[[Any], Awaitable[None]]
 ) -> tuple[Place, Token[Place | None]]:
     """Let the request begin here; what the middleware does in place, where time counts."""
-    request.announced = request.reported = request.span = request.steps = request.nonce = None
+    request.notes = request.nonce = request.security = None
     request.has_told = False
-    request.security = None
     request.scope = scope
     request.path = path_of(scope)
     request.send = send
@@ -129,7 +134,7 @@ def end(request: RequestUnderWay, place: Place, token: Token[Place | None]) -> N
     """Let nothing that outlives the request count as a part of it, as the middleware does in place."""
     if origins.are_asked_for:
         place.append(ended(request))
-    place[0] = request.outer = request.announced = request.reported = None  # their frames hold the request
+    place[0] = request.outer = request.notes = None  # frames of exceptions hold the request
     with suppress(ValueError):  # a coroutine may be closed in another context than it ran in
         leave(token)
 
@@ -171,7 +176,7 @@ def request_of_origin() -> RequestUnderWay | None:
 def was_reported(error: BaseException) -> bool:
     """Tell whether the request under way has reported this very exception."""
     request = request_under_way()
-    return request is not None and request.reported is error
+    return request is not None and request.noted().reported is error
 
 
 def has_left_an_application(traceback: TracebackType | None) -> bool:

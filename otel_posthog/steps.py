@@ -52,7 +52,7 @@ class Steps:
         """
         request = request_under_way()
         if request is not None:
-            steps = request.steps
+            steps = request.noted().steps
         else:
             ring = self._own_ring()
             steps = None if ring is None else ring.steps
@@ -73,10 +73,10 @@ class Steps:
     def _ring(self) -> deque[Step]:
         request = request_under_way()
         if request is not None:
-            steps: deque[Step] | None = request.steps
-            if steps is None:
-                steps = request.steps = deque(maxlen=self._number)
-            return steps
+            notes = request.noted()
+            if notes.steps is None:
+                notes.steps = deque(maxlen=self._number)
+            return notes.steps
         ring, owner = self._own_ring(), _running()
         if ring is None or ring.owner != owner:  # a task begins with what led to it, and goes on by itself
             ring = _Ring(self, owner, deque(ring.steps if ring else (), maxlen=self._number))

@@ -111,7 +111,7 @@ def _watched(
 
     async def watched(scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            kind = scope.get("type")
+            kind = scope["type"]
             make = http_request if kind == "http" else _WebSocketRequest if kind == "websocket" else None
         except Exception:  # noqa: BLE001 - no ASGI scope; the application will say so
             make = None
@@ -124,14 +124,14 @@ def _watched(
             return await inner(scope, receive, send)
         # What `begin` and `end` do, in place: each call costs as much as an object.
         request = make()
-        request.announced = request.reported = request.span = request.steps = request.nonce = None
+        request.notes = request.nonce = None
         request.has_told = False
         request.security = security
         request.scope = scope
         request.send = send
         request.outer = exception()
         try:
-            request.path = scope.get("path", "")
+            request.path = scope["path"] if "path" in scope else ""  # noqa: SIM401 - `get` costs more
         except Exception:  # noqa: BLE001 - of a foreign class; the application will say so
             request.path = ""
         place: Place = [request]
@@ -144,7 +144,7 @@ def _watched(
         finally:
             if origins.are_asked_for:
                 place.append(ended(request))
-            place[0] = request.outer = request.announced = request.reported = None
+            place[0] = request.outer = request.notes = None
             try:  # noqa: SIM105 - `suppress` would cost each request a fifth of a microsecond
                 leave(token)
             except ValueError:  # a coroutine may be closed in another context than it ran in
@@ -234,7 +234,7 @@ def _on_failure_answer(request: RequestUnderWay, active: BaseException | None) -
     error = _own(request, active)
     if error is None:
         signals.listen()  # the framework may have been imported since
-    elif error is request.announced or not blame.asked_for_status(error, FAILURE_STATUS):
+    elif error is request.noted().announced or not blame.asked_for_status(error, FAILURE_STATUS):
         _report_answered(request, error)
 
 
@@ -250,7 +250,7 @@ def _on_propagating(request: RequestUnderWay, error: BaseException) -> None:
     """Report the exception, unless what it comes from was reported already, or a client left."""
 
     def was_told(earlier: BaseException) -> bool:
-        return earlier is request.reported or has_left_an_application(earlier.__traceback__)
+        return earlier is request.noted().reported or has_left_an_application(earlier.__traceback__)
 
     if blame.comes_from(error, was_told):
         request.has_told = True
@@ -261,11 +261,11 @@ def _on_propagating(request: RequestUnderWay, error: BaseException) -> None:
 def _own(request: RequestUnderWay, active: BaseException | None) -> BaseException | None:
     """Return the request's own exception; one that was being handled around the call is not."""
     if active is None or active is request.outer or blame.is_flow_control(active):
-        return request.announced
+        return request.noted().announced
     return active
 
 
 def _report_answered(request: RequestUnderWay, error: BaseException) -> None:
     if blame.is_error(error, request.send_of_server()):
         emit_answered(error, lambda: request_attributes(request))
-        request.reported = error
+        request.noted().reported = error

@@ -55,10 +55,10 @@ async def _on_quart_unanswered(_app: object, *, exception: BaseException, **_arg
         return
     emit_exception(exception, lambda: request_attributes(origin) if origin else {}, handled=False)
     if request is not None:
-        request.reported = exception
+        request.noted().reported = exception
 
 
 def _announce(error: BaseException | None) -> None:
     request = request_under_way()
     if request is not None:
-        request.announced = error
+        request.noted().announced = error
