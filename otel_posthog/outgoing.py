@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast, overload
 
 WireEvent = dict[str, object]
+_AT_ONCE = 32  # texts in a piece
 
 
 class Outgoing(Sequence[WireEvent]):
@@ -27,6 +28,11 @@ class Outgoing(Sequence[WireEvent]):
             return Outgoing(self._texts[at])
         return cast("WireEvent", json.loads(self._texts[at]))
 
-    def as_json(self) -> str:
-        """Return the array of all."""
-        return f"[{', '.join(self._texts)}]"
+    def as_json(self) -> Iterator[str]:
+        """Yield the array of all, piece by piece: a copy of the whole costs as much as to compress it."""
+        yield "["
+        for begin in range(0, len(self._texts), _AT_ONCE):
+            if begin:
+                yield ", "
+            yield ", ".join(self._texts[begin : begin + _AT_ONCE])
+        yield "]"
