@@ -168,6 +168,7 @@ def test_heartbeat_leaves_as_a_log_record(database_url):
     now_s = [datetime(2030, 5, 1, 12, tzinfo=UTC).timestamp()]
     host = Host(database_url, clock=lambda: now_s[0])
     host.telemetry.heartbeat.gauge("total_pipelines")(lambda: 7)
+    host.telemetry.heartbeat.delay(3600)  # only by hand
     with host.telemetry:
         row = host.telemetry.update_settings(enable_telemetry=True)
         host.telemetry.heartbeat.send_if_due()

@@ -24,6 +24,7 @@ from otel_posthog.testing.faults import Fault
 CONSENT_AT = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
 THREAD = "otel-posthog-heartbeat"
 BOUND_S = 30
+ONLY_BY_HAND_S = 3600
 
 
 class HandClock:
@@ -498,7 +499,8 @@ def _track_many():
 
 def test_drops_are_reported_once(make_telemetry, clock, sink):
     """Drops by reason go out with the next heartbeat of the process that counted them."""
-    telemetry = make_telemetry(clock=clock, queue_max_records=1, batch_delay_s=60, heartbeat_check_s=3600)
+    telemetry = make_telemetry(clock=clock, queue_max_records=1, batch_delay_s=60)
+    telemetry.heartbeat.delay(ONLY_BY_HAND_S)
     telemetry.heartbeat.gauge("total_pipelines")(lambda: 3)
     with telemetry:
         telemetry.update_settings(enable_telemetry=True)
@@ -520,7 +522,8 @@ def test_drops_are_reported_once(make_telemetry, clock, sink):
 
 def test_drops_of_before_a_withdrawal_are_not_told(make_telemetry, clock, sink):
     """What was dropped while an earlier consent stood is in no heartbeat of a new one."""
-    telemetry = make_telemetry(clock=clock, queue_max_records=1, batch_delay_s=60, heartbeat_check_s=3600)
+    telemetry = make_telemetry(clock=clock, queue_max_records=1, batch_delay_s=60)
+    telemetry.heartbeat.delay(ONLY_BY_HAND_S)
     telemetry.heartbeat.gauge("total_pipelines")(lambda: 3)
     with telemetry:
         telemetry.update_settings(enable_telemetry=True)
@@ -537,7 +540,8 @@ def test_drops_of_before_a_withdrawal_are_not_told(make_telemetry, clock, sink):
 
 def test_preview_is_what_is_sent(make_telemetry, clock, sink):
     """The heartbeat previewed has the SHA-256 of the batch that then arrives, drops and all."""
-    telemetry = make_telemetry(clock=clock, queue_max_records=1, batch_delay_s=60, heartbeat_check_s=3600)
+    telemetry = make_telemetry(clock=clock, queue_max_records=1, batch_delay_s=60)
+    telemetry.heartbeat.delay(ONLY_BY_HAND_S)
     telemetry.heartbeat.gauge("total_pipelines")(lambda: 3)
     telemetry.heartbeat.gauge("total_users_bucket")(lambda: 7)
     telemetry.heartbeat.gauge("broken")(lambda: 1 / 0)
