@@ -37,7 +37,7 @@ from opentelemetry.trace import SpanKind, Tracer
 
 PIECES = 400
 PIECE = 100  # spans that are looked at when they end, as in a product: cold memory takes longer
-WIRE_ROUNDS = 5
+WIRE_ROUNDS = 9
 WIRE_SPANS = 10_240
 BATCH = 512  # OpenTelemetry's default and ours; posthog's client sends 100 events in a request
 RULES = [
