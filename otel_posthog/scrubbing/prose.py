@@ -80,6 +80,12 @@ _DIRECT = re.compile(
     r"(?P<quote>[\"'`«»„“\u2018\u201a]?)(?P<value>[^\s\"'`,;()\[\]{}<>«»“”’]{4,})",
     re.IGNORECASE,
 )
+_USED_AS = re.compile(
+    r"(?P<quote>[\"'`])(?P<value>[^\s\"'`]{4,64})(?P=quote)(?=[ ](?:as|als|como)[ ](?:(?:the|a|das)[ ])?"
+    r"(?:passwor[dt]|passwd|passphrase|kennwort|contraseña)"
+    r"(?!\w|[ -](?:provider|type|field|input|grant|manager|method|mode|prompt|column|hash)))",
+    re.IGNORECASE,
+)
 _CANDIDATE = re.compile(r"[^\s\"'`,;()\[\]{}<>»”’“\u2018«=:&]{8,}+")
 _TRIM = ".,:;!?…"
 _JOINTS = str.maketrans("", "", "_-.")
@@ -118,6 +124,7 @@ def scrub_prose(text: str) -> str:
     if not has_word:
         return text
     text = _DIRECT.sub(_direct, text)
+    text = _USED_AS.sub(_used_as, text)
     words = [match.start() for match in _WORD.finditer(text)]
     return _CANDIDATE.sub(lambda match: _near(match, words), text)
 
@@ -174,6 +181,11 @@ def _direct(match: re.Match[str]) -> str:
         return match[0]
     rest = match["value"][len(value) :]
     return f"{match['word']}{match['between']}{match['quote']}{mark('prose')}{rest}"
+
+
+def _used_as(match: re.Match[str]) -> str:
+    value, quote = match["value"], match["quote"]
+    return match[0] if is_placeholder(value) or "scrubbed:" in value else f"{quote}{mark('prose')}{quote}"
 
 
 _VARIABLE = re.compile(r"\$[A-Za-z_]{2,60}(?:->?[A-Za-z_]{0,60})?")  # of PHP

@@ -80,8 +80,9 @@ def closed_segment(match: re.Match[str]) -> str:
 
 
 _WINDOWS_HOME = (
-    r"(?P<windows>(?:\\{1,16}|/)(?:Users|Documents and Settings|Profiles)(?:\\{1,16}|(?<=[A-Za-z]:/Users)/)"
-    r"|\\{1,8}home\\{1,8})"
+    r"(?P<windows>(?:\\{1,16}|/)(?:Users|Documents and Settings|Profiles)\$?"
+    r"(?:\\{1,16}|(?<=[A-Za-z]:/Users)/)"
+    r"|\\{1,8}homes?\$?\\{1,8})"
     r"(?:[^\\/:*?\"'<>|\n\[]{1,64}(?=\\)|[^\s\\/:\"'<>|\[]{1,64})"
 )
 HOME = re.compile(

@@ -270,6 +270,7 @@ SENTENCES = {
         "secret {} was revoked",
         "Das Passwort lautet {}",
         "login with password {} failed",
+        "tried '{}' as password",
     ],
     "bearer": [
         "Authorization: Bearer {}",
