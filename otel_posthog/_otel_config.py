@@ -7,7 +7,7 @@ variables is private. `tests/test_otel_seams.py` fails when it moves.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
@@ -75,6 +75,27 @@ def check_file_format(content: Mapping[str, object]) -> None:
 def line_of(text: str, path: Place) -> int:
     """Return the line of that place in a YAML or JSON text, or of what is nearest above it."""
     return _way(text, path)[-1][0]
+
+
+def repeated(text: str) -> Iterator[tuple[Place, int]]:
+    """Yield each key that stands again in its mapping, and its line: parsers take the last in silence."""
+    below: list[tuple[Place, yaml.Node | None]] = [((), yaml.compose(text, Loader=yaml.SafeLoader))]
+    met: set[int] = set()  # what an alias refers to is one node, and may hold itself
+    while below:
+        path, node = below.pop(0)
+        if id(node) in met:
+            continue
+        met.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            below += [((*path, at), item) for at, item in enumerate(node.value)]
+        if isinstance(node, yaml.MappingNode):
+            seen = set()
+            for key, value in node.value:
+                place = (*path, str(key.value))
+                if place in seen:
+                    yield place, key.start_mark.line + 1
+                seen.add(place)
+                below.append((place, value))
 
 
 def raw_at(text: str, path: Place) -> str:

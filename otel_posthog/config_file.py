@@ -15,6 +15,7 @@ from .block import BlockError, Problem, block_schema, read_block
 from .block.problems import IS_SET, problems_of
 from .config import SETTINGS
 from .errors import ConfigError
+from .store import DatabaseSource, usable_url
 
 NAME = "posthog"
 _REFERENCE = {"type": "string", "pattern": r"\$\{[A-Za-z_]"}
@@ -62,7 +63,7 @@ class ConfigFile:
         """Return all that is wrong, each as a line that begins with file and line."""
         variables = os.environ if environ is None else environ
         found = [*problems_of(dict(self._content), _otel_config.file_schema()), *self._format_problems()]
-        found += [*self._problems_of_names(), *self._block_problems(variables)]
+        found += [*self._problems_of_names(), *self._block_problems(variables), *self._repetitions()]
         lines = [(_otel_config.line_of(self._text, problem.path), problem) for problem in found]
         return [self._told(line, problem) for line, problem in sorted(lines, key=itemgetter(0))]
 
@@ -81,6 +82,10 @@ class ConfigFile:
                 _otel_config.check_file_format(self._content)
             except ConfigError as error:
                 yield Problem(("file_format",), f"{error}.")
+
+    def _repetitions(self) -> Iterator[Problem]:
+        for path, line in _otel_config.repeated(self._text):
+            yield Problem(path, f"stands here again in line {line}, expected once.")
 
     def _problems_of_names(self) -> Iterator[Problem]:
         known_keys = _otel_config.file_schema()["properties"]
@@ -104,13 +109,21 @@ class ConfigFile:
         if first is None:
             return
         try:
-            read_block(first.block, environ)
+            config = read_block(first.block, environ).config
         except BlockError as error:
             yield from (problem.under(first.path) for problem in error.problems)
+        else:
+            yield from self._database_problems((*first.path, "database"), config.database)
         for entry in named:
             if entry.block and entry.block != first.block:
                 text = "differs from the first one, expected one block for all. Refer to it as *posthog."
                 yield Problem(entry.path, text)
+
+    def _database_problems(self, path: _Place, database: DatabaseSource) -> Iterator[Problem]:
+        try:
+            usable_url(database)
+        except ConfigError as error:
+            yield Problem(path, str(error))
 
     def _told(self, line: int, problem: Problem) -> str:
         raw = _otel_config.raw_at(self._text, problem.path)

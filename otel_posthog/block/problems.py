@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from otel_posthog._nearest import did_you_mean
 from otel_posthog.config import SETTINGS
@@ -28,7 +28,11 @@ _TYPES = {
     "array": "a list",
 }
 _FOUND = {bool: "boolean", str: "text", int: "number", float: "number", dict: "mapping", list: "list"}
-_COUNTED = {"minProperties": "at least", "maxProperties": "at most"}
+_COUNTED = {
+    "minProperties": ("keys", "at least"),
+    "maxProperties": ("keys", "at most"),
+    "minItems": ("items", "at least"),
+}
 IS_SET = "Is the variable set that stands here?"
 
 
@@ -78,7 +82,7 @@ def _place(error: ValidationError) -> list[str]:
 
 
 def _problems(error: ValidationError) -> Iterator[Problem]:
-    path, schema, found = tuple(error.absolute_path), _mapping(error.schema), error.instance
+    path, schema, found = tuple(error.absolute_path), _mapping(error.schema), cast("Any", error.instance)
     known = _mapping(schema.get("properties"))
     if error.validator == "additionalProperties":
         for key in _mapping(found).keys() - known.keys():
@@ -90,7 +94,8 @@ def _problems(error: ValidationError) -> Iterator[Problem]:
     elif "propertyNames" in error.absolute_schema_path:
         yield Problem((*path, str(found)), f"expected {expected(schema)} here.")
     elif error.validator in _COUNTED:
-        yield Problem(path, f"found {len(_mapping(found))} keys, expected {_COUNTED[error.validator]} one.")
+        what, limit = _COUNTED[error.validator]
+        yield Problem(path, f"found {len(found)} {what}, expected {limit} one.")
     else:
         yield Problem(path, _mismatch(path, found, schema))
 
@@ -128,7 +133,8 @@ def expected(schema: Mapping[str, Any]) -> str:
 def _bounds(schema: Mapping[str, Any]) -> str:
     low, high = schema.get("minimum"), schema.get("maximum")
     if "exclusiveMinimum" in schema:
-        return f" above {schema['exclusiveMinimum']:g} and at most {high:g}"
+        above = f" above {schema['exclusiveMinimum']:g}"
+        return above if high is None else f"{above} and at most {high:g}"
     if low is not None and high is not None:
         return f" between {low:g} and {high:g}"
     return "" if low is None else f" of at least {low:g}"

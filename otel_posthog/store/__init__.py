@@ -7,7 +7,7 @@ from .heartbeat_lease import HeartbeatLease
 from .measures import DatabaseMeasures
 from .schema import metadata, own_metadata
 from .settings_store import SettingsStore
-from .urls import DatabaseSource
+from .urls import DatabaseSource, usable_url
 
 __all__ = [
     "AbsentError",
@@ -17,4 +17,5 @@ __all__ = [
     "SettingsStore",
     "metadata",
     "own_metadata",
+    "usable_url",
 ]

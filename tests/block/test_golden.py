@@ -23,6 +23,7 @@ FILES = sorted((ROOT / "tests" / "golden" / "config").glob("*.yaml"), key=lambda
 WORDS_ONLY = {  # what a JSON Schema cannot say: it depends on other keys, files, or the meaning of a text
     "attribute_that_never_leaves",
     "blocks_that_differ",
+    "key_that_stands_twice",
     "misspelt_exporter",
     "misspelt_processor",
     "misspelt_section",
@@ -39,11 +40,18 @@ WORDS_ONLY = {  # what a JSON Schema cannot say: it depends on other keys, files
     "through_a_collector",
     "unregistered_event",
     "unregistered_property",
+    "unsupported_database",
     "unsupported_file_format",
 }
 
-
-BEFORE_US = {"no_file_format", "no_propagator", "unsupported_file_format"}  # OpenTelemetry's business
+BEFORE_US = {  # OpenTelemetry's business
+    "key_that_stands_twice",
+    "no_file_format",
+    "no_propagator",
+    "queue_below_one",
+    "unsupported_file_format",
+}
+ELSEWHERE = {"blocks_that_differ", "misspelt_section", "unsupported_database"}  # tests of their own
 
 
 @pytest.fixture
@@ -72,7 +80,7 @@ def _blocks():
             block = ConfigFile(path).block()
         except ConfigError:
             continue
-        if block and path.stem not in {"blocks_that_differ", "misspelt_section", *BEFORE_US}:
+        if block and path.stem not in {*ELSEWHERE, *BEFORE_US}:
             yield pytest.param(path, block, id=path.stem)
 
 
@@ -92,6 +100,24 @@ def test_exporter_sends_nothing_and_says_why(path, block, from_root, caplog):
     assert parts is None
     assert record.getMessage().startswith("Nothing is sent to PostHog. posthog: ")
     assert reason.partition("${")[0].removeprefix(": ").rstrip() in record.getMessage()
+
+
+def test_unsupported_database_is_told_at_the_start(caplog):
+    """The block itself is fine; who opens the database says in one line that nothing is sent, and why."""
+    path = ROOT / "tests" / "golden" / "config" / "unsupported_database.yaml"
+    sharing = Sharing()
+
+    with caplog.at_level(logging.WARNING):
+        sharing.join(ConfigFile(path).block())
+        parts = sharing.parts()
+
+    assert parts is None
+    [told] = caplog.messages
+    assert told == (
+        "Nothing is sent to PostHog. posthog: database is of kind 'mysql'. "
+        "Expected for example sqlite:///data/app.db or postgresql://user@host/name. "
+        "Try: otel-posthog config check FILE"
+    )
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
