@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _otel_config
 from ._nearest import did_you_mean
@@ -15,15 +15,17 @@ from .block import BlockError, Problem, block_schema, read_block
 from .block.problems import IS_SET, problems_of
 from .config import SETTINGS
 from .errors import ConfigError
-from .store import DatabaseSource, usable_url
+
+if TYPE_CHECKING:
+    from .store import DatabaseSource
 
 NAME = "posthog"
 _REFERENCE = {"type": "string", "pattern": r"\$\{[A-Za-z_]"}
 _Place = tuple[str | int, ...]
 _PLACES = (
-    ("tracer_provider", "processors", ("batch", "simple"), "SpanExporter"),
-    ("meter_provider", "readers", ("periodic",), "PushMetricExporter"),
-    ("logger_provider", "processors", ("batch", "simple"), "LogRecordExporter"),
+    ("tracer_provider", "processors", "SpanProcessor", ("batch", "simple"), "SpanExporter"),
+    ("meter_provider", "readers", "MetricReader", ("periodic",), "PushMetricExporter"),
+    ("logger_provider", "processors", "LogRecordProcessor", ("batch", "simple"), "LogRecordExporter"),
 )
 
 
@@ -62,45 +64,69 @@ class ConfigFile:
     def problems(self, environ: Mapping[str, str] | None = None) -> list[str]:
         """Return all that is wrong, each as a line that begins with file and line."""
         variables = os.environ if environ is None else environ
-        found = [*problems_of(dict(self._content), _otel_config.file_schema()), *self._format_problems()]
-        found += [*self._problems_of_names(), *self._block_problems(variables), *self._repetitions()]
+        found = [*self._obstacles(), *self._unknown_sections(), *self._absences(), *self._repetitions()]
+        return self._told([*found, *self._block_problems(variables)])
+
+    def obstacles(self) -> list[str]:
+        """Return the lines of that for which OpenTelemetry refuses the whole file."""
+        return self._told(self._obstacles())
+
+    def ignored(self) -> list[str]:
+        """Return the lines of what OpenTelemetry leaves out without a word."""
+        return self._told(self._unknown_sections())
+
+    def _told(self, found: Iterable[Problem]) -> list[str]:
         lines = [(_otel_config.line_of(self._text, problem.path), problem) for problem in found]
-        return [self._told(line, problem) for line, problem in sorted(lines, key=itemgetter(0))]
+        return [self._line(line, problem) for line, problem in sorted(lines, key=itemgetter(0))]
 
     def _entries(self) -> Iterator[ExporterEntry]:
-        for provider, listed, kinds, exporter_kind in _PLACES:
-            for at, item in enumerate(_list(_mapping(self._content.get(provider)).get(listed))):
+        for provider, listed, _, kinds, exporter_kind in _PLACES:
+            for at, item in enumerate(self._listed(provider, listed)):
                 for kind in kinds:
                     exporter = _mapping(_mapping(_mapping(item).get(kind)).get("exporter"))
                     for name, block in exporter.items():
                         path = (provider, listed, at, kind, "exporter", name)
                         yield ExporterEntry(path=path, kind=exporter_kind, name=name, block=_mapping(block))
 
-    def _format_problems(self) -> Iterator[Problem]:
+    def _listed(self, provider: str, listed: str) -> list[Any]:
+        return _list(_mapping(self._content.get(provider)).get(listed))
+
+    def _obstacles(self) -> Iterator[Problem]:
+        yield from problems_of(dict(self._content), _otel_config.file_schema())
         if isinstance(self._content.get("file_format"), str):
             try:
                 _otel_config.check_file_format(self._content)
             except ConfigError as error:
                 yield Problem(("file_format",), f"{error}.")
+        yield from self._unknown_processors()
+        for entry in self._entries():
+            known = _otel_config.known_exporters(entry.kind)
+            if entry.name not in known:
+                yield Problem(entry.path, _unknown("exporter", entry.name, known))
+
+    def _unknown_processors(self) -> Iterator[Problem]:
+        kinds = _otel_config.file_schema()["$defs"]
+        for provider, listed, kind, _, _ in _PLACES:
+            known = kinds[kind]["properties"]
+            if kinds[kind]["additionalProperties"] is not False:  # or the schema has said so
+                for at, item in enumerate(self._listed(provider, listed)):
+                    for name in _mapping(item).keys() - known.keys():
+                        yield Problem((provider, listed, at, name), _unknown("processor", name, known))
 
     def _repetitions(self) -> Iterator[Problem]:
         for path, line in _otel_config.repeated(self._text):
             yield Problem(path, f"stands here again in line {line}, expected once.")
 
-    def _problems_of_names(self) -> Iterator[Problem]:
-        known_keys = _otel_config.file_schema()["properties"]
-        for key in self._content.keys() - known_keys.keys():  # which OpenTelemetry ignores
-            yield Problem((key,), f"unknown key.{did_you_mean(key, known_keys)}")
+    def _unknown_sections(self) -> Iterator[Problem]:
+        known = _otel_config.file_schema()["properties"]
+        for key in self._content.keys() - known.keys():
+            yield Problem((key,), f"unknown key.{did_you_mean(key, known)}")
+
+    def _absences(self) -> Iterator[Problem]:
         if "propagator" not in self._content:  # it extracts None, on which instrumentations fail
             text = "missing, expected how trace context is passed on: without it each traced request fails."
             yield Problem(("propagator",), text)
-        entries = self.exporters()
-        for entry in entries:
-            known = _otel_config.known_exporters(entry.kind)
-            if entry.name not in known:
-                near = did_you_mean(entry.name, known) or f" There are: {', '.join(known)}."
-                yield Problem(entry.path, f"no package brings an exporter of this name.{near}")
-        if all(entry.name != NAME for entry in entries):
+        if all(entry.name != NAME for entry in self._entries()):
             yield Problem((), f"no exporter is called {NAME}, so nothing is sent.")
 
     def _block_problems(self, environ: Mapping[str, str]) -> Iterator[Problem]:
@@ -120,12 +146,14 @@ class ConfigFile:
                 yield Problem(entry.path, text)
 
     def _database_problems(self, path: _Place, database: DatabaseSource) -> Iterator[Problem]:
+        from .store import usable_url  # noqa: PLC0415 - SQLAlchemy, which nobody needs to read a file
+
         try:
             usable_url(database)
         except ConfigError as error:
             yield Problem(path, str(error))
 
-    def _told(self, line: int, problem: Problem) -> str:
+    def _line(self, line: int, problem: Problem) -> str:
         raw = _otel_config.raw_at(self._text, problem.path)
         if problem.text.endswith(IS_SET) and raw:
             problem = replace(problem, text=problem.text.replace(IS_SET, f"{raw} is not set."))
@@ -144,6 +172,11 @@ def schema_for_editors() -> dict[str, Any]:
     for kind in _otel_config.EXPORTERS:
         schema["$defs"][kind]["properties"][NAME] = ours
     return schema
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> str:
+    near = did_you_mean(name, known) or f" There are: {', '.join(known)}."
+    return f"no package brings this {what}.{near}"
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -53,6 +53,14 @@ def environment(own_sink, database):
     }
 
 
+def _has_a_row(database):
+    """Tell whether a worker has made the tables and the installation's row by now."""
+    try:
+        return _sql(database, "SELECT * FROM system_settings")
+    except sqlite3.OperationalError:
+        return []
+
+
 def _sql(database, statement):
     with closing(sqlite3.connect(database, timeout=30)) as connection:
         rows = connection.execute(statement).fetchall()
@@ -70,6 +78,12 @@ def _agree(database):
     telemetry = Telemetry(database=f"sqlite:///{database}", environ={}, spool_dir=":memory:")
     telemetry.update_settings(enable_error_reporting=True, enable_telemetry=True)
     telemetry.shutdown()
+
+
+def _run(command, environment):
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=WAIT_S, check=False
+    )
 
 
 def _ask(url, number):
@@ -114,7 +128,7 @@ def test_two_workers_follow_the_switches_in_the_database(own_sink, database, env
     with serving(PROGRAM, log, runner=INSTRUMENT, **environment) as (url, process):
         _ask_both_workers(url, 0)
         wait_until(database.exists, timeout_s=WAIT_S)
-        wait_until(lambda: _sql(database, "SELECT * FROM system_settings"), timeout_s=WAIT_S)
+        wait_until(lambda: _has_a_row(database), timeout_s=WAIT_S)
         assert sink.requests == []
 
         _switch(database, 1)
@@ -179,14 +193,7 @@ def test_second_load_of_the_file_doubles_nothing(own_sink, database, environment
     sink, program = own_sink[0], Path(__file__).parent / "twice_loaded_product.py"
     _agree(database)
 
-    ran = subprocess.run(
-        [sys.executable, program, environment["OTEL_CONFIG_FILE"]],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=WAIT_S,
-        check=False,
-    )
+    ran = _run([sys.executable, program, environment["OTEL_CONFIG_FILE"]], environment)
 
     assert (ran.returncode, ran.stdout) == (0, "otel-posthog-drainer"), ran.stderr
     assert sorted(event.name for event in sink.events) == [
@@ -218,3 +225,59 @@ def test_bad_file_does_not_stop_the_product(name, reason, own_sink, environment,
     assert line.endswith(f"Try: otel-posthog config check {environment['OTEL_CONFIG_FILE']}")
     assert own_sink[0].requests == []
     assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("misspelt_exporter", ":6: tracer_provider.processors[0].batch.exporter.postog: no package brings"),
+        ("misspelt_processor", ":4: tracer_provider.processors[0].btch: no package brings"),
+        ("no_file_format", ":1: file_format: missing, expected a text."),
+        ("no_yaml", ":4: this is no YAML, expected the node content"),
+        ("queue_below_one", ":5: tracer_provider.processors[0].batch.max_queue_size: found -1, expected"),
+        ("unsupported_file_format", ":1: file_format: Unsupported file_format '2.0'"),
+        ("not_there", " cannot be read ([Errno 2] No such file or directory"),
+    ],
+)
+def test_file_that_opentelemetry_refuses_does_not_stop_the_product(
+    name, reason, own_sink, environment, tmp_path
+):
+    """The product starts and answers with both workers, and one line says that nothing is sent, and why."""
+    file = ROOT / "tests" / "golden" / "config" / f"{name}.yaml"
+    environment["OTEL_CONFIG_FILE"] = str(file)
+
+    with serving(PROGRAM, tmp_path / "log", runner=INSTRUMENT, **environment) as (url, _process):
+        assert call("GET", f"{url}/").status_code == 200
+
+    [line] = [line for line in (tmp_path / "log").read_text().splitlines() if "PostHog" in line]
+    assert line.startswith(f"Nothing is sent to PostHog by OTEL_CONFIG_FILE. {file}{reason}")
+    assert line.endswith(f"Try: otel-posthog config check {file}")
+    assert own_sink[0].requests == []
+
+
+def test_section_that_opentelemetry_ignores_is_told_of(environment):
+    """It takes such a file without a word, so ours is the only one."""
+    file = ROOT / "tests" / "golden" / "config" / "misspelt_section.yaml"
+    environment["OTEL_CONFIG_FILE"] = str(file)
+
+    ran = _run([*INSTRUMENT, sys.executable, "-c", "print('runs')"], environment)
+
+    [line] = [line for line in ran.stderr.splitlines() if "PostHog" in line]
+    assert (ran.returncode, ran.stdout) == (0, "runs\n")
+    assert line == (
+        f"Nothing is sent to PostHog by a part of OTEL_CONFIG_FILE that OpenTelemetry ignores. "
+        f"{file}:2: tracer_providr: unknown key. Did you mean 'tracer_provider'? "
+        f"Try: otel-posthog config check {file}"
+    )
+
+
+def test_settings_are_options_of_the_instrument_command(environment):
+    """`--posthog_environment` is OTEL_POSTHOG_ENVIRONMENT; secrets stay out of the list of processes."""
+    program = "import os; print(os.environ['OTEL_POSTHOG_ENVIRONMENT'])"
+
+    ran = _run([*INSTRUMENT, "--posthog_environment", "test", sys.executable, "-c", program], environment)
+    told = _run([*INSTRUMENT, "--help"], environment)
+
+    assert ran.stdout == "test\n", ran.stderr
+    assert "--posthog_heartbeat_time" in told.stdout
+    assert "--posthog_database " not in told.stdout
