@@ -170,7 +170,8 @@ class Pairs:
             return False
         bare = value[0].removeprefix("b").strip("\"'")
         is_name = _NAME_WORDS.fullmatch(bare) is not None and self._names.is_sensitive(bare)
-        return len(bare) >= _MIN_PAIRED_CHARS and not is_name  # ["token", "password"], ["token", "id"]
+        is_long = len(bare) >= _MIN_PAIRED_CHARS or (bare.isdigit() and len(bare) > _MAX_COUNT_CHARS)
+        return is_long and not is_name  # ["token", "password"], ["token", "id"]
 
     def _is_harmless(self, name: str, raw: str) -> bool:
         """Tell whether what stands there is no value: a placeholder, or words about one."""

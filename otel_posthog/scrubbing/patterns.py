@@ -54,8 +54,10 @@ def _long(name: str, triggers: tuple[str, ...], pattern: re.Pattern[str], replac
     return Rule(name, triggers, partial(pattern.sub, replace), needs_long_word=True)
 
 
+_LABEL = r"(?:[ +]|%20)[A-Za-z0-9 +%]{1,60}-----"  # with the spaces of a form or URL
 _PEM = re.compile(
-    r"-----BEGIN [A-Za-z0-9 ]{1,60}-----.*?(?:-----END [A-Za-z0-9 ]{1,60}-----|\Z)"
+    rf"-----BEGIN{_LABEL}.*?(?:-----END{_LABEL}|\Z)"
+    rf"|(?:(?<![A-Za-z0-9+/=])[A-Za-z0-9+/=]{{4,76}}\r?\n){{1,3}}-----END{_LABEL}"  # cut before
     r"|---- BEGIN [A-Za-z0-9 ]{1,60} ----.*?(?:---- END [A-Za-z0-9 ]{1,60} ----|\Z)"
     r"|PuTTY-User-Key-File-\d:.*?(?:Private-MAC: [0-9a-f]{8,}+|\Z)",
     re.DOTALL | re.IGNORECASE,
@@ -158,7 +160,7 @@ def _vendor_token(match: re.Match[str]) -> str:
 
 _MIN_ASSERTED_CHARS = 4
 _BLOCKS = (
-    _rule("pem", ("--begin ", "-- begin ", "putty-"), _PEM, mark("pem")),
+    _rule("pem", ("--begin", "-- begin ", "--end", "putty-"), _PEM, mark("pem")),
     _rule("mnemonic", ("mnemonic", "phrase", "seed", "wallet"), shapes.MNEMONIC, shapes.mnemonic),
     _long("jwt", ("eyj",), _JWT, mark("jwt")),
     _long("jwt", ("eyj",), _BARE_CLAIMS, mark("jwt")),

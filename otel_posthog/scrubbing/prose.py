@@ -101,11 +101,12 @@ _ACCOUNT = re.compile(
     re.IGNORECASE,
 )
 _CODE = re.compile(
-    r"(?P<before>\b(?:otp|pin|puk|tan|2fa|mfa|totp|cvv2?|cvc2?|csc|passcode|(?:bestätigungs|sicherheits|verifizierungs|einmal)-?code|(?:verification|security|"
-    r"confirmation|login|"
-    r"one-time|authentication|access|sms)[ -](?:code|password|pin|passcode)|code)\b(?:[ ](?:code|"
-    r"number))?[ ]?"
-    r"(?:[:=#]|is|was|entered|lautet|ist)?[ ]{0,2}[\"']?)(?P<value>\d{3}[ -]?\d{3}|\d{4,8})(?!\w|\.\d)",
+    r"(?P<before>\b(?:(?:card|sim|atm|user|account)[ _-])?"
+    r"(?:otp|pin|puk|tan|2fa|mfa|totp|(?P<card>cvv2?|cvc2?|csc|security[ _-]code)|passcode|"
+    r"(?:bestätigungs|sicherheits|verifizierungs|einmal)-?code|(?:verification|security|confirmation|login|"
+    r"one[ _-]time|authentication|access|sms)[ _-](?:code|password|pin|passcode)|code)(?![A-Za-z0-9])"
+    r"(?:[ _-](?:code|number))?[ ]?(?:[:=#|]|is|was|entered|lautet|ist)?[ ]{0,2}[\"']?)"
+    r"(?P<value>\d{3}[ -]?\d{3}|\d{4,8}|(?(card)\d{3}|(?!)))(?!\w|\.\d)",
     re.IGNORECASE,
 )
 _PLAIN_CODE = re.compile(
@@ -227,6 +228,8 @@ def _code(match: re.Match[str]) -> str:
     if _PLAIN_CODE.match(match["before"]) and not _CODE_IS.match(match["before"]):
         return match[0]
     before = match.string[max(0, match.start() - 12) : match.start()].lower()
-    if before.rstrip().endswith(("exit", "status", "error", "return", "response", "gpio", "zip", "postal")):
+    if before.rstrip().endswith(
+        ("exit", "status", "error", "return", "response", "gpio", "zip", "postal", "country", "area")
+    ):
         return match[0]
     return f"{match['before']}{mark('code')}"

@@ -30,6 +30,7 @@ _BLOCK = re.compile(r"(?:[|>][+-]?[0-9]?)?[ \t]*\r?\n(?:[ \t]+[^\n]*+(?:\n|\Z)|-
 _TYPE = re.compile(r"!!\w{1,20}[ ]|[|>][+-]?\d?[ ]{1,20}(?=\S)|\w{1,20}\(\d{1,6}\)[ ](?=[\"'])")
 _NEXT_LINE = re.compile(r"\r?\n[ \t]{0,20}")
 _STATUS = re.compile(r"[^\n,;:\[({\"]{1,120}(?<!\w(?=[\[({]))")
+_QUOTED_NUMBER = re.compile(r"[\"'`]\d{3,}[\"'`]")  # `cvc = '131' LIMIT 1`
 _BEHIND_STATUS = re.compile(r":[ ]{1,3}(?=[\"'`])")  # `--password: invalid int value: '…'`
 _HEADER_REST = re.compile(r"(?:=\"[^\"\n]*+\"|='[^'\n]*+'|[^\n\"'])*")
 _ONE_CREDENTIAL = re.compile(
@@ -75,7 +76,7 @@ def value_after(text: str, match: re.Match[str]) -> tuple[int, int]:
     scheme = _SCHEME.match(text, start)
     end = start if scheme is None else scheme.end()
     status = _STATUS.match(text, start)
-    if status is not None and is_status(status[0]):
+    if status is not None and is_status(status[0]) and not _QUOTED_NUMBER.match(text, start):
         behind = _BEHIND_STATUS.match(text, status.end())
         if behind is None:
             return start, status.end()

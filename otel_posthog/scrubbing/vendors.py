@@ -80,6 +80,7 @@ _EXACT = (
     r"[5KL][1-9A-HJ-NP-Za-km-z]{50,51}(?![A-Za-z0-9])",  # Bitcoin, wallet import format
     r"s-s4t2(?:ud|af)-[a-f0-9]{40,}+",
     r"hf_[A-Za-z]{30,}+",
+    r"(?:npm|vercel|sbp|gsk|nfp|napi|sgp)_(?=[a-z]{0,40}+[A-Z])[A-Za-z]{22,}+(?![\w-])",  # without a digit
     r"LTAI[A-Za-z0-9]{12,}+",  # Alibaba
     r"cio(?=[A-Za-z]{0,31}\d)[A-Za-z0-9]{32}(?![A-Za-z0-9])",  # crates.io
     r"s\.(?=[A-Za-z]{0,22}\d|[a-z]{0,20}[A-Z]{1,20}[a-z]{1,20}[A-Z])[A-Za-z0-9]{24}(?![A-Za-z0-9])",  # Vault

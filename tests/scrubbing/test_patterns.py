@@ -60,6 +60,9 @@ INNOCENT_TEXTS = [
     "C:\\Program Files\\fastflow\\flow.py is not readable",
     "/opt/fastflow/flow.py:12: in <module>",
     "email the author",
+    "country code is 4711",
+    "auth: 401 unauthorized",
+    "status code | 4000 |",
 ]
 
 
@@ -127,6 +130,15 @@ def test_ordinary_message_is_unchanged(text):
         ("echo S3cretS3cret | sudo -S ls", "echo [scrubbed:option] | sudo -S ls"),
         ("0049 or 00491719580610", "0049 or [scrubbed:phone]"),
         ("4111  1111  1111  1111", "[scrubbed:card]"),
+        ("| pin | 1880 |", "| pin | [scrubbed:code] |"),
+        ("one_time_code | 402489", "one_time_code | [scrubbed:code]"),
+        ("export 2FA_CODE=141316", "export 2FA_CODE=[scrubbed:code]"),
+        ("card_pin '1044' is wrong", "card_pin '[scrubbed:code]' is wrong"),
+        ("cvc '630' is not valid", "cvc '[scrubbed:code]' is not valid"),
+        ("WHERE cvc = '131' LIMIT 1", "WHERE cvc = '[scrubbed:value]' LIMIT 1"),
+        ("('cvv', '997')", "('cvv', '[scrubbed:value]')"),
+        ("k=-----BEGIN+PRIVATE+KEY-----\nS\n-----END+PRIVATE+KEY----- x", "k=[scrubbed:pem] x"),
+        ("x [cut]\nrfulYSBZKQTB=\n-----END%20PRIVATE%20KEY-----", "x [cut]\n[scrubbed:pem]"),
         ("_de:ad:be:ef:00:01_", "_[scrubbed:mac]_"),
         ("/p?next=Digest%20realm%3D%22S%22%20x", "/p[scrubbed:query]"),
         ("/send?phone=+49 171 1234567 failed", "/send[scrubbed:query] failed"),
@@ -375,6 +387,7 @@ def test_line_of_a_program_with_a_secret_is_scrubbed(text):
         "SG.abcdefghijklmnopqrstuv.abcdefghijklmnopqrstuv",
         "whsec_abcdefghijklmnop",
         "npm_abcdefghijklmnopqrstuvwxyz0123456789",
+        "npm_MqvwffagoSBHyifaCQsWNMdfVPZEyHpUMsIm",
         "pypi-AgEIcHlwaS5vcmcCJDU",
         "dop_v1_abcdef0123456789abcdef",
         "ya29.a0AfH6SMBxxxxxxxxxxxxxxxx",
