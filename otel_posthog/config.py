@@ -26,6 +26,10 @@ _FALSE = frozenset({"0", "false", "no", "off"})
 _NEVER_SET = frozenset({"", "0", "false", "no", "off"})
 KILL_SWITCHES = ("DO_NOT_TRACK", "OTEL_POSTHOG_DISABLED")
 _MASK_KEEPS_CHARS = 8
+_BEHIND_PLACE = re.compile(r"[?#;]")
+_HARMLESS = re.compile(r"(?!ph[a-z]_)[\w .,:/+\[\]-]{0,30}")
+REFUSED_FILE = "OTEL_POSTHOG_REFUSED_FILE"
+"""Set by `opentelemetry-instrument` for the product that it becomes: a file that was told of as refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,15 +51,16 @@ class Setting:
         if value is None:
             return "–"
         text = str(value)
-        if not self.secret:
-            return text
-        return _masked_url(text) if "://" in text else f"{text[: min(_MASK_KEEPS_CHARS, len(text) // 3)]}…"
+        if "://" in text:
+            return " ".join(map(_masked_url, text.split())) if self.secret or "@" in text else text
+        return text if not self.secret else f"{text[: min(_MASK_KEEPS_CHARS, len(text) // 3)]}…"
 
 
 def _masked_url(text: str) -> str:
     """Return the URL without password and query; where these cannot be told apart, its scheme alone."""
     scheme, _, rest = text.partition("://")
-    place, mark, query = rest.partition("?")
+    place, *more = _BEHIND_PLACE.split(rest, maxsplit=1)
+    mark, query = bool(more), "".join(more)
     if "@" in query:
         return f"{scheme}://…"
     userinfo, at, address = place.rpartition("@")
@@ -479,12 +484,12 @@ def _parsed(row: Setting, text: str, where: str) -> object:
     if row.type is bool:
         if text.lower() in _TRUE | _FALSE:
             return text.lower() in _TRUE
-        raise ConfigError(f"{where}={text!r} is not a boolean. Use 1 or 0.")
+        raise ConfigError(f"{where}{_echo(text)} is not a boolean. Use 1 or 0.")
     parse = cast("Callable[[str], object]", row.type)
     try:
         return parse(text)
     except ValueError:
-        raise ConfigError(f"{where}={text!r} is not a number of {row.unit}.") from None
+        raise ConfigError(f"{where}{_echo(text)} is not a number of {row.unit}.") from None
 
 
 def checked(row: Setting, value: object, where: str) -> object:
@@ -498,7 +503,7 @@ def checked(row: Setting, value: object, where: str) -> object:
             f"{where} is {value}, but must lie between {row.minimum:g} and {row.maximum:g} {row.unit}."
         )
     if row.name == "marker_prefix" and not re.fullmatch(r"[a-z0-9_]{1,40}", str(value)):
-        raise ConfigError(f"{where}={value!r} is not a prefix. Use 1 to 40 of a to z, 0 to 9 and _.")
+        raise ConfigError(f"{where}{_echo(value)} is not a prefix. Use 1 to 40 of a to z, 0 to 9 and _.")
     if row.name == "product_roots":
         _check_roots(str(value), where)
     if row.name == "heartbeat_time":
@@ -511,7 +516,7 @@ def checked(row: Setting, value: object, where: str) -> object:
 def _check_roots(value: str, where: str) -> None:
     if not all(part.strip().isidentifier() for part in value.split(",")):
         raise ConfigError(
-            f"{where}={value!r} does not name top-level packages, such as fastflow,fastflow_api."
+            f"{where}{_echo(value)} does not name top-level packages, such as fastflow,fastflow_api."
         )
 
 
@@ -519,7 +524,7 @@ def _check_time(value: str, where: str) -> None:
     try:
         time_of_day(value)
     except ValueError:
-        raise ConfigError(f"{where}={value!r} is not a time of day such as 03:00 (UTC).") from None
+        raise ConfigError(f"{where}{_echo(value)} is not a time of day such as 03:00 (UTC).") from None
 
 
 def _check_host(value: str, where: str) -> None:
@@ -532,7 +537,12 @@ def _check_host(value: str, where: str) -> None:
         is_address = False
     if not is_address or "?" in value or "#" in value:
         shown = value.partition("?")[0].partition("#")[0]
-        raise ConfigError(f"{where}={shown!r} is not an address such as https://eu.posthog.com.")
+        raise ConfigError(f"{where}{_echo(shown)} is not an address such as https://eu.posthog.com.")
+
+
+def _echo(value: object) -> str:
+    """Return the value to show what is wrong, or nothing where it may be a secret in a wrong place."""
+    return f"={value!r}" if _HARMLESS.fullmatch(str(value)) else ""
 
 
 def _given(values: Mapping[str, object] | None) -> dict[str, object]:

@@ -37,20 +37,27 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 def _show(options: argparse.Namespace) -> int:
     environ: Mapping[str, str] = options.environ
     named = options.file or environ.get(FILE_VARIABLE)
-    config = Config.resolve(environ=environ, file=_settings_in(Path(named)) if named else None)
+    file, problems = _file_settings(Path(named), environ) if named else ({}, [])
+    config = Config.resolve(environ=environ, file=file)
     for row in SETTINGS:
         value = f"{row.show(getattr(config, row.name))} {row.unit}".rstrip()
         source = str(named) if config.sources[row.name] == "file" else config.sources[row.name]
         print(f"{row.name} = {value}  [{source}]\n    {row.help}")
         print(f"    {', '.join(row.env)}\n")
+    if problems:
+        told = f"{problems[0]} Nothing is sent by this file. Try: otel-posthog config check {named}"
+        print(told, file=sys.stderr)
+        return WRONG
     return 0
 
 
-def _settings_in(path: Path) -> dict[str, object]:
+def _file_settings(path: Path, environ: Mapping[str, str]) -> tuple[dict[str, object], list[str]]:
+    """Return the settings that stand in the file, and for what nothing is sent by it."""
     from .config_file import ConfigFile  # noqa: PLC0415 - needs the extra `config`
 
-    names = {row.name for row in SETTINGS}
-    return {name: value for name, value in ConfigFile(path).block().items() if name in names}
+    file, names = ConfigFile(path), {row.name for row in SETTINGS}
+    settings = {name: value for name, value in file.block().items() if name in names and value != ""}
+    return settings, [*file.obstacles(), *file.block_problems(environ)]
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -62,7 +69,7 @@ def _check(options: argparse.Namespace) -> int:
         print(problem, file=sys.stderr)
     if problems:
         return WRONG
-    places = [str(entry.path[0]) for entry in file.exporters() if entry.name == NAME]
+    places = [str(entry.place[0]) for entry in file.exporters()]
     print(f"{options.file}: {NAME} under {', '.join(places)}; nothing is wrong.")
     return 0
 

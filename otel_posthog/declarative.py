@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from . import analytics, attributes
 from ._forks import follow_forks
 from ._otel_sdk import LogRecordExporter, LogRecordExportResult, ReadableLogRecord
+from .config import REFUSED_FILE
 from .errors import ConfigError, OtelPosthogError
 from .notices import Notices
 
@@ -48,6 +49,7 @@ class Sharing:
         """Take part with this block; an empty one goes by the others' or by the environment. Never raises."""
         with self._lock:
             self._members += 1
+            self._has_failed = self._has_failed or _is_refused()
             if not data or self._has_failed:
                 return
             if self._data and data != self._data:
@@ -127,13 +129,19 @@ class Sharing:
             parts.close()
 
 
+def _is_refused() -> bool:
+    """Tell whether OpenTelemetry will refuse the file, if some of its exporters are made already."""
+    file = os.environ.get(_FILE_VARIABLE)
+    return bool(file) and os.environ.get(REFUSED_FILE) == file
+
+
 _sharing = Sharing()
 
 
 class _Member:
     """What the exporters have in common."""
 
-    def __init__(self, **block: object) -> None:
+    def __init__(self, /, **block: object) -> None:
         super().__init__()
         self._has_left = False
         _sharing.join(block)

@@ -25,9 +25,11 @@ def declared_events(config: Config) -> Registry:
 
     try:
         text = Path(config.manifest).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:  # also of bytes that are no text, and of a name with a NUL
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"manifest: {config.manifest} cannot be read ({reason}).") from error
+    try:
         return Registry.from_manifests(read_manifest_file(text), events)
-    except OSError as error:
-        raise ConfigError(f"manifest: {config.manifest} cannot be read ({error.strerror}).") from error
     except RegistryError as error:
         raise ConfigError(f"manifest: {config.manifest}: {error}") from error
 
@@ -42,7 +44,7 @@ def _events(place: str) -> Registry | list[type]:
         found = object_at(place) if ":" in place else module_at(place)
     except ConfigError as error:
         raise ConfigError(f"events: {error}") from error
-    except Exception as error:  # a product's module runs anything
+    except (Exception, SystemExit) as error:  # a product's module runs anything
         raise ConfigError(f"events: {place} cannot be imported ({type(error).__name__}: {error}).") from error
     if isinstance(found, Registry):
         return found

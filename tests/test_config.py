@@ -228,6 +228,8 @@ def test_secrets_are_not_in_the_repr():
         ("postgresql://planted@h/db", "postgresql://:…@h/db"),
         ("postgresql://h/db?user=u&password=planted", "postgresql://h/db?…"),
         ("postgresql://h/db?password=plan@ted", "postgresql://…"),
+        ("postgresql://h/db;password=planted", "postgresql://h/db?…"),
+        ("postgresql://h/db#planted", "postgresql://h/db?…"),
         ("sqlite:///data/app.db", "sqlite:///data/app.db"),
     ],
 )
@@ -240,6 +242,29 @@ def test_password_in_a_database_url_is_masked(url, shown):
 def test_api_key_is_masked(key, shown):
     """An API key is shown by its beginning, and a short one not nearly whole."""
     assert ROWS["api_key"].show(key) == shown
+
+
+@pytest.mark.parametrize("name", ["spool_dir", "environment", "service_version", "manifest", "events"])
+def test_url_with_a_password_is_masked_wherever_it_stands(name):
+    """Somebody may have put it into the wrong variable."""
+    assert ROWS[name].show("postgresql://u:planted@h/db") == "postgresql://u:…@h/db"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OTEL_POSTHOG_BATCH_DELAY_S", "postgres://u:planted@h/x"),
+        ("OTEL_POSTHOG_SEND_HOST", "postgres://u:planted@h/x"),
+        ("OTEL_POSTHOG_HEARTBEAT_TIME", "phx_planted"),
+        ("POSTHOG_HOST", "phx_planted"),
+    ],
+)
+def test_message_does_not_repeat_a_secret_from_the_wrong_variable(variable, value):
+    """What is wrong is shown only where it can be no secret."""
+    with pytest.raises(ConfigError, match=f"^{variable} is not a") as raised:
+        Config.resolve({}, {variable: value})
+
+    assert "planted" not in str(raised.value)
 
 
 @pytest.mark.parametrize(("value", "shown"), [(None, "–"), (1.5, "1.5"), ("production", "production")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,34 @@ def test_text_that_is_no_yaml_is_told_by_line():
         _otel_config.parsed("a: 1\nb: ]\n", PATH)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("file.txt", "a: 1", r"file\.txt: OpenTelemetry takes files that end in \.yaml, \.yml, \.json\."),
+        ("file.json", '{"a": 1,\n}', r"file\.json:2: this is no JSON, .*\."),
+        ("file.yaml", "a: !secret x", r"file\.yaml:1: this is no YAML, could not determine a constructor .*"),
+        ("file.yaml", "a: 2026-13-45", r"file\.yaml cannot be read \(month must be in 1\.\.12\)\."),
+        ("file.yaml", "a: \x07", r"file\.yaml cannot be read \(.*\)\."),
+        ("file.yaml", "a: " + "[" * 5_000, r"file\.yaml is nested too deeply\."),
+    ],
+)
+def test_text_that_cannot_be_read_is_told_in_a_line(name, text, told, caplog):
+    """Whatever OpenTelemetry raises, or logs with a traceback, is one sentence of ours."""
+    with pytest.raises(ConfigError) as raised:
+        _otel_config.parsed(text, Path(name))
+
+    assert re.fullmatch(told, str(raised.value)), raised.value
+    assert caplog.records == []
+
+
+def test_tabs_in_json_are_no_mistake():
+    """What OpenTelemetry reads has its lines."""
+    path, text = Path("file.json"), '{\n\t"a":\t{\n\t\t"b": 1}}'
+
+    assert _otel_config.parsed(text, path) == {"a": {"b": 1}}
+    assert _otel_config.line_of(_otel_config.composed(text, path), ("a", "b")) == 3
+
+
 @pytest.mark.parametrize("version", ["2.0", "0.4", "one"])
 def test_file_format_is_checked(version):
     """A version that OpenTelemetry refuses is refused by it."""
@@ -44,7 +73,7 @@ def test_file_format_is_checked(version):
 @pytest.mark.parametrize("kind", _otel_config.EXPORTERS)
 def test_schema_has_the_exporters(kind):
     """Each kind of exporter stands in OpenTelemetry's schema, and packages may bring their own."""
-    assert {"console", "posthog"} <= set(_otel_config.known_exporters(kind))
+    assert {"console", "posthog"} <= set(_otel_config.known_names(kind))
     assert _otel_config.file_schema()["$defs"][kind]["additionalProperties"]
 
 
@@ -54,9 +83,9 @@ def test_schema_has_the_exporters(kind):
 )
 def test_places_have_lines(path, line, raw):
     """A place has its line and what is written there; one that is not there has the line above it."""
-    text = "a:\n  b:\n    - 1\n    - ${X}\n"
+    root = _otel_config.composed("a:\n  b:\n    - 1\n    - ${X}\n", PATH)
 
-    assert (_otel_config.line_of(text, path), _otel_config.raw_at(text, path)) == (line, raw)
+    assert (_otel_config.line_of(root, path), _otel_config.raw_at(root, path)) == (line, raw)
 
 
 def test_unsupported_version_is_told():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -16,11 +17,12 @@ from otel_posthog.scrubbing import ScrubRules
 from otel_posthog.span_rules import SpanRule, SpanRules
 from otel_posthog.span_rules.compiled import check_declared
 
-from .problems import BlockError, Path, Problem, problems_of
+from .problems import BlockError, Path, Problem, odd_names, problems_of
 from .schema import block_schema
 
 _T = TypeVar("_T")
 _ROWS = {row.name: row for row in SETTINGS}
+_FIRST_NAME = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +41,8 @@ def read_block(data: Mapping[str, object], environ: Mapping[str, str] | None = N
     The environment wins over the block, and the project API key has to stand in either.
     """
     variables = os.environ if environ is None else environ
-    given = {key: value for key, value in data.items() if not _is_given_otherwise(key, value, variables)}
-    misfits = problems_of(given, block_schema()) if given else []
+    given = {key: value for key, value in data.items() if not _counts_as_absent(key, value, variables)}
+    misfits = list(odd_names(given)) or (problems_of(given, block_schema()) if given else [])
     if misfits:
         raise BlockError(misfits)
     return _Reading(given, variables).block()
@@ -87,8 +89,12 @@ class _Reading:
             return make()
         except OtelPosthogError as error:
             name, _, text = str(error).partition(": ")
-            is_setting = name in _ROWS  # of the settings that name a file or a module
-            self._problems.append(Problem((name,), text) if is_setting else Problem(path, str(error)))
+            if name in _ROWS:  # of the settings that name a file or a module
+                path, found = (name,), text
+            else:
+                named = _FIRST_NAME.match(str(error))
+                path, found = (named[0],) if named and named[0] in _ROWS else path, str(error)
+            self._problems.append(Problem(path, found))
             return None
 
 
@@ -99,6 +105,8 @@ def _rule(fields: Mapping[str, Any], registry: Registry | None) -> SpanRule:
     return rule
 
 
-def _is_given_otherwise(key: str, value: object, environ: Mapping[str, str]) -> bool:
-    """Whether nothing stands here, perhaps for a variable that is not set, and the environment says it."""
-    return value is None and key in _ROWS and given_by(_ROWS[key], environ) is not None
+def _counts_as_absent(key: str, value: object, environ: Mapping[str, str]) -> bool:
+    """Whether an empty text stands here, or nothing where the environment says it, for a missing variable."""
+    if key not in _ROWS:
+        return False
+    return value == "" or (value is None and given_by(_ROWS[key], environ) is not None)

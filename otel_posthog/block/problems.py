@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from otel_posthog._nearest import did_you_mean
 from otel_posthog.config import SETTINGS
 from otel_posthog.errors import ConfigError, MissingExtraError
+from otel_posthog.scrubbing import scrub_text
 
 from .schema import Schema
 
@@ -67,6 +68,29 @@ def shown(path: Path) -> str:
     return "".join(parts).removeprefix(".")
 
 
+def odd_names(data: object) -> Iterator[Problem]:
+    """Yield each name that is no text: YAML reads `200:` as a number."""
+    below: list[tuple[Path, object]] = [((), data)]
+    met: set[int] = set()  # what an alias refers to is one object, and may hold itself
+    while below:
+        path, value = below.pop(0)
+        if not isinstance(value, (Mapping, list)) or id(value) in met:
+            continue
+        met.add(id(value))
+        if isinstance(value, list):
+            below += [((*path, at), item) for at, item in enumerate(value)]
+            continue
+        for key, item in value.items():
+            if not isinstance(key, str):
+                yield Problem((*path, str(key)), odd_name(key))
+            below.append(((*path, str(key)), item))
+
+
+def odd_name(name: object) -> str:
+    """Return what is said about one of them."""
+    return f"found {name!r} as a name, expected a text. Put it in quotes."
+
+
 def problems_of(data: object, schema: Schema) -> list[Problem]:
     """Return what in the data does not fit the schema, in order of its place."""
     try:
@@ -104,7 +128,13 @@ def _mismatch(path: Path, value: object, schema: Mapping[str, Any]) -> str:
     if value is None:
         return f"found nothing, expected {expected(schema)}. {IS_SET}"
     near = did_you_mean(value, schema["enum"]) if "enum" in schema else ""
-    return f"found {_found(path, value)}, expected {expected(schema)}.{near}"
+    quotes = " Put it in quotes." if _is_unquoted(value, schema) else ""
+    return f"found {_found(path, value)}, expected {expected(schema)}.{quotes}{near}"
+
+
+def _is_unquoted(value: object, schema: Mapping[str, Any]) -> bool:
+    is_for_texts = schema.get("type") == "string" and "x-expected" not in schema
+    return is_for_texts and not isinstance(value, (str, Mapping, list))
 
 
 def _found(path: Path, value: object) -> str:
@@ -113,7 +143,7 @@ def _found(path: Path, value: object) -> str:
     is_secret = any(part in _SECRET for part in path)
     if is_secret or not isinstance(value, (bool, int, float, str)) or "://" in str(value):
         return f"a {kind}"
-    text = repr(value)
+    text = repr(scrub_text(value) if isinstance(value, str) else value)
     return f"{text[:_SHOWN_MAX_CHARS]}…" if len(text) > _SHOWN_MAX_CHARS else text
 
 

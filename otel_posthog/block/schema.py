@@ -53,6 +53,8 @@ def _setting(row: Setting) -> Schema:
             schema["maximum"] = row.maximum
     if row.unit:
         schema["x-unit"] = row.unit
+    if row.name == "api_key":
+        schema["minLength"] = 1
     if row.name in _PATTERNS:
         schema["pattern"], schema["x-expected"] = _PATTERNS[row.name]
     return schema

@@ -2,8 +2,8 @@
 
 `*` stands for any run of characters, `?` for one, and a part of a path in braces for one part:
 ``/runs/{id}`` matches ``/runs/17`` as well as the template ``/runs/{run_id}``. Names come from
-clients, so no pattern takes more than linear time: what follows a `*` is found at its first place
-and never tried again.
+clients, so what follows a `*` is found at its first place and never tried again, and a name that is
+longer than any route matches `*` alone.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from collections.abc import Sequence
 from os.path import commonprefix
 
 ANYTHING = "*"
+NAME_MAX_CHARS = 1000
 REMEMBERED_NAMES = 1024
 REMEMBERED_NAME_MAX_CHARS = 200  # longer names are looked up afresh, so that clients cannot fill memory
 
-_SPECIAL = re.compile(r"\*+|\?|(?<![^/ ])\{[^{}/]*\}(?![^/])")
+_PART = r"(?<![^/ *])\{[^{}/]*\}(?![^/*])"
+_SPECIAL = re.compile(rf"\*+|\?|{_PART}")
 
 
 class NameIndex:
@@ -36,6 +38,8 @@ class NameIndex:
         """Return the positions of the patterns that match, in order."""
         found = self._remembered.get(name)
         if found is None:
+            if len(name) > NAME_MAX_CHARS:
+                return self._always
             if not (name in self._exact or (self._may_be_wild is not None and self._may_be_wild(name))):
                 return self._always
             found = self._search(name)
@@ -76,7 +80,7 @@ def _pieces(pattern: str) -> tuple[str, str]:
 
 def _chunk(text: str) -> str:
     """Return an expression for a piece without `*`."""
-    parts = re.split(r"(\?|(?<![^/ ])\{[^{}/]*\}(?![^/]))", text)
+    parts = re.split(rf"(\?|{_PART})", text)
     return "".join(_expression(part) for part in parts)
 
 

@@ -23,6 +23,12 @@ ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent
 INSTRUMENT = (str(PROGRAMS / "opentelemetry-instrument"),)
 PROGRAM = ["uvicorn", "zero_code_product:app", "--workers", "2", "--port", "{port}"]
+ONE_EVENT = """\
+from opentelemetry import trace
+trace.get_tracer("t").start_span("pipeline.run").end()
+trace.get_tracer_provider().shutdown()
+print("runs")
+"""
 FOLLOWED_WITHIN_NS = 10**9
 FAR_TOO_MANY = 2_000
 
@@ -253,6 +259,63 @@ def test_file_that_opentelemetry_refuses_does_not_stop_the_product(
     assert line.startswith(f"Nothing is sent to PostHog by OTEL_CONFIG_FILE. {file}{reason}")
     assert line.endswith(f"Try: otel-posthog config check {file}")
     assert own_sink[0].requests == []
+
+
+def test_file_that_is_refused_late_sends_nothing(own_sink, database, environment, tmp_path):
+    """OpenTelemetry makes the exporters of spans before it finds the mistake; they stay silent, too."""
+    _agree(database)
+    file = tmp_path / "late.yaml"
+    before, after = (ROOT / "otel-config.yaml").read_text().rsplit("posthog: *posthog", 1)
+    file.write_text(f"{before}postog: *posthog{after}")
+    environment["OTEL_CONFIG_FILE"] = str(file)
+
+    ran = _run([*INSTRUMENT, sys.executable, "-c", ONE_EVENT], environment)
+
+    assert ran.stdout == "runs\n", ran.stderr
+    [line] = [line for line in ran.stderr.splitlines() if "PostHog" in line]
+    assert "no package brings this exporter. Did you mean 'posthog'?" in line
+    assert own_sink[0].requests == []
+
+
+def test_misspelt_name_in_a_variable_is_told_of(environment):
+    """OTEL_TRACES_EXPORTER=posthogg: OpenTelemetry sets up nothing, and one line says which name is meant."""
+    del environment["OTEL_CONFIG_FILE"]
+    environment["OTEL_TRACES_EXPORTER"] = "console, posthogg"
+
+    ran = _run([*INSTRUMENT, sys.executable, "-c", "print('runs')"], environment)
+
+    told = "by OTEL_TRACES_EXPORTER. No package brings 'posthogg'. Did you mean 'posthog'?"
+    assert ran.stdout == "runs\n"
+    assert f"Nothing is sent to PostHog {told}" in ran.stderr.splitlines()
+
+
+def test_module_that_ends_the_process_does_not_stop_the_product(environment, tmp_path):
+    """A module of events that calls sys.exit is a mistake like any other."""
+    (tmp_path / "leaving.py").write_text("import sys\nsys.exit(3)\n")
+    file = tmp_path / "leaving.yaml"
+    text = (ROOT / "otel-config.yaml").read_text()
+    file.write_text(text.replace("# events: myproduct.events", "events: leaving"))
+    environment |= {"OTEL_CONFIG_FILE": str(file), "PYTHONPATH": str(tmp_path)}
+
+    ran = _run([*INSTRUMENT, sys.executable, "-c", ONE_EVENT], environment)
+
+    assert ran.stdout == "runs\n", ran.stderr
+    [line] = [line for line in ran.stderr.splitlines() if "PostHog" in line]
+    assert "posthog: events: leaving cannot be imported (SystemExit: 3)." in line
+
+
+@pytest.mark.parametrize("version", ["1.10", "20261126", "2026-11-26", ""])
+def test_file_takes_any_version(version, own_sink, database, environment):
+    """`SERVICE_VERSION` stays a text, and what is empty counts as not given."""
+    _agree(database)
+    environment |= {"SERVICE_VERSION": version, "ENVIRONMENT": ""}
+
+    ran = _run([*INSTRUMENT, sys.executable, "-c", ONE_EVENT], environment)
+
+    [event] = own_sink[0].events
+    assert ran.stdout == "runs\n"
+    assert event.properties["environment"] == "production", ran.stderr
+    assert event.properties.get("service_version") == (version or None)
 
 
 def test_section_that_opentelemetry_ignores_is_told_of(environment):

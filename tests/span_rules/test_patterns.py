@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_posthog.span_rules.patterns import REMEMBERED_NAMES, NameIndex, compiled
+from otel_posthog.span_rules.patterns import NAME_MAX_CHARS, REMEMBERED_NAMES, NameIndex, compiled
 
 MATCHING = [
     ("GET /runs", "GET /runs"),
@@ -24,6 +24,9 @@ MATCHING = [
     ("GET /{a}/{b}", "GET /x/y"),
     ("GET {path}", "GET health"),
     ("*/{id}/run", "POST /api/v2/17/run"),
+    ("GET /runs/{id}*", "GET /runs/17/steps"),
+    ("*/{id}*", "GET /runs/17/steps"),
+    ("*{id}/run", "GET /17/run"),
     ("a{b}c", "a{b}c"),
     ("price (net) [1]", "price (net) [1]"),
 ]
@@ -37,6 +40,7 @@ OTHER = [
     ("POST /api/pipelines/{id}/run", "POST /api/pipelines//run"),
     ("POST /api/pipelines/{id}/run", "POST /api/pipelines/17/18/run"),
     ("POST /api/pipelines/{id}/run", "POST /api/pipelines/17/run/"),
+    ("GET /runs/{id}*", "GET /runs//steps"),
     ("a{b}c", "axc"),
     ("price.", "prices"),
 ]
@@ -86,6 +90,14 @@ def test_hostile_name_takes_linear_time():
     pattern = compiled("*a*a*a*a*a*a*b")
 
     assert pattern.fullmatch("a" * 100_000) is None
+
+
+def test_name_that_is_too_long_for_a_route_matches_anything_alone():
+    """What a client can make long is not searched."""
+    index = NameIndex(["GET *", "*", "*{id}/{id}/x"])
+
+    assert index.matching("GET " + "a" * (NAME_MAX_CHARS - 4)) == (0, 1)
+    assert index.matching("GET " + "a" * NAME_MAX_CHARS) == (1,)
 
 
 def test_names_of_clients_do_not_fill_memory():
