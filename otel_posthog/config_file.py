@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .store import DatabaseSource
 
 NAME = "posthog"
+_RULE_SCALARS = ("kind", "status", "sample")
 _REFERENCE = {"type": "string", "pattern": r"\$\{[A-Za-z_]"}
 
 
@@ -132,11 +133,13 @@ class ConfigFile:
 def schema_for_editors() -> dict[str, Any]:
     """Return OpenTelemetry's schema of a file, with ours for what stands under `posthog:`.
 
-    An editor sees the file before variables are put in, so each setting may be one.
+    An editor sees the file before variables are put in, so settings and scalars of rules may be one.
     """
-    ours: dict[str, Any] = block_schema()
-    for row in SETTINGS:
-        ours["properties"][row.name] = {"anyOf": [ours["properties"][row.name], _REFERENCE]}
+    ours: dict[str, Any] = deepcopy(block_schema())
+    rule = ours["properties"]["spans"]["items"]["properties"]
+    for known, names in ((ours["properties"], [row.name for row in SETTINGS]), (rule, _RULE_SCALARS)):
+        for name in names:
+            known[name] = {"anyOf": [known[name], _REFERENCE]}
     schema = deepcopy(_otel_config.file_schema())
     for kind in _otel_config.EXPORTERS:
         schema["$defs"][kind]["properties"][NAME] = ours

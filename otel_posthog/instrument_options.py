@@ -48,6 +48,7 @@ def tell_of_mistakes(environ: MutableMapping[str, str]) -> None:
 
 def _of_file(environ: MutableMapping[str, str]) -> str:
     name = environ[_FILE_VARIABLE]
+    environ.pop(REFUSED_FILE, None)  # of whoever started this process, perhaps before the file was mended
     advice = f"Try: otel-posthog config check {name}"
     try:
         from .config_file import ConfigFile  # noqa: PLC0415 - needs the extra `config`

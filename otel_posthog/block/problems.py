@@ -102,7 +102,7 @@ def problems_of(data: object, schema: Schema) -> list[Problem]:
 
 
 def _place(error: ValidationError) -> list[str]:
-    return [f"{part:06}" if isinstance(part, int) else part for part in error.absolute_path]
+    return [f"{part:06}" if isinstance(part, int) else str(part) for part in error.absolute_path]
 
 
 def _problems(error: ValidationError) -> Iterator[Problem]:

@@ -151,6 +151,24 @@ def _without(content, text):
     return None if content == text else content
 
 
+def test_variables_may_stand_where_one_value_does():
+    """An editor sees the file before variables are put in."""
+    rule = {"event": "job_done", "kind": "${KIND:-server}", "sample": "${RATE:-0.5}"}
+    block = {"api_key": "${KEY}", "batch_delay_s": "${DELAY:-1}", "spans": [rule]}
+    exporter = {"simple": {"exporter": {"posthog": block}}}
+    content = {"file_format": "1.0", "tracer_provider": {"processors": [exporter]}}
+
+    Draft202012Validator(schema_for_editors()).validate(content)
+
+
+def test_names_of_any_type_are_told_of(tmp_path):
+    """A number, a date or nothing as a name ends no check."""
+    path = tmp_path / "odd.yaml"
+    path.write_text("1.5: 2\n2026-01-02: 3\n~: 4\ntracer_provider:\n  processors:\n    - {1.5: 2, x: 3}\n")
+
+    assert ConfigFile(path).problems({})
+
+
 def test_schemas_are_schemas():
     """Both are valid JSON Schemas themselves."""
     Draft202012Validator.check_schema(block_schema())

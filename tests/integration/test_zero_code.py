@@ -277,6 +277,16 @@ def test_file_that_is_refused_late_sends_nothing(own_sink, database, environment
     assert own_sink[0].requests == []
 
 
+def test_file_that_was_mended_counts_again(own_sink, database, environment):
+    """What started this command may have been told of the file before."""
+    _agree(database)
+    environment["OTEL_POSTHOG_REFUSED_FILE"] = environment["OTEL_CONFIG_FILE"]
+
+    ran = _run([*INSTRUMENT, sys.executable, "-c", ONE_EVENT], environment)
+
+    assert [event.name for event in own_sink[0].events] == ["pipeline_run_finished"], ran.stderr
+
+
 def test_misspelt_name_in_a_variable_is_told_of(environment):
     """OTEL_TRACES_EXPORTER=posthogg: OpenTelemetry sets up nothing, and one line says which name is meant."""
     del environment["OTEL_CONFIG_FILE"]
