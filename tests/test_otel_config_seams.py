@@ -39,7 +39,7 @@ def test_text_that_is_no_yaml_is_told_by_line():
     ("name", "text", "told"),
     [
         ("file.txt", "a: 1", r"file\.txt: OpenTelemetry takes files that end in \.yaml, \.yml, \.json\."),
-        ("file.json", '{"a": 1,\n}', r"file\.json:2: this is no JSON, .*\."),
+        ("file.json", '{"a": 1,\n"b" 2}', r"file\.json:2: this is no JSON, .*\."),
         ("file.yaml", "a: !secret x", r"file\.yaml:1: this is no YAML, could not determine a constructor .*"),
         ("file.yaml", "a: 2026-13-45", r"file\.yaml cannot be read \(month must be in 1\.\.12\)\."),
         ("file.yaml", "a: \x07", r"file\.yaml cannot be read \(.*\)\."),
