@@ -108,11 +108,12 @@ def parts(content: object) -> Iterator[Part]:
                     yield Part(place=(*place, str(name)), kind=kind, name=str(name), value=item)
 
 
-def known_names(kind: str) -> list[str]:
+@cache
+def known_names(kind: str) -> tuple[str, ...]:
     """Return the names by which a part of this kind can be called on this machine."""
     group = _KINDS[kind][1]
     brought = [point.name for point in entry_points(group=group)] if group else []
-    return sorted({*filter(_is_installed, file_schema()["$defs"][kind]["properties"]), *brought})
+    return tuple(sorted({*filter(_is_installed, file_schema()["$defs"][kind]["properties"]), *brought}))
 
 
 def _is_installed(name: str) -> bool:
@@ -160,7 +161,8 @@ def _explained(path: Path, error: BaseException) -> ConfigError:
         return ConfigError(f"{path}:{line}: this is no YAML, {error.problem}.")
     if isinstance(error, json.JSONDecodeError):
         return ConfigError(f"{path}:{error.lineno}: this is no JSON, {error.msg}.")
-    return ConfigError(f"{path} cannot be read ({str(error).splitlines()[0]}).")
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    return ConfigError(f"{path} cannot be read ({reason}).")
 
 
 def check_file_format(content: Mapping[str, object]) -> None:

@@ -52,13 +52,16 @@ class Setting:
             return "–"
         text = str(value)
         if "://" in text:
-            return " ".join(map(_masked_url, text.split())) if self.secret or "@" in text else text
+            is_open = not self.secret and "@" not in text
+            return text if is_open else " ".join(map(_masked_url, text.split()))
         return text if not self.secret else f"{text[: min(_MASK_KEEPS_CHARS, len(text) // 3)]}…"
 
 
 def _masked_url(text: str) -> str:
     """Return the URL without password and query; where these cannot be told apart, its scheme alone."""
-    scheme, _, rest = text.partition("://")
+    scheme, is_url, rest = text.partition("://")
+    if not is_url:
+        return "…"
     place, *more = _BEHIND_PLACE.split(rest, maxsplit=1)
     mark, query = bool(more), "".join(more)
     if "@" in query:

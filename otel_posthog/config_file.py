@@ -31,14 +31,14 @@ class ConfigFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path} cannot be read ({error}).") from error
-        content = _otel_config.parsed(self._text, path)
+        content = _otel_config.parsed(text, path)
         if not isinstance(content, Mapping):
             raise ConfigError(f"{path} holds no mapping.")
         self._content = content
-        self._root = _otel_config.composed(self._text, path)
+        self._root = _otel_config.composed(text, path)
         self._parts = list(_otel_config.parts(content))
 
     def exporters(self) -> list[_otel_config.Part]:

@@ -230,6 +230,7 @@ def test_secrets_are_not_in_the_repr():
         ("postgresql://h/db?password=plan@ted", "postgresql://…"),
         ("postgresql://h/db;password=planted", "postgresql://h/db?…"),
         ("postgresql://h/db#planted", "postgresql://h/db?…"),
+        ("planted postgresql://u:planted@h/a", "… postgresql://u:…@h/a"),
         ("sqlite:///data/app.db", "sqlite:///data/app.db"),
     ],
 )
