@@ -91,7 +91,7 @@ class _Answer(SendLayer):
     @as_coroutine_function
     def send_noted(self, message: Message) -> Awaitable[None]:
         try:
-            kind = message.get("type")
+            kind = message.get("type") if self._span.is_recording() else None  # an ended one warns
             if kind == "http.response.start":
                 status = message.get("status")
                 set_status_code(self._span, status, None, self._conventions)  # type: ignore[no-untyped-call]

@@ -85,3 +85,17 @@ def test_work_after_the_answer_is_no_part(tracer, spans):
     call(Traced(app, tracer), http_scope())
 
     assert len(ended) == len(spans.get_finished_spans()) == 1
+
+
+def test_answer_that_ends_twice_logs_nothing(tracer, spans, caplog):
+    """An odd application is the server's business; the host's log gets no warning from its span."""
+
+    async def app(_scope, _receive, send):
+        for _ in range(2):
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"{}"})
+
+    call(Traced(app, tracer), http_scope())
+
+    assert len(spans.get_finished_spans()) == 1
+    assert caplog.records == []
