@@ -67,6 +67,11 @@ PIPED = re.compile(
     r"(?=[\"']?[ ]?\|[ ]?(?:sudo|gpg|openssl|docker|passwd|chpasswd|kinit)\b))"
 )
 HERE_TEXT = re.compile(r"(?P<before><<<[ ]?[\"']?)(?P<value>(?!\$)[^\s\"']{4,200})")
+_NEXT = r"[\"', ]{1,4}"
+LOGGED_IN = re.compile(  # what is left of a command whose program stands elsewhere; of poetry
+    rf"(?P<before>\blogin{_NEXT}(?:-u|--username)(?:=|{_NEXT})[^\s\"',]{{1,80}}{_NEXT}-p[\"', ]{{0,4}}"
+    rf"|\bhttp-basic\.[^\s\"',]{{1,80}}{_NEXT}[^\s\"',]{{1,80}}{_NEXT})(?P<value>(?![-$])[^\s\"',]+)"
+)
 STORED = re.compile(  # gh secret set NAME --body …
     r"(?P<before>\bsecrets?[\"', ]{1,4}(?:set|create|put|add)\b[^\n]{0,120}?[\"' ]--?"
     r"(?:body|b|value|secret-string)(?:=|[\"', ]{1,4}))(?P<value>(?!\$)[^\s\"',]+)"
@@ -76,7 +81,7 @@ _NO_SECRET_VALUE = re.compile(r"\d{1,5}(?::\d{1,5})*(?:/(?:tcp|udp))?|\.{0,2}/.*
 
 def scrub_command_line(text: str) -> str:
     """Take out passwords that programs take as short options: `mysql -p…`, `curl -u user:…`."""
-    for pattern in (STORED, PIPED, HERE_TEXT):
+    for pattern in (STORED, LOGGED_IN, PIPED, HERE_TEXT):
         text = pattern.sub(_option, text)
     return COMMAND.sub(_command, text)
 

@@ -184,6 +184,7 @@ _MESSAGES = (
                 "nmcli",
                 "rabbitmqctl",
                 "obscure",
+                "http-basic",
                 "_auth",
                 "_password",
             ),
@@ -192,7 +193,8 @@ _MESSAGES = (
     ),
     _rule("value", ("={",), shapes.ODBC_PASSWORD, _odbc),
     _rule("userinfo", ("jdbc:oracle",), shapes.ORACLE_USER, rf"\g<before>{mark('userinfo')}@"),
-    _rule("value", ("auth ",), shapes.REDIS_AUTH, _secret_only),
+    _rule("value", ("auth ", "pass ", "login "), shapes.PROTOCOL_COMMAND, _secret_only),
+    _rule("authorization", ("digest ",), shapes.DIGEST, rf"\g<before>{mark('authorization')}"),
     _rule("host", ("host name", "server at", "server on", "://"), shapes.SERVER, shapes.server),
     _rule("host", ("\\\\",), urls.SHARE, urls.share),
     _rule(

@@ -111,7 +111,14 @@ MNEMONIC = re.compile(
 )
 ODBC_PASSWORD = re.compile(r"(?P<before>;\s?(?:PWD|Pwd|Password)=\{)(?P<value>[^{}\n]{1,200})(?=\})")
 ORACLE_USER = re.compile(r"(?P<before>\bjdbc:oracle:\w{1,10}:)[^\s/@]{1,80}/[^\s@/]{1,200}@")
-REDIS_AUTH = re.compile(r"(?P<before>\bAUTH[ ][\"']?(?:[\w.-]{1,40}[ ])?)(?P<value>[^\s\"',;)\]}>]{6,})")
+PROTOCOL_COMMAND = re.compile(  # of Redis, of FTP and POP3, of IMAP
+    r"(?P<before>\b(?:AUTH[ ][\"']?(?:[\w.-]{1,40}[ ])?|PASS[ ]|LOGIN[ ][^\s]{1,100}[ ])[\"']?)"
+    r"(?P<value>[^\s\"',;)\]}>]{6,})"
+)
+_DIGEST_FIELD = r"[\w-]{2,20}=(?:\"[^\"\n]{0,300}\"|[^\s,\"]{1,300})"
+DIGEST = re.compile(
+    rf"(?P<before>\bDigest[ ]{{1,2}}){_DIGEST_FIELD}(?:,[ ]{{0,2}}{_DIGEST_FIELD}){{1,20}}", re.IGNORECASE
+)
 FORM_DATA = re.compile(
     r"(?P<before>form-data;[^\n]{0,40}?name=[\"']?(?P<name>[^\"'\n;]{1,80})[^\n]{0,200}\r?\n"
     r"(?:[\w-]{1,40}:[^\n]{0,200}\r?\n){0,4}(?:\r?\n){1,8})(?P<value>[^\r\n]+)"

@@ -64,7 +64,7 @@ _EXACT = (
     r"(?:bot)?\d{6,12}:A[A-Za-z0-9_-]{30,}+",  # Telegram
     r"[MNO][A-Za-z0-9_-]{22,27}\.[A-Za-z0-9_-]{5,7}\.[A-Za-z0-9_-]{26,}+",  # Discord
     r"A3-[A-Z0-9]{6}(?:-[A-Z0-9]{5,11}){4,6}",  # 1Password
-    r"(?:AC|SK)[a-f0-9]{32}(?![A-Za-z0-9])",  # Twilio
+    r"(?:AC|SK)[a-f0-9]{32}(?::[A-Za-z0-9]{32})?(?![A-Za-z0-9])",  # Twilio
     r"[a-f0-9]{32}-us\d{1,2}(?![A-Za-z0-9])",  # Mailchimp
     r"[a-f0-9]{32}-[a-f0-9]{8}-[a-f0-9]{8}(?![A-Za-z0-9-])",  # Mailgun
     r"[A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_=-]{30,}+",  # Terraform Cloud
