@@ -20,8 +20,8 @@ from opentelemetry.sdk.resources import Resource
 from posthog import Posthog
 
 from otel_posthog import Telemetry, capture_exception
-from otel_posthog.tracebacks import describe
-from otel_posthog.transport import Delivery, Result
+from otel_posthog.delivery.transport import Delivery, Result
+from otel_posthog.emit.tracebacks import describe
 
 ROUNDS = 40
 REPORTS = 25  # in a round

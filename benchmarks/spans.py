@@ -174,7 +174,7 @@ def unmatched(scale: float) -> None:
         telemetry = Telemetry(database=f"sqlite:///{folder}/app.db", environ={}, span_rules=rules)
         telemetry.start()
         telemetry.update_settings(enable_telemetry=True)
-        half = telemetry._exports  # noqa: SLF001 - what is measured
+        half = telemetry._pipeline  # noqa: SLF001 - what is measured
         exporter, idle = half.span_exporter(), SpanProcessor()
         print(f"\n{len(RULES)} rules; a span that matches none:\n")
         print(
@@ -273,7 +273,7 @@ def _otel_posthog(url: str, folder: str) -> tuple[Export, Finish]:
     )
     telemetry.start()
     telemetry.update_settings(enable_telemetry=True)
-    return telemetry._exports.span_exporter().export, telemetry.shutdown  # noqa: SLF001 - what is measured
+    return telemetry._pipeline.span_exporter().export, telemetry.shutdown  # noqa: SLF001 - what is measured
 
 
 def _otlp(url: str, _folder: str) -> tuple[Export, Finish]:
