@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import settings_api
-    from .analytics import capture_exception, track
+    from .emit.capture import capture_exception, track
     from .errors import ConfigError, MissingExtraError, OtelPosthogError, RegistryError, StoreError
     from .heartbeat import bucket
     from .middleware import SecurityHeaders, TelemetryMiddleware, csp_nonce
+    from .pipeline.collector import SourceLineExporter
     from .registry import Buckets, Expires, MaxChars, Range, Registry, Sensitivity, Version, event
     from .scrubbing import ScrubRule, ScrubRules
-    from .source_lines import SourceLineExporter
     from .span_rules import SpanRule
     from .telemetry import Telemetry
 
@@ -48,32 +48,18 @@ __all__ = [
     "track",
 ]
 
-_HOMES = {
-    "Buckets": "registry",
-    "ConfigError": "errors",
-    "Expires": "registry",
-    "MaxChars": "registry",
-    "MissingExtraError": "errors",
-    "OtelPosthogError": "errors",
-    "Range": "registry",
-    "Registry": "registry",
-    "RegistryError": "errors",
-    "ScrubRule": "scrubbing",
-    "ScrubRules": "scrubbing",
-    "SecurityHeaders": "middleware",
-    "Sensitivity": "registry",
-    "SourceLineExporter": "source_lines",
-    "SpanRule": "span_rules",
-    "StoreError": "errors",
-    "Telemetry": "telemetry",
-    "TelemetryMiddleware": "middleware",
-    "Version": "registry",
-    "bucket": "heartbeat",
-    "capture_exception": "analytics",
-    "csp_nonce": "middleware",
-    "event": "registry",
-    "track": "analytics",
+_NAMES = {
+    "emit.capture": ("capture_exception", "track"),
+    "errors": ("ConfigError", "MissingExtraError", "OtelPosthogError", "RegistryError", "StoreError"),
+    "heartbeat": ("bucket",),
+    "middleware": ("SecurityHeaders", "TelemetryMiddleware", "csp_nonce"),
+    "pipeline.collector": ("SourceLineExporter",),
+    "registry": ("Buckets", "Expires", "MaxChars", "Range", "Registry", "Sensitivity", "Version", "event"),
+    "scrubbing": ("ScrubRule", "ScrubRules"),
+    "span_rules": ("SpanRule",),
+    "telemetry": ("Telemetry",),
 }
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
 
 def __getattr__(name: str) -> object:

@@ -1,7 +1,7 @@
-"""Fixtures for the tests of a product: what would leave, that nothing does, and that no secret leaks.
+"""Provide fixtures for a product's tests: the events it would send, no network, no leaked secret.
 
-pytest loads this module in every run of a product that has the library installed, so it imports
-nothing of it until a fixture is asked for.
+pytest loads this module in every run where the library is installed, so it imports the library only when
+a fixture is requested.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, overload
 import pytest
 
 if TYPE_CHECKING:
-    from .rehearsal import Rehearsal
+    from .testing.in_memory import InMemoryTelemetry
 
 AssertNoLeak = Callable[[Iterable[str]], None]
 
 
 class PostHogEvents(Sequence[dict[str, object]]):
-    """What would have left since the test began, as PostHog would receive it; complete at each look."""
+    """The events since the test began, as PostHog would receive them; each access waits for all."""
 
-    def __init__(self, rehearsal: Rehearsal) -> None:
-        self._rehearsal = rehearsal
-        self._before = len(rehearsal.events())
+    def __init__(self, telemetry: InMemoryTelemetry) -> None:
+        self._telemetry = telemetry
+        self._before = len(telemetry.events())
 
     @overload
     def __getitem__(self, index: int) -> dict[str, object]: ...
@@ -42,36 +42,36 @@ class PostHogEvents(Sequence[dict[str, object]]):
         return [event for event in self._events() if event["event"] == name]
 
     def _events(self) -> list[dict[str, object]]:
-        return self._rehearsal.events()[self._before :]
+        return self._telemetry.events()[self._before :]
 
 
 @pytest.fixture(scope="session")
 def posthog_registry() -> Iterable[type]:
-    """Return the product's events; override it in conftest.py. Without any, every event may leave."""
+    """Return the product's events; override it in conftest.py. Without any, every event is allowed."""
     return ()
 
 
 @pytest.fixture(scope="session")
-def _posthog_rehearsal(
+def _posthog_in_memory(
     posthog_registry: Iterable[type], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Rehearsal]:
-    from .rehearsal import Rehearsal  # noqa: PLC0415 - SQLAlchemy and the SDK
+) -> Iterator[InMemoryTelemetry]:
+    from .testing.in_memory import InMemoryTelemetry  # noqa: PLC0415 - SQLAlchemy and the SDK
 
-    with Rehearsal(posthog_registry, tmp_path_factory.mktemp("otel-posthog")).running() as rehearsal:
-        yield rehearsal
+    with InMemoryTelemetry(posthog_registry, tmp_path_factory.mktemp("otel-posthog")).running() as telemetry:
+        yield telemetry
 
 
 @pytest.fixture
-def posthog_events(_posthog_rehearsal: Rehearsal) -> Iterator[PostHogEvents]:
-    """Return what would leave with consent to both kinds; what is not declared raises RegistryError."""
-    with _posthog_rehearsal.diverting_strictly():
-        yield PostHogEvents(_posthog_rehearsal)
+def posthog_events(_posthog_in_memory: InMemoryTelemetry) -> Iterator[PostHogEvents]:
+    """Return the events sent with consent to both kinds; an undeclared one raises RegistryError."""
+    with _posthog_in_memory.diverting_strictly():
+        yield PostHogEvents(_posthog_in_memory)
 
 
 @pytest.fixture
 def no_egress() -> Iterator[None]:
-    """Refuse every connection and look-up of a name that otel_posthog begins, and fail the test for it."""
-    from .egress import watched  # noqa: PLC0415 - only where it is asked for
+    """Refuse every connection and name look-up of otel_posthog, and fail the test for it."""
+    from .testing.network_guard import watched  # noqa: PLC0415 - only where it is asked for
 
     with watched() as attempts:
         yield
@@ -80,21 +80,21 @@ def no_egress() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def assert_no_leak(_posthog_rehearsal: Rehearsal) -> Iterator[AssertNoLeak]:
-    """Return a function that fails where one of these secrets is in what would have left in this run.
+def assert_no_leak(_posthog_in_memory: InMemoryTelemetry) -> Iterator[AssertNoLeak]:
+    """Return a function that fails if an event of this run contains one of the given secrets.
 
-    It looks at all until then, and once more at the end of the run.
+    It checks all events until then, and once more at the end of the run.
     """
-    from .rehearsal import leaks  # noqa: PLC0415 - with the rehearsal
+    from .testing.in_memory import leaks  # noqa: PLC0415 - with the telemetry
 
     known: list[str] = []
 
     def check(secrets: Iterable[str]) -> None:
         known.extend(secrets)
-        found = leaks(_posthog_rehearsal.events(), known)
+        found = leaks(_posthog_in_memory.events(), known)
         if found:
             pytest.fail("Secrets would have left:\n" + "\n".join(found), pytrace=False)
 
-    with _posthog_rehearsal.diverting():
+    with _posthog_in_memory.diverting():
         yield check
     check(())

@@ -1,8 +1,8 @@
-"""The exporters that a configuration file or `OTEL_*_EXPORTER=posthog` names.
+"""Provide the exporters that a configuration file or `OTEL_*_EXPORTER=posthog` names.
 
-OpenTelemetry makes them, one for each signal, and hands over nothing but the file's `posthog:` block. So
-all of a process meet here: they share one gate, transport, spool and consent, and a second load doubles
-nothing. A block that cannot be used never stops the host: one line says that nothing is sent, and why.
+OpenTelemetry makes one for each signal, and passes each only the file's `posthog:` block. All of a process
+share one backend, so that a second load doubles nothing. A block that cannot be used never stops the host:
+one line reports that nothing is sent, and why.
 """
 
 from __future__ import annotations
@@ -17,184 +17,172 @@ from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult,
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from . import analytics, attributes
-from ._forks import follow_forks
-from ._otel_sdk import LogRecordExporter, LogRecordExportResult, ReadableLogRecord
-from .config import REFUSED_FILE
+from ._runtime.process import follow_forks
+from ._runtime.reporting import LogLimiter
+from .config.settings import REFUSED_FILE
+from .emit import capture
 from .errors import ConfigError, OtelPosthogError
-from .notices import Notices
+from .otel import attributes
+from .otel.sdk import LogRecordExporter, LogRecordExportResult, ReadableLogRecord
 
 if TYPE_CHECKING:
-    from .block import Block
-    from .standalone import Standalone
+    from .config.block import Block
+    from .telemetry.exporter_backend import ExporterBackend
 
 _log = logging.getLogger(__name__)
 _FILE_VARIABLE = "OTEL_CONFIG_FILE"
 
 
-class Sharing:
-    """What the exporters of one process share, from the first record until the last exporter has left."""
+class SharedBackend:
+    """The backend that the exporters of one process share.
+
+    It starts with the first record, since opentelemetry-instrument makes exporters in supervisors and
+    helpers too. It ends with the last exporter: an exit hook of ours would run before the providers flush.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._members = 0
         self._data: Mapping[str, object] = {}
         self._block: Block | None = None
-        self._parts: Standalone | None = None
+        self._backend: ExporterBackend | None = None
         self._has_failed = False
-        self._notices = Notices()
+        self._log_limiter = LogLimiter()
         follow_forks(self)
 
     def join(self, data: Mapping[str, object]) -> None:
-        """Take part with this block; an empty one goes by the others' or by the environment. Never raises."""
+        """Add an exporter with this block, empty for that of the others or the environment; never raises."""
         with self._lock:
             self._members += 1
-            self._has_failed = self._has_failed or _is_refused()
+            file = os.environ.get(_FILE_VARIABLE)
+            # OpenTelemetry refuses that file after it has made some of its exporters.
+            is_refused = bool(file) and os.environ.get(REFUSED_FILE) == file
+            self._has_failed = self._has_failed or is_refused
             if not data or self._has_failed:
                 return
             if self._data and data != self._data:
-                self._fail(
-                    ConfigError("the posthog blocks differ. Write one, and refer to it with *posthog.")
-                )
+                different = "the posthog blocks differ. Write one, and refer to it with *posthog."
+                self._fail(ConfigError(different))
             elif self._block is None:
                 self._data = data
-                self._block = self._read(data)
+                try:
+                    self._block = _read(data)
+                except Exception as error:  # noqa: BLE001 - a fault of ours never reaches the host
+                    self._fail(error)
 
     def leave(self) -> None:
-        """Take part no longer; with the last one all is closed."""
+        """Remove an exporter; the last one closes the backend."""
         with self._lock:
             self._members -= 1
             if self._members > 0:
                 return
-            parts, self._parts = self._parts, None
+            backend, self._backend = self._backend, None
             self._data, self._block, self._has_failed = {}, None, False
-        if parts is not None:
-            parts.close()
+        if backend is not None:
+            backend.close()
 
-    def parts(self) -> Standalone | None:
-        """Return what is shared, begun if need be; None where nothing can be sent, or somebody else sends."""
-        if analytics.is_in_use():
-            self._notices.warn(
+    def backend(self) -> ExporterBackend | None:
+        """Return the backend, started if necessary; None if nothing can be sent or a `Telemetry` sends."""
+        if capture.is_in_use():
+            self._log_limiter.warning(
                 _log,
-                "This process has a Telemetry of its own: the exporters called posthog send nothing, "
-                "so that nothing is told twice",
+                "This process has a Telemetry of its own: the exporters named posthog send nothing, "
+                "so that no event is sent twice",
             )
             return None
         with self._lock:
-            if self._parts is None and not self._has_failed:
+            if self._backend is None and not self._has_failed:
                 self._begin()
-            return self._parts
-
-    def before_fork(self) -> None:
-        """Do nothing: nobody holds the lock for long."""
-
-    def after_fork_in_parent(self) -> None:
-        """Go on."""
+            return self._backend
 
     def after_fork(self) -> None:
-        """Start afresh in a child: the lock may be held by a thread of the parent."""
+        """Replace the lock in a child: a thread of the parent may hold it."""
         self._lock = threading.RLock()
 
     def _begin(self) -> None:
-        block = self._block or self._read({})
-        if block is None:
-            return
         try:
-            from .standalone import Standalone  # noqa: PLC0415 - SQLAlchemy, which many a process never needs
+            from .telemetry.exporter_backend import ExporterBackend  # noqa: PLC0415 - loads SQLAlchemy
 
-            parts = Standalone(block, self._notices)
-            parts.begin()
+            backend = ExporterBackend(self._block or _read({}), self._log_limiter)
+            backend.open()
         except Exception as error:  # noqa: BLE001 - a fault of ours never reaches the host
             self._fail(error)
         else:
-            self._parts = parts
-
-    def _read(self, data: Mapping[str, object]) -> Block | None:
-        try:
-            from .block import read_block  # noqa: PLC0415 - only where an exporter is named
-
-            return read_block(data)
-        except Exception as error:  # noqa: BLE001 - a fault of ours never reaches the host
-            self._fail(error)
-            return None
+            self._backend = backend
 
     def _fail(self, error: Exception) -> None:
-        """Send nothing from now on, and say so."""
+        """Send nothing from now on, and log why."""
         self._has_failed = True
-        parts, self._parts = self._parts, None
+        backend, self._backend = self._backend, None
         reason = str(error) if isinstance(error, OtelPosthogError) else type(error).__name__
         check = f" Try: otel-posthog config check {os.environ.get(_FILE_VARIABLE) or 'FILE'}"
         _log.error("Nothing is sent to PostHog. posthog: %s%s", reason, check if self._data else "")
-        if parts is not None:
-            parts.close()
+        if backend is not None:
+            backend.close()
 
 
-def _is_refused() -> bool:
-    """Tell whether OpenTelemetry will refuse the file, if some of its exporters are made already."""
-    file = os.environ.get(_FILE_VARIABLE)
-    return bool(file) and os.environ.get(REFUSED_FILE) == file
+def _read(data: Mapping[str, object]) -> Block:
+    from .config.block import read_block  # noqa: PLC0415 - only where an exporter is named
+
+    return read_block(data)
 
 
-_sharing = Sharing()
+_shared = SharedBackend()
 
 
-class _Member:
-    """What the exporters have in common."""
-
+class _SharedExporter:
     def __init__(self, /, **block: object) -> None:
         super().__init__()
         self._has_left = False
-        _sharing.join(block)
+        _shared.join(block)
 
     def force_flush(self, timeout_millis: float = 30_000) -> bool:  # noqa: ARG002 - nothing is kept back
-        """Answer at once."""
+        """Return at once."""
         return True
 
-    def shutdown(self, timeout_millis: float = 30_000, **_kwargs: object) -> None:  # noqa: ARG002 - see `Standalone.close`
-        """Take part no longer."""
+    def shutdown(self, timeout_millis: float = 30_000, **_kwargs: object) -> None:  # noqa: ARG002 - see `ExporterBackend.close`
+        """Send nothing from now on; the last exporter closes the backend."""
         if not self._has_left:
             self._has_left = True
-            _sharing.leave()
+            _shared.leave()
 
-    def _wanted_parts(self) -> Standalone | None:
-        """Return what is shared, unless all is denied: then nothing is even mapped."""
-        parts = None if self._has_left else _sharing.parts()
-        return parts if parts is not None and parts.is_wanted else None
+    def _wanted_backend(self) -> ExporterBackend | None:
+        # With both kinds denied nothing is even mapped.
+        backend = None if self._has_left else _shared.backend()
+        return backend if backend is not None and backend.is_wanted else None
 
 
-class DeclaredSpanExporter(_Member, SpanExporter):
-    """Spans to PostHog, behind any processor."""
+class DeclaredSpanExporter(_SharedExporter, SpanExporter):
+    """Send spans to PostHog, behind any processor."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Map and send what consent allows; never raises."""
-        parts = self._wanted_parts()
-        return SpanExportResult.SUCCESS if parts is None else parts.export_spans(spans)
+        backend = self._wanted_backend()
+        return SpanExportResult.SUCCESS if backend is None else backend.export_spans(spans)
 
 
-class DeclaredLogExporter(_Member, LogRecordExporter):
-    """Log records to PostHog, behind any processor."""
+class DeclaredLogExporter(_SharedExporter, LogRecordExporter):
+    """Send log records to PostHog, behind any processor."""
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
         """Map and send what consent allows; never raises."""
-        parts = self._wanted_parts()
-        return LogRecordExportResult.SUCCESS if parts is None else parts.export_logs(batch)
+        backend = self._wanted_backend()
+        return LogRecordExportResult.SUCCESS if backend is None else backend.export_logs(batch)
 
 
-class DeclaredMetricExporter(_Member, MetricExporter):
-    """The gauges of our meter to PostHog, as the daily heartbeat; all other metrics go nowhere."""
+class DeclaredMetricExporter(_SharedExporter, MetricExporter):
+    """Send the gauges of our meter to PostHog as the daily heartbeat; ignore all other metrics."""
 
     def export(
-        self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_kwargs: object
+        self,
+        metrics_data: MetricsData,
+        timeout_millis: float = 10_000,  # noqa: ARG002 - each step has a timeout of its own
+        **_kwargs: object,
     ) -> MetricExportResult:
-        """Run one round of the heartbeat, if there is anything to tell; never raises."""
-        parts = self._wanted_parts() if _has_gauges(metrics_data) else None
-        return (
-            MetricExportResult.SUCCESS
-            if parts is None
-            else parts.metrics.export(metrics_data, timeout_millis)
-        )
-
-
-def _has_gauges(metrics_data: MetricsData) -> bool:
-    scopes = [scope for resource in metrics_data.resource_metrics for scope in resource.scope_metrics]
-    return any(scope.scope.name == attributes.HEARTBEAT_SCOPE for scope in scopes)
+        """Run one round of the heartbeat if there is a gauge; never raises."""
+        scopes = [
+            scope.scope for resource in metrics_data.resource_metrics for scope in resource.scope_metrics
+        ]
+        has_gauges = any(scope.name == attributes.HEARTBEAT_SCOPE for scope in scopes)
+        backend = self._wanted_backend() if has_gauges else None
+        return MetricExportResult.SUCCESS if backend is None else backend.metrics.export(metrics_data)

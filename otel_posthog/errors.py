@@ -1,17 +1,26 @@
-"""Every exception that otel_posthog raises on purpose.
+"""Define every exception that otel_posthog raises, and suggest the name that was probably meant.
 
 OtelPosthogError
 ├── ConfigError          a setting is missing, unknown or of the wrong type
-├── HookError            a product's hook raised or returned what cannot be sent; the event stays behind
+├── HookError            a product's hook raised, or returned what cannot be sent; the event is dropped
 ├── MissingExtraError    an optional package is not installed (also an ImportError)
 ├── RegistryError        an event or property was declared or used wrongly
 ├── StoreError           the settings row could not be read or written
-└── UnsupportedVersionError  a package is there in a version that cannot be used (also an ImportError)
+└── UnsupportedVersionError  a package is installed in an unsupported version (also an ImportError)
 
-Only configuration, declaration and the settings calls raise; nothing on a request's way does.
+Only configuration, declaration and the settings calls raise; nothing during a request does.
 """
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """Return a suggestion to append to a message, empty if no name is similar."""
+    near = difflib.get_close_matches(str(name), list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 class OtelPosthogError(Exception):
@@ -19,7 +28,7 @@ class OtelPosthogError(Exception):
 
 
 class ConfigError(OtelPosthogError, ValueError):
-    """Raised when a setting cannot be used; the message names it and says what is expected."""
+    """Raised when a setting cannot be used; the message names it and what is expected."""
 
 
 class MissingExtraError(OtelPosthogError, ImportError):
@@ -38,8 +47,8 @@ class StoreError(OtelPosthogError):
 
 
 class HookError(OtelPosthogError):
-    """Raised where a product's hook cannot be followed; the event stays behind."""
+    """Raised when a product's hook fails; the event is dropped."""
 
 
 class UnsupportedVersionError(OtelPosthogError, ImportError):
-    """Raised when a package is there in a version that cannot be used; the message names one that can."""
+    """Raised when a package has an unsupported version; the message names a supported one."""

@@ -1,4 +1,4 @@
-"""The one value that flows to PostHog."""
+"""The event: the one value that is sent to PostHog."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from operator import is_
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 from uuid import UUID
 
-from .registry import Kind, kind_of
+from .registry import ERROR_EVENTS, Kind
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stamp:
+class Stamp(NamedTuple):
     """The consent under which something was accepted: the kind's generation, and the installation.
 
-    None where it was not known. What outlives its process is judged by this, since clocks and
-    memories of earlier looks end with the process.
+    None if it was not known. Events that outlive their process are judged by their stamp, since its
+    clock and its cached answers end with the process.
     """
 
     generation: int | None = None
@@ -28,17 +27,16 @@ class Stamp:
 UNSTAMPED = Stamp()
 _json = json.JSONEncoder().encode
 _quoted = json.encoder.encode_basestring_ascii
-_NOBODY = "null"
-_NOBODY_SAID = f'"distinct_id": {_NOBODY}'  # nowhere before its place: the quotes of a name are escaped
+_NO_ID = '"distinct_id": null'  # cannot occur earlier in the text: quotes in a name are escaped
 
 
 @dataclass(slots=True, kw_only=True)
 class Event:
-    """What would go to PostHog.
+    """One event of PostHog.
 
     `uuid`, `name`, `distinct_id` and `timestamp` never change once set: PostHog counts two events as
-    one where all four agree. `distinct_id` is None until the gate has seen consent and fills it in.
-    Only type checkers keep to that: a frozen dataclass takes three times as long to make.
+    one if all four agree. `distinct_id` is None until the gate has read consent. Only type checkers
+    enforce this: creating a frozen dataclass takes three times as long.
     """
 
     name: Final[str]
@@ -46,21 +44,21 @@ class Event:
     timestamp: Final[datetime]
     uuid: Final[UUID]
     accepted_ns: Final[int]
-    """When we took the record over, on this process's wall clock; withdrawals compare with it."""
+    """When the record was accepted, by the clock of `otel.records`; withdrawals compare with it."""
     distinct_id: str | None = None
     stamp: Final[Stamp] = UNSTAMPED
-    """The consent under which it was accepted, where it was so in another process."""
+    """The consent under which another process accepted it."""
     _written: tuple[str, int] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def kind(self) -> Kind:
         """Return the consent that this event needs."""
-        return kind_of(self.name)
+        return Kind.ERRORS if self.name in ERROR_EVENTS else Kind.TELEMETRY
 
     def with_properties(self, properties: Mapping[str, object]) -> Event:
-        """Return the event with these properties: itself where they are its very own, which is cheaper.
+        """Return the event with these properties: itself if they are its own, which is cheaper.
 
-        Only a plain dict says the same each time it is asked, so nothing else is kept.
+        Only a plain dict is compared: another mapping may return different values each time.
         """
         own = self.properties
         if type(own) is not dict:
@@ -70,35 +68,35 @@ class Event:
         )
         return self if is_same else replace(self, properties=properties)
 
-    def write(self, instance_id: str | None, properties: str | None = None) -> None:
-        """Write the event down as that installation's for good, unless it has an identity.
+    def write(self, instance_id: str | None, properties: str | None = None) -> int:
+        """Write the event as that installation's, unless it has an identity; return its size in bytes.
 
-        `properties` is their JSON, where somebody has it at hand.
+        `properties` is their JSON, if the caller has it.
         """
         if not self.distinct_id and instance_id is not None:
             self.distinct_id = instance_id
-        identity = _quoted(self.distinct_id) if self.distinct_id else _NOBODY
-        moment = self.timestamp if self.timestamp.tzinfo is UTC else self.timestamp.astimezone(UTC)
-        time = moment.isoformat("T", "milliseconds")
+        identity = _quoted(self.distinct_id) if self.distinct_id else "null"
+        in_utc = self.timestamp if self.timestamp.tzinfo is UTC else self.timestamp.astimezone(UTC)
+        time = in_utc.isoformat("T", "milliseconds")
         shown = _json(dict(self.properties)) if properties is None else properties
-        self._keep(
+        return self._keep(
             f'{{"uuid": "{self.uuid}", "event": {_quoted(self.name)}, "distinct_id": {identity}, '
             f'"timestamp": "{time}", "properties": {shown}}}'
         )
 
-    def address(self, instance_id: str | None) -> None:
-        """Give the event this identity for good, unless it has one; the rest of its text stays."""
-        if self.distinct_id or instance_id is None:
-            return
-        self.distinct_id = instance_id
-        if self._written is not None:
-            head, tail = self._written[0].split(_NOBODY_SAID, 1)
-            self._keep(f"{head}{_NOBODY_SAID.replace(_NOBODY, _quoted(instance_id))}{tail}")
+    def address(self, instance_id: str | None) -> str:
+        """Give the event this identity, unless it has one, and return its JSON; the rest of it stays."""
+        if not self.distinct_id and instance_id is not None:
+            self.distinct_id = instance_id
+            if self._written is not None:
+                head, tail = self._written[0].split(_NO_ID, 1)
+                self._keep(f'{head}"distinct_id": {_quoted(instance_id)}{tail}')
+        return self.written()
 
     def written(self) -> str:
-        """Return the event as JSON, as it stands in the `batch` array of PostHog's `/batch/` endpoint.
+        """Return the event as JSON, an item of the `batch` array of PostHog's `/batch/` endpoint.
 
-        It is written once, so that what leaves is what was measured.
+        It is serialized once, so that exactly what was measured is sent.
         """
         return self._text()[0]
 
@@ -111,8 +109,15 @@ class Event:
             self.write(None)
         return cast("tuple[str, int]", self._written)
 
-    def _keep(self, text: str) -> None:
-        self._written = text, len(text) + text.count('"') + text.count("\\")
+    def _keep(self, text: str) -> int:
+        size_bytes = len(text) + text.count('"') + text.count("\\")
+        self._written = text, size_bytes
+        return size_bytes
+
+
+def with_base(base: Mapping[str, object], own: Mapping[str, object]) -> dict[str, object]:
+    """Return an event's properties: those of every event come first and win over equal names."""
+    return {**base, **own, **base}
 
 
 def time_from_ns(nanoseconds: int) -> datetime:

@@ -6,7 +6,6 @@ import os
 import shutil
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = [
@@ -26,6 +25,8 @@ def browser():
     if path is None:
         give_up = pytest.fail if os.environ.get("CI") else pytest.skip
         give_up(f"Chromium is not installed: none of {', '.join(BROWSERS)} is on the path.")
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - most tests need no browser
+
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield chromium

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from gateways import TOKEN
-from servers import free_port
+from ports import free_port
 from waiting import wait_until
 
 ROOT = Path(__file__).parent.parent

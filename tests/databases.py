@@ -57,6 +57,17 @@ class SomeDatabase:
 
 
 @contextmanager
+def new_database(kind, request):
+    """Yield an empty database of this kind for the test that makes the request."""
+    if kind in SQLITE_KINDS:
+        place = f"{request.getfixturevalue('tmp_path')}/app.db"
+    else:
+        place = request.getfixturevalue("postgres_database")
+    with some_database(kind, place) as made:
+        yield made
+
+
+@contextmanager
 def some_database(kind: str, place: str):
     """Yield the database at this place, handed over in this way; its engine is closed at the end."""
     driver = {"aiosqlite": "sqlite+aiosqlite", "asyncpg": "postgresql+asyncpg"}

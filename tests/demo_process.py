@@ -117,7 +117,9 @@ def _read_greeting(process: subprocess.Popen[str]) -> str:
     deadline = time.monotonic() + START_TIMEOUT_S
     text = ""
     while "Stop with Ctrl-C." not in text:
-        ready, _, _ = select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))
+        poll = select.poll()  # unlike select, takes any number of a file
+        poll.register(process.stdout, select.POLLIN | select.POLLHUP)
+        ready = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
         chunk = os.read(process.stdout.fileno(), 4096).decode() if ready else ""
         if not chunk:
             process.kill()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 
 import pytest
 
-from otel_posthog.demo.frontend import build, obstacle
+from otel_posthog.demo.running import FRONTEND, build, obstacle
 
 
 def need_frontend() -> None:
@@ -15,4 +16,9 @@ def need_frontend() -> None:
     if missing is not None:
         give_up = pytest.fail if os.environ.get("CI") else pytest.skip
         give_up(f"The front end cannot be built: {missing}.")
-    build(print)
+    folder = os.open(FRONTEND, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)  # processes that test at once build once
+        build(print)
+    finally:
+        os.close(folder)

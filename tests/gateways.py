@@ -16,11 +16,11 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
-from servers import free_port
+from ports import free_port
 from waiting import wait_until
 
 from otel_posthog import Registry
-from otel_posthog.config import Config
+from otel_posthog.config.settings import Config
 from otel_posthog.gateway import Gateway, make_app
 from otel_posthog.registry.documents import manifest_file
 from otel_posthog.testing import serve

@@ -9,14 +9,13 @@ import itertools
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-import psycopg
 import pytest
+from ports import free_port
 
 PASSWORD = "not-in-any-message"
 _USER = "product"
@@ -46,6 +45,8 @@ def postgres_url():
 @pytest.fixture
 def postgres_database(postgres_url):
     """Return the URL of a new, empty database."""
+    import psycopg  # noqa: PLC0415 - most tests need no PostgreSQL
+
     name = f"test_{next(_numbers)}"
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
@@ -99,7 +100,7 @@ def _server(binaries: Path, folder: Path):
 def _start(binaries: Path, data: Path, log: Path) -> int:
     error = None
     for _ in range(_START_ATTEMPTS):
-        port = _free_port()
+        port = free_port()
         try:
             _run(binaries / "pg_ctl", "-D", data, "-l", log, "-o", f"-p {port}", "-w", "start")
         except subprocess.CalledProcessError as failed:
@@ -107,11 +108,6 @@ def _start(binaries: Path, data: Path, log: Path) -> int:
         else:
             return port
     raise RuntimeError(f"PostgreSQL did not start: {log.read_text() if log.exists() else error}")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 def _run(*command: object) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from datetime import date
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
+from thoroughness import IS_FULL
 
 from otel_posthog.registry import EXCEPTION, EventSpec, Kind, Property
 from otel_posthog.registry.builtin import BASE, EXCEPTION_SPEC
@@ -21,10 +21,8 @@ from otel_posthog.registry.domains import (
 )
 from otel_posthog.registry.manifest import Manifest
 
-EXAMPLES = 3_000 if os.environ.get("OTEL_POSTHOG_FULL") else 200
-thoroughly = settings(
-    max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)  # a busy machine is no fault
+EXAMPLES = 3_000 if IS_FULL else 200
+thoroughly = settings(max_examples=EXAMPLES)
 TODAY = date(2026, 11, 24)
 WORDS = ("a", "b", "c", "d", "other")
 EDGES = (0, 1, 2, 5, 10, 50, 100)

@@ -3,36 +3,27 @@
 from __future__ import annotations
 
 import http.client
-import os
-import socket
 import subprocess
 import sys
 import threading
 import time
 from contextlib import closing, contextmanager
-from pathlib import Path
 
 import httpx2
+from ports import free_port
+from programs import TESTS, environment
 
-TESTS = Path(__file__).parent
 WAIT_S = 60
 _PYTHON_MODULE = (sys.executable, "-m")
 _POLL_S = 0.05
 
 
-def free_port():
-    """Return a port on which nobody listens at the moment."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        return listener.getsockname()[1]
-
-
 @contextmanager
-def serving(program, log, *, runner=_PYTHON_MODULE, **environment):
+def serving(program, log, *, runner=_PYTHON_MODULE, **more):
     """Run the server with `{port}` filled in until it answers; yield its address and its process."""
     port = free_port()
     command = [*runner, *[part.format(port=port) for part in program]]
-    paths = os.pathsep.join([str(TESTS), str(TESTS / "integration")])
-    variables = {**os.environ, "PYTHONPATH": paths, **environment}
+    variables = environment(TESTS / "integration", **more)
     with log.open("w") as output:
         process = subprocess.Popen(command, env=variables, stdout=output, stderr=output)
     url = f"http://127.0.0.1:{port}"
@@ -51,7 +42,8 @@ def serving(program, log, *, runner=_PYTHON_MODULE, **environment):
 
 def call(method, url, **options):
     """Send one request on a connection of its own, so that any worker may get it."""
-    with httpx2.Client(timeout=WAIT_S, headers={"connection": "close"}) as client:
+    # Without certificates, which take longer to load than most answers.
+    with httpx2.Client(timeout=WAIT_S, headers={"connection": "close"}, verify=False) as client:
         return client.request(method, url, **options)
 
 

@@ -23,11 +23,11 @@ from opentelemetry.trace import Status, StatusCode
 from waiting import wait_until
 
 from otel_posthog import Telemetry, track
-from otel_posthog._otel_sdk import BatchLogRecordProcessor, LoggerProvider, LogRecordExporter
-from otel_posthog.analytics import Emitter, diverted
-from otel_posthog.attributes import HEARTBEAT_SCOPE, SCOPE
+from otel_posthog._runtime.reporting import LogLimiter
 from otel_posthog.declarative import DeclaredLogExporter, DeclaredMetricExporter, DeclaredSpanExporter
-from otel_posthog.notices import Notices
+from otel_posthog.emit.capture import Emitter, diverted
+from otel_posthog.otel.attributes import HEARTBEAT_SCOPE, SCOPE
+from otel_posthog.otel.sdk import BatchLogRecordProcessor, LoggerProvider, LogRecordExporter
 from otel_posthog.testing import Fault
 
 DRAINER = "otel-posthog-drainer"
@@ -159,7 +159,7 @@ def test_empty_block_goes_by_the_others(tracing, made, decide, sink):
     provider.add_log_record_processor(BatchLogRecordProcessor(DeclaredLogExporter()))
     made.append(provider)
 
-    with diverted(Emitter(provider.get_logger(SCOPE), Notices())):
+    with diverted(Emitter(provider.get_logger(SCOPE), LogLimiter())):
         track("report_made", {"pages": 3})
     provider.force_flush()
 
@@ -310,7 +310,7 @@ def test_exporters_give_way_to_a_telemetry(tracing, make_telemetry, sink, caplog
     product.flush(timeout_s=30)
 
     assert [event.name for event in sink.events] == ["$exception"]
-    assert "so that nothing is told twice" in caplog.text
+    assert "so that no event is sent twice" in caplog.text
 
 
 def test_fork_leaves_a_working_child(tracing, decide, sink):

@@ -7,17 +7,12 @@ from datetime import datetime, timedelta, timezone
 from uuid import UUID
 
 import pytest
+from samples import some_event
 
+from otel_posthog.delivery.transport import WireBatch
 from otel_posthog.events import Event
-from otel_posthog.outgoing import Outgoing
 
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=timezone(timedelta(hours=2)))
-
-
-def some_event(properties, **fields):
-    return Event(
-        name="happened", properties=properties, timestamp=MOMENT, uuid=UUID(int=1), accepted_ns=1, **fields
-    )
 
 
 class Fickle(dict):
@@ -35,11 +30,11 @@ class Fickle(dict):
 
 def test_event_is_written_as_posthogs_wire_object():
     """The text says uuid, name, identity, time in UTC and properties."""
-    event = some_event({"count": 3, "text": 'a "quoted" word, ä'}, distinct_id='an "id"')
+    event = some_event({"count": 3, "text": 'a "quoted" word, ä'}, distinct_id='an "id"', timestamp=MOMENT)
 
     assert json.loads(event.written()) == {
         "uuid": "00000000-0000-0000-0000-000000000001",
-        "event": "happened",
+        "event": "something",
         "distinct_id": 'an "id"',
         "timestamp": "2026-01-02T01:04:05.678+00:00",
         "properties": {"count": 3, "text": 'a "quoted" word, ä'},
@@ -117,7 +112,7 @@ def test_identity_finds_its_place_in_any_text():
 
 
 def test_properties_written_before_are_the_texts():
-    """Who has the JSON of the properties at hand spares the event the writing."""
+    """The JSON of the properties is used if the caller has it."""
     event = some_event({"count": 3})
 
     event.write(None, '{"count": 3.0}')
@@ -129,8 +124,8 @@ def test_batch_is_one_array_of_the_very_texts():
     """Nothing is written a second time on the way out."""
     texts = [some_event({"count": number}).written() for number in range(100)]
 
-    batch = Outgoing(texts)
+    batch = WireBatch(texts)
 
     assert "".join(batch.as_json()) == f"[{', '.join(texts)}]"
     assert [event["properties"] for event in batch] == [{"count": number} for number in range(100)]
-    assert "".join(batch[98:].as_json()) == f"[{texts[98]}, {texts[99]}]"
+    assert "".join(WireBatch(texts[98:]).as_json()) == f"[{texts[98]}, {texts[99]}]"

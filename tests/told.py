@@ -10,7 +10,7 @@ import json
 import sys
 import traceback
 
-from otel_posthog.tracebacks import describe, type_of
+from otel_posthog.emit.tracebacks import describe, type_of
 
 
 def main() -> None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from otel_posthog.events import UNSTAMPED
-from otel_posthog.spool_codec import unpacked
+from otel_posthog.delivery.spool_file import decoded
 
 WAIT_S = 60
-IS_FULL = os.environ.get("OTEL_POSTHOG_FULL") == "1"
 QUICK = {
     "batch_delay_s": 0.05,
     "retry_initial_s": 0.02,
@@ -82,6 +79,5 @@ def spooled_numbers(folder):
         return []
     with closing(sqlite3.connect(path, timeout=WAIT_S)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        rows = connection.execute("SELECT kind, body FROM batches").fetchall()
-    batches = [unpacked(body, kind=kind, stamp=UNSTAMPED) for kind, body in rows]
-    return [event.properties["number"] for batch in batches for event in batch.events]
+        rows = connection.execute("SELECT body FROM batches").fetchall()
+    return [event.properties["number"] for (body,) in rows for event in decoded(body)[1]]

@@ -1,4 +1,4 @@
-"""The end of a Collector pipeline: OTLP/HTTP in, consent, registry, mapping and scrubbing, PostHog out."""
+"""End a Collector pipeline: OTLP/HTTP in, consent, registry, mapping and scrubbing, PostHog out."""
 
 from .app import app_from_environment, make_app
 from .gateway import Gateway

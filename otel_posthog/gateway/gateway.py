@@ -1,50 +1,83 @@
-"""One gateway: the outlets, and what comes of one request's content."""
+"""Accept the content of OTLP requests and send its events: the gateway without HTTP."""
 
 from __future__ import annotations
 
-import logging
-import math
+import json
+import os
 import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from importlib.metadata import version
 from pathlib import Path
 from typing import cast
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from otel_posthog.config import Config
-from otel_posthog.counts import Counts
+from otel_posthog._runtime.process import follow_forks
+from otel_posthog._runtime.reporting import Counts, LogLimiter
+from otel_posthog.config.settings import Config
+from otel_posthog.delivery.prepare import Preparation
+from otel_posthog.delivery.spool import IN_MEMORY
+from otel_posthog.delivery.transport import Transport, posthog_transport
 from otel_posthog.errors import ConfigError
 from otel_posthog.events import Event
-from otel_posthog.mapping import LIBRARY, BaseProperties
-from otel_posthog.notices import Notices
+from otel_posthog.mapping import BaseProperties
+from otel_posthog.registry import Kind, Registry
+from otel_posthog.registry.documents import read_manifest_file
 from otel_posthog.scrubbing import Scrubber
-from otel_posthog.spool_place import IN_MEMORY
-from otel_posthog.transport import PostHogTransport, Transport
+from otel_posthog.span_rules import SpanRule, SpanRules
 
 from .decoding import JSON_SHARE, LOGS, PROTOBUF, TRACES, Signal, message, plain
-from .intake import Intake, Taken
-from .outlet import BusyError, Outlet, Shared
-from .reading import registry_from, rules_from
+from .delivery import InstallationDelivery
+from .records import Mapped, RecordMapper
 
-_log = logging.getLogger(__name__)
-_NAME_CHARS = 16
+_HINT = " Write it with: otel-posthog docs --app module:name"
+_FOLDER_NAME_CHARS = 16
+
+
+def registry_from(paths: str) -> Registry:
+    """Return the registry of the first manifest file; the others are earlier ones that may be agreed to."""
+    present, *earlier = [read_manifest_file(_text(path, _HINT)) for path in paths.split(os.pathsep)]
+    registry = Registry.from_manifests(present)
+    for manifests in earlier:
+        for kind in Kind:
+            texts = {manifests[kind].hash: manifests[kind].text}
+            registry.remember(manifests[kind].hash, texts.__getitem__)
+    return registry
+
+
+def rules_from(path: str | None, registry: Registry) -> SpanRules:
+    """Return the span rules of a JSON file: a list of objects with the fields of `SpanRule`."""
+    if path is None:
+        return SpanRules()
+    try:
+        rules = [SpanRule(**entry) for entry in json.loads(_text(path, ""))]
+    except (ValueError, TypeError) as error:
+        if isinstance(error, ConfigError):  # a rule that is no rule names its own fault
+            raise
+        raise ConfigError(f"{path} is no list of span rules in JSON ({error}).") from None
+    return SpanRules(rules, registry)
+
+
+def _text(path: str, hint: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({type(error).__name__}).{hint}") from None
 
 
 class Gateway:
-    """Pass on what OTLP requests hold: stateless, unless a folder for the spool is given."""
+    """Send the events in OTLP requests to PostHog; stateless unless a folder for the spool is given."""
 
     def __init__(self, config: Config, transport: Transport | None = None) -> None:
-        """Read manifest and rules; raise `ConfigError` or `RegistryError` where these cannot be used."""
+        """Read manifest and rules; raise `ConfigError` or `RegistryError` if they cannot be used."""
         self.config = config
         self.counts = Counts()
-        notices = Notices()
+        log_limiter = LogLimiter()
         registry = registry_from(config.gateway_manifests)
         scrubber = Scrubber(registry=registry)
-        self._intake = Intake(
+        self._mapper = RecordMapper(
             registry=registry,
             rules=rules_from(config.gateway_span_rules, registry),
             base=BaseProperties(
@@ -53,99 +86,91 @@ class Gateway:
                 send_host=config.send_host,
                 roots=config.roots,
                 steps_max_bytes=config.error_steps_max_bytes,
-                reads_source=False,  # whoever sends names the files
+                reads_source=False,  # the sender names the files, so it could name any of this machine
                 scrubber=scrubber,
             ),
             counts=self.counts,
-            notices=notices,
+            log_limiter=log_limiter,
             are_stamps_compared=config.gateway_databases is not None,
         )
-        self._transport = transport or _posthog(config)
-        shared = Shared(
-            config=config,
-            registry=registry,
-            scrubber=scrubber,
-            transport=self._transport,
-            counts=self.counts,
-            notices=notices,
+        transport = transport or posthog_transport(config)
+        if transport is None:
+            raise ConfigError("The gateway needs the project API key: set POSTHOG_API_KEY.")
+        self._transport = transport
+        preparation = Preparation(
+            config, registry=registry, scrubber=scrubber, counts=self.counts, log_limiter=log_limiter
         )
         databases: Sequence[str | None] = (config.gateway_databases or "").split() or [None]
-        self._outlets = [
-            Outlet(shared, folder=_folder(config.spool_dir, database), database=database)
+        self._installations = [
+            InstallationDelivery(
+                preparation, self._transport, folder=_folder(config.spool_dir, database), database=database
+            )
             for database in databases
         ]
         self._decoding = threading.Lock()
+        follow_forks(self)
 
     def start(self) -> None:
-        """Look at consent where it is looked up, and send what waits."""
-        for outlet in self._outlets:
-            outlet.start()
+        """Read consent, and send what waits."""
+        for installation in self._installations:
+            installation.start()
 
     def stop(self) -> None:
-        """Stop every thread and close what is open."""
-        for outlet in self._outlets:
-            outlet.stop()
+        """Stop every thread; close files and connections."""
+        for installation in self._installations:
+            installation.stop()
         self._transport.close()
 
     def is_ready(self) -> bool:
-        """Tell whether a request would be taken now."""
-        return all(outlet.is_ready() for outlet in self._outlets)
+        """Return whether a request would be accepted now."""
+        return all(installation.is_ready() for installation in self._installations)
 
-    def take(self, signal: Signal, body: bytes, *, media_type: str, encoding: str) -> int:
-        """Send what the request holds and return how many of its records never can be.
+    def after_fork(self) -> None:
+        """Start afresh in a child: the body being unpacked is the parent's."""
+        self._decoding = threading.Lock()
 
-        Raise `RefusedError` for a body that is none, `BusyError` where the sender has to keep it. One
-        body is unpacked at a time, so that memory is bounded by one; sending is not in turn.
+    def accept(self, signal: Signal, body: bytes, *, media_type: str, encoding: str) -> int:
+        """Send the events of a request and return how many of its records can never be sent.
+
+        Raises `RefusedError` for a body that is not OTLP, `BusyError` if the sender has to keep it.
         """
+        # One body is unpacked at a time, so that memory is bounded by one. Sending is concurrent.
         with self._decoding:
             max_bytes = self.config.gateway_plain_max_bytes
             content = plain(body, encoding, max_bytes if media_type == PROTOBUF else max_bytes // JSON_SHARE)
-            taken = self._events(signal, content, media_type)
+            mapped = self._mapped(signal, content, media_type)
+            # Freed before the events are sent, which takes as long as PostHog does.
             del content
         self.counts.add("requests")
-        return taken.rejected + sum(
-            outlet.send(events) for outlet, events in self._by_outlet(taken.events).items()
-        )
+        refused = [target.send(events) for target, events in self._by_installation(mapped.events).items()]
+        return mapped.rejected + sum(refused)
 
-    def _events(self, signal: Signal, content: bytes, media_type: str) -> Taken:
+    def _mapped(self, signal: Signal, content: bytes, media_type: str) -> Mapped:
         request = message(content, media_type, signal.request)
         if signal is LOGS:
-            return self._intake.logs(cast("ExportLogsServiceRequest", request))
+            return self._mapper.logs(cast("ExportLogsServiceRequest", request))
         if signal is TRACES:
-            as_it_came = content if media_type == PROTOBUF else None
-            return self._intake.spans(cast("ExportTraceServiceRequest", request), as_it_came)
-        return Taken()  # a metric has no place for consent; the heartbeat comes as a log record
+            protobuf = content if media_type == PROTOBUF else None
+            return self._mapper.spans(cast("ExportTraceServiceRequest", request), protobuf)
+        # Metrics become nothing: consent would have to be an attribute of each point. The heartbeat arrives
+        # as a log record.
+        return Mapped()
 
-    def _by_outlet(self, events: Sequence[Event]) -> Mapping[Outlet, list[Event]]:
-        sorted_out: defaultdict[Outlet, list[Event]] = defaultdict(list)
+    def _by_installation(self, events: Sequence[Event]) -> Mapping[InstallationDelivery, list[Event]]:
+        grouped: defaultdict[InstallationDelivery, list[Event]] = defaultdict(list)
         for event in events:
-            outlet = next((o for o in self._outlets if o.speaks_for(event.distinct_id or "")), None)
-            if outlet is None:
+            instance_id = event.distinct_id or ""
+            target = next((each for each in self._installations if each.serves(instance_id)), None)
+            if target is None:
                 self.counts.add("unknown_installation")
             else:
-                sorted_out[outlet].append(event)
-        return sorted_out
-
-
-def retry_after_s(busy: BusyError) -> int:
-    """Return the whole seconds for `Retry-After`."""
-    return max(1, math.ceil(busy.pause_s))
-
-
-def _posthog(config: Config) -> Transport:
-    if config.api_key is None:
-        raise ConfigError("The gateway needs the project API key: set POSTHOG_API_KEY.")
-    return PostHogTransport(
-        api_key=config.api_key,
-        host=config.host,
-        timeout_s=config.http_timeout_s,
-        user_agent=f"{LIBRARY}/{version(LIBRARY)}",
-    )
+                grouped[target].append(event)
+        return grouped
 
 
 def _folder(spool_dir: str | None, database: str | None) -> Path | None:
-    """Return the folder of one outlet's spool; each database has its own, whose purge then hits no other."""
+    """Return the folder for a database's spool; a purge in one folder does not affect the others."""
     if spool_dir in (None, IN_MEMORY):
         return None
-    name = "stamped" if database is None else sha256(database.encode()).hexdigest()[:_NAME_CHARS]
+    name = "stamped" if database is None else sha256(database.encode()).hexdigest()[:_FOLDER_NAME_CHARS]
     return Path(str(spool_dir)).absolute() / f"gateway-{name}"

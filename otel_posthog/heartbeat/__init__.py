@@ -1,4 +1,4 @@
-"""One heartbeat per installation and day, from observable gauges (requirement R20)."""
+"""Send one heartbeat per installation and day, from observable gauges (requirement R20)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a product holds on to as ``telemetry.heartbeat``: register gauges, send, look."""
+"""Register gauges and send the daily heartbeat: the object behind ``telemetry.heartbeat``."""
 
 from __future__ import annotations
 
@@ -12,31 +12,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
-from otel_posthog import acceptance
-from otel_posthog.consent import Answer, Consent
+from otel_posthog._runtime.threads import Worker
+from otel_posthog.config.settings import time_of_day
+from otel_posthog.consent.state import Answer, Consent
+from otel_posthog.delivery.dry_run import assumed, gate_granting
 from otel_posthog.errors import RegistryError
 from otel_posthog.events import Event
-from otel_posthog.mapping import Beat, heartbeat_event
-from otel_posthog.preview import assumed, gate_granting
-from otel_posthog.registry import Registry
-from otel_posthog.schedule import latest_due, time_of_day
-from otel_posthog.store import DatabaseMeasures
+from otel_posthog.otel import records
+from otel_posthog.registry import Kind, Registry
+from otel_posthog.store import Database
 
-from .collecting import Collected, Collector
-from .gauges import Callback, Gauge, make_gauge
-from .reading import Reader
-from .ready_made import Counting, Sources, ready_made
-from .rounds import Result, RoundParts, Rounds
-from .sleeper import Sleeper
+from .gauges import (
+    Callback,
+    Collected,
+    Gauge,
+    GaugeInputs,
+    GaugeReader,
+    UserCount,
+    built_in_gauge,
+    make_gauge,
+)
+from .rounds import Result, RoundParts, Rounds, latest_due
 
 if TYPE_CHECKING:
-    from otel_posthog.transport import Transport
+    from otel_posthog.delivery.transport import Transport
 
 _C = TypeVar("_C", bound=Callback)
 
+# Shown as the installation's id while it has none.
 NO_INSTANCE = str(UUID(int=0))
-"""Stands for the installation's id while there is none."""
-_BUDGET_SHARE = 0.5  # of the lease, so that there is time to send
+_BUDGET_SHARE = 0.5  # of the lease, for all gauges together; the rest is for sending
 
 
 class Heartbeat:
@@ -45,28 +50,25 @@ class Heartbeat:
     Without a gauge there is no heartbeat.
     """
 
-    def __init__(self, parts: RoundParts, *, registry: Registry, measures: DatabaseMeasures) -> None:
+    def __init__(self, parts: RoundParts, *, registry: Registry, database: Database) -> None:
         self._parts = parts
         self._registry = registry
-        self._measures = measures
+        self._database = database
         self._gauges: dict[str, Gauge] = {}
-        self._reader = Reader()
-        self._collector = Collector(
-            lambda: list(self._gauges.values()), self._reader, timeout_s=parts.config.gauge_timeout_s
-        )
+        self._reader = GaugeReader()
+        # Decides when a heartbeat is sent; `exporter.PostHogMetricExporter` shares it.
         self.rounds = Rounds(parts)
-        """What decides whether and when; `exporter.PostHogMetricExporter` shares it."""
-        self._sleeper = Sleeper(self._act)
+        self._worker = Worker(self._act, "otel-posthog-heartbeat")
 
     def gauge(
         self, name: str, *, unit: str = "1", description: str = "", one_of: Collection[str] | None = None
     ) -> Callable[[_C], _C]:
         """Register the decorated function, sync or async, as the gauge of that name.
 
-        It returns a number, a boolean or a short text (of `one_of`, if given), or None where it has
-        nothing to say today. It is called only when a heartbeat is due: a sync function on a thread of
-        its own, an async one on the application's event loop where there is one. Raises `RegistryError`
-        for a name that cannot be used.
+        It returns a number, a boolean or a short text (of `one_of`, if given), or None if it has no
+        value today. It is called only when a heartbeat is due: a sync function on a separate thread, an
+        async one on the application's event loop if there is one. Raises `RegistryError` for a name that
+        cannot be used.
         """
 
         def register(callback: _C) -> _C:
@@ -75,33 +77,33 @@ class Heartbeat:
 
         return register
 
-    def use(self, *names: str, folder: Path | str | None = None, count: Counting | None = None) -> None:
-        """Register ready-made gauges by name; docs/heartbeat.md lists them.
+    def use(self, *names: str, folder: Path | str | None = None, count: UserCount | None = None) -> None:
+        """Register built-in gauges by name; docs/heartbeat.md lists them.
 
-        `folder` is where the log files are, or whose disk is meant; `count` returns the number of users.
-        Raises `RegistryError` for an unknown name, `MissingExtraError` where psutil is needed and absent.
+        `folder` holds the log files, or is on the disk to measure; `count` returns the number of users.
+        Raises `RegistryError` for an unknown name, `MissingExtraError` if psutil is needed and missing.
         """
-        sources = Sources(measures=self._measures, folder=Path(folder) if folder else None, count=count)
-        for made in [ready_made(name, sources) for name in names]:
-            self._add(made)
+        inputs = GaugeInputs(database=self._database, folder=Path(folder) if folder else None, count=count)
+        for gauge in [built_in_gauge(name, inputs) for name in names]:  # all, or none
+            self._add(gauge)
 
     def send_if_due(self) -> Result:
-        """Send the heartbeat if one is owed and no other worker is at it; waits for gauges and PostHog."""
-        return self.rounds.run(self._collect).result if self._is_wanted else Result.OFF
+        """Send the heartbeat if it is due and no other worker sends it; waits for gauges and PostHog."""
+        return self.rounds.run(self._collect).result if self._is_on else Result.OFF
 
     def preview(self, transport: Transport) -> bool:
-        """Hand today's heartbeat to this transport, as it would leave; tell whether one would be sent.
+        """Pass today's heartbeat to this transport as it would leave; return whether it would be sent.
 
-        It passes a gate like that of real events, takes no lease and sends nothing to PostHog.
+        It passes a gate like that of real events, and takes no lease.
         """
-        consent = self._parts.watch.look()
+        consent = self._parts.watch.refresh()
         row = replace(assumed(None), instance_id=UUID(consent.instance_id or NO_INSTANCE))
         gate = gate_granting(row, registry=self._registry, config=self._parts.config, transport=transport)
         gate.send([self._event(str(row.instance_id))])
-        return self._is_wanted and consent.telemetry is Answer.GRANTED
+        return self._is_on and consent.kinds[Kind.TELEMETRY].answer is Answer.GRANTED
 
     def as_of_now(self, instance_id: str) -> Event | None:
-        """Return the heartbeat that this instance would send now, or None without a gauge."""
+        """Return the heartbeat that this installation would send now, or None without a gauge."""
         return self._event(instance_id) if self._gauges else None
 
     def next_due(self) -> datetime | None:
@@ -114,40 +116,37 @@ class Heartbeat:
 
     def use_loop(self, loop: asyncio.AbstractEventLoop | None) -> None:
         """Run async callbacks on the application's event loop, until `stop`."""
-        self._reader.use_loop(loop)
+        self._reader.loop = loop
 
     def delay(self, delay_s: float) -> None:
-        """Let the first look at the lease wait so long after the next `open`: gauges may need a ready app."""
-        self._sleeper.delay(delay_s)
+        """Delay the first round of the thread until `stop`: gauges may need the application ready."""
+        self._worker.delay_s = delay_s
 
     def open(self) -> None:
         """Allow the thread, until `stop`."""
-        self.rounds.open()
-        self._sleeper.open()
+        self.rounds.is_open = True
+        self._worker.open()
 
-    def follow(self, consent: Consent) -> None:
-        """Run the thread only while telemetry is granted; called after each look at consent."""
-        if consent.telemetry is Answer.GRANTED and self._is_wanted:
-            self._sleeper.ensure_running()
-        elif consent.telemetry is Answer.DENIED:
-            self._sleeper.let_go()
-            self.rounds.forget_drops()
+    def follow(self, consent: Consent) -> bool:
+        """Run the thread only while telemetry is granted; return whether nothing remains to be done."""
+        answer = consent.kinds[Kind.TELEMETRY].answer
+        if answer is Answer.GRANTED:
+            return not self._is_on or self._worker.ensure_running()
+        if answer is Answer.DENIED:
+            self._worker.end()
+            # What was dropped before a withdrawal is never sent (docs/adr/0021).
+            self.rounds.drops_reported = self._parts.counts.dropped()
+        return True
 
     def stop(self, timeout_s: float) -> None:
-        """Stop the thread; a heartbeat under way gets so long to be sent."""
-        self._sleeper.stop(timeout_s)
-        self.rounds.close()
-        self._reader.use_loop(None)
-
-    def after_fork(self) -> None:
-        """Start afresh in a child: threads and locks are the parent's."""
-        self._reader.after_fork()
-        self.rounds.after_fork()
-        self._sleeper.after_fork()
+        """Stop the thread; a heartbeat in progress gets this long to be sent."""
+        self._worker.stop(timeout_s)
+        self.rounds.is_open = False
+        self._reader.loop = None
 
     @property
-    def _is_wanted(self) -> bool:
-        """Whether there is anything to tell, and OpenTelemetry's own switch has not been thrown."""
+    def _is_on(self) -> bool:
+        """Whether there is a gauge, and OpenTelemetry is not switched off by its own variable."""
         return bool(self._gauges) and os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() != "true"
 
     def _add(self, gauge: Gauge) -> None:
@@ -155,21 +154,27 @@ class Heartbeat:
             raise RegistryError(f"The gauge {gauge.name!r} is registered twice.")
         self._registry.declare_gauge(gauge.declared)
         self._gauges[gauge.name] = gauge
+        self.follow(self._parts.watch.current)  # a grant that came before the gauge is not announced again
 
     def _event(self, instance_id: str) -> Event:
+        accepted_ns = records.now_ns()
         collected = self._collect(lambda: True)
-        beat = Beat(
-            instance_id=instance_id,
-            due_at=latest_due(self._now_s(), time_of_day(self._parts.config.heartbeat_time)).at,
-            accepted_ns=acceptance.now_ns(),
-        )
-        news = self.rounds.news(self._parts.counts.dropped(), collected)
-        return heartbeat_event(collected.metrics, beat, self._parts.base, news)
+        due = latest_due(self._now_s(), time_of_day(self._parts.config.heartbeat_time))
+        return self.rounds.event(due, instance_id, accepted_ns, collected, self._parts.counts.dropped())
 
     def _collect(self, is_wanted: Callable[[], bool]) -> Collected:
-        return self._collector.collect(self._parts.config.heartbeat_lease_s * _BUDGET_SHARE, is_wanted)
+        config = self._parts.config
+        return self._reader.collect(
+            list(self._gauges.values()),
+            timeout_s=config.gauge_timeout_s,
+            budget_s=config.heartbeat_lease_s * _BUDGET_SHARE,
+            is_wanted=is_wanted,
+        )
 
-    def _act(self) -> float:
+    def _act(self) -> float | None:
+        if not self._worker.is_open:
+            return None  # stopped while it waited
+        # Sooner than the next due time, in case the machine slept or its clock was set.
         return min(self.rounds.run(self._collect).pause_s, self._parts.config.heartbeat_check_s)
 
     def _now_s(self) -> float:

@@ -1,157 +1,235 @@
-"""Build `$exception` events as PostHog's error tracking reads them (requirements R12, R15)."""
+"""Build the properties of every event, and of `$exception` as PostHog's error tracking reads them."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from uuid import UUID, uuid4, uuid5
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import version
+from types import MappingProxyType
+from uuid import UUID, uuid5
 
-from otel_posthog import attributes
+from otel_posthog.emit.breadcrumbs import EVENT, LOG, MAX_BREADCRUMB_CHARS, SPAN
+from otel_posthog.emit.tracebacks import MAX_MESSAGE_CHARS, MAX_NOTE_CHARS
+from otel_posthog.events import Event, time_from_ns, with_base
+from otel_posthog.otel import attributes
+from otel_posthog.otel.records import RecordedLog, RecordedSpan, recorded_uuid
+from otel_posthog.registry import EXCEPTION
 from otel_posthog.scrubbing import Scrubber, scrub_text
 from otel_posthog.scrubbing.scrubber import MARGIN_CHARS
-from otel_posthog.tracebacks import MAX_MESSAGE_CHARS, MAX_NOTE_CHARS
 
-from . import stack_text
-from .base import BaseProperties
-from .fingerprints import fingerprint_of
-from .frames import bare_frame, carrying_frame, frame_of
-from .routes import route_of
-from .steps import steps_of
+from . import traceback_parser
+from .frames import source_around, stacks_of
 
+LIBRARY = "otel-posthog"
+NO_ADDRESS = "0.0.0.0"  # noqa: S104 - a value, not a bind; without `$ip` PostHog adds the sender's
+HOST_WITHHELD = "host.invalid"  # RFC 2606 keeps .invalid free of real hosts
+MAX_SHOWN_CHARS = 200  # of a breadcrumb
+MAX_FRAMES = 200  # of one record; with eleven lines each at most half a megabyte
 MAX_VALUE_BYTES = 8_000  # PostHog cuts at 10,000; scrubbing may lengthen a text
 MAX_TYPE_BYTES = 255  # PostHog cuts longer ones
 UUID_NAMESPACE = UUID("6f2ae6b4-8a1f-5f0f-9f0b-2f0f6a0f9d51")
 GENERIC = "generic"
 LEVELS = frozenset({"fatal", "error", "warning"})
+_STEP_TYPES = frozenset({EVENT, LOG, SPAN})
 _HASHED_MESSAGE_CHARS = 1000
-_BASE = BaseProperties(environment="")
+_MAX_WORDS_CHARS = 200
+# Quoted texts, placeholders, numbers and hexadecimal ids: they differ between reports of one failure.
+_VARIES = re.compile(
+    r"\"[^\"\n]{0,200}\"|'[^'\n]{0,200}'|\[scrubbed:[^\]\n]{0,40}\]|(?<![^\W\d_])[-+]?(?:0x)?\d[\w.:-]*|"
+    r"\b(?=[a-f]*\d)[0-9a-f]{8,}\b",
+    re.IGNORECASE,
+)
+ID = "{id}"
+_LONG_PART_CHARS = 40  # names of routes are shorter
+_NUMBERED_CHARS = 16  # and so are those with a digit in them
+_SINGLE = re.compile(
+    r"\d+|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|(?=[a-f]*\d)[0-9a-f]{6,}|\d{4}-\d\d-\d\d",
+    re.IGNORECASE,
+)
 
-_MakeFrame = Callable[[str, int, str, str], dict[str, object]]
+Entry = Mapping[str, object]
+
+
+@cache  # parsing the package's metadata takes half a millisecond
+def _library_version() -> str:
+    return version(LIBRARY)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseProperties:
+    """The properties that do not depend on the record, and the options of the mapping."""
+
+    environment: str
+    service_version: str | None = None
+    send_host: bool = False
+    # Whether source lines are read from this machine's disk: only if the frames are this program's.
+    reads_source: bool = True
+    # Top-level packages of the product; their frames are in-app wherever they are installed.
+    roots: frozenset[str] = frozenset()
+    steps_max_bytes: int = 8_000
+    scrubber: Scrubber = field(default_factory=Scrubber, repr=False, compare=False)
+    # As sent: no person profile, no address, no location. They win over an event's own names.
+    properties: Mapping[str, object] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Build the properties once for all events."""
+        properties: dict[str, object] = {
+            "source": "backend",
+            "environment": self.environment,
+            "$process_person_profile": False,
+            "$geoip_disable": True,
+            "$ip": NO_ADDRESS,
+            "$lib": LIBRARY,
+            "$lib_version": _library_version(),
+        }
+        if self.service_version:
+            properties["service_version"] = self.service_version
+        object.__setattr__(self, "properties", MappingProxyType(properties))
+
+
+def exception_event(
+    recorded: Mapping[str, object], base: BaseProperties, record: RecordedLog | RecordedSpan, time_ns: int
+) -> Event:
+    """Return the `$exception` for the `exception.*` attributes of a record."""
+    trace_id = record.trace_id
+    return Event(
+        name=EXCEPTION,
+        properties=exception_properties(recorded, base, trace_id=trace_id, span_id=record.span_id),
+        timestamp=time_from_ns(time_ns),
+        uuid=exception_uuid(recorded, trace_id),
+        accepted_ns=record.accepted_ns,
+    )
 
 
 def exception_properties(
     recorded: Mapping[str, object], base: BaseProperties, *, trace_id: int, span_id: int
 ) -> dict[str, object]:
     """Return the properties of one `$exception` from a record's `exception.*` attributes."""
-    properties = base.over(added_by_caller(recorded))
-    told = _told(recorded)
-    exceptions = _listed(told, recorded, _frame_maker(told, base), base.scrubber)
+    properties = with_base(base.properties, added_by_caller(recorded))
+    chain = chain_of(recorded.get(attributes.EXCEPTION_CHAIN))
+    items = chain or _from_text(recorded)
+    # Only our own walk is trusted to name files: a text can be forged, and name any file of a machine.
+    exceptions = _exceptions(items, recorded, base, reads_source=bool(chain) and base.reads_source)
     properties["$exception_list"] = exceptions
     level = recorded.get(attributes.EXCEPTION_LEVEL)
     properties["$exception_level"] = level if level in LEVELS else "error"
-    is_cut = any(item.get("omitted") for item in told.items)
+    is_cut = any(item.get("omitted") for item in items)
     if (fingerprint := fingerprint_of(exceptions, is_cut=is_cut)) is not None:
         properties["$exception_fingerprint"] = fingerprint
     if steps := steps_of(recorded.get(attributes.EXCEPTION_STEPS), base.scrubber, base.steps_max_bytes):
         properties["$exception_steps"] = steps
-    properties |= _request(recorded, base)
+    properties |= _request_properties(recorded, base)
     if trace_id:
         properties["$trace_id"] = f"{trace_id:032x}"
         properties["$span_id"] = f"{span_id:016x}"
     return properties
 
 
-def exception_list(recorded: Mapping[str, object], base: BaseProperties = _BASE) -> list[dict[str, object]]:
-    """Return `$exception_list`: outermost first, each with its frames, oldest call first.
-
-    Without our own structured attribute it is read off the stack text, and without that only type and
-    value are known. Whoever wrote that attribute names the files of which lines are read: where `base`
-    says that no source is read, only the lines that it carries are shown.
-    """
-    told = _told(recorded)
-    return _listed(told, recorded, _frame_maker(told, base), base.scrubber)
-
-
 def exception_uuid(recorded: Mapping[str, object], trace_id: int) -> UUID:
-    """Return the event's uuid, the same for all reports of one exception within a trace.
-
-    The message is scrubbed before it is hashed: the trace id leaves too, so a hash of a raw message
-    could be tried against guesses.
-    """
+    """Return the event's uuid, the same for all reports of one exception within a trace."""
     if trace_id:
         name = str(recorded.get(attributes.EXCEPTION_TYPE) or "").rpartition(".")[2]
+        # Scrubbed before it is hashed: the trace id is sent too, so a hash of the raw message could be tried
+        # against guesses (docs/adr/0004).
         message = scrub_text(str(recorded.get(attributes.EXCEPTION_MESSAGE) or "")[:_HASHED_MESSAGE_CHARS])
         return uuid5(UUID_NAMESPACE, f"{trace_id:032x}:{name}:{message}")
-    return carried_uuid(recorded)
-
-
-def carried_uuid(recorded: Mapping[str, object]) -> UUID:
-    """Return the uuid that the record carries, or a new one."""
-    try:
-        return UUID(str(recorded.get(attributes.EVENT_UUID)))
-    except ValueError:
-        return uuid4()
+    return recorded_uuid(recorded)
 
 
 def added_by_caller(recorded: Mapping[str, object]) -> dict[str, object]:
-    """Return the properties that stand under `attributes.PROPERTY_PREFIX`, without the prefix."""
+    """Return the properties under `attributes.PROPERTY_PREFIX`, without the prefix."""
     prefix = attributes.PROPERTY_PREFIX
     return {key.removeprefix(prefix): value for key, value in recorded.items() if key.startswith(prefix)}
 
 
-def _of_request(recorded: Mapping[str, object], name: str) -> object:
-    value = recorded.get(name)
-    return recorded.get(attributes.FORMER_NAMES[name]) if value is None else value
+def steps_of(recorded: object, scrubber: Scrubber, max_bytes: int) -> list[dict[str, object]]:
+    """Return the recorded breadcrumbs, oldest first: the last ones that fit into `max_bytes` of JSON."""
+    kept: list[dict[str, object]] = []
+    size_bytes = 0
+    for item in reversed(json_list(recorded)):
+        match item:
+            case [int(time_ns), str(what), str(text), str() | None as level] if what in _STEP_TYPES:
+                step: dict[str, object] = {
+                    "$message": _uncut(text, scrubber.text(text), MAX_BREADCRUMB_CHARS)[:MAX_SHOWN_CHARS],
+                    "$timestamp": time_from_ns(time_ns).isoformat(timespec="milliseconds"),
+                    "type": what,
+                }
+                if level is not None:
+                    step["level"] = level
+                size_bytes += len(json.dumps(step).encode())
+                if size_bytes > max_bytes:
+                    break
+                kept.append(step)
+    return kept[::-1]
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """What a record tells of its exceptions, as `tracebacks.describe` would."""
+def without_events(properties: Mapping[str, object]) -> Mapping[str, object]:
+    """Return an exception's properties without the names of product events among its breadcrumbs."""
+    steps = properties.get("$exception_steps")
+    if not isinstance(steps, list):
+        return properties
+    kept = [step for step in steps if not (isinstance(step, Mapping) and step.get("type") == EVENT)]
+    others = {name: value for name, value in properties.items() if name != "$exception_steps"}
+    return {**others, "$exception_steps": kept} if kept else others
 
-    items: Sequence[Mapping[str, object]]
-    is_ours: bool
-    """Whether this program's own frames were walked; a text can be forged, and name any file of a machine."""
+
+def with_source_lines(chain: str, scrubber: Scrubber) -> str:
+    """Return a recorded chain with scrubbed messages and, in its first frames, scrubbed source lines.
+
+    Reads files through `linecache`, so call it on the exporter's thread, in the program itself.
+    """
+    entries, left = [], MAX_FRAMES
+    for entry in chain_of(chain):
+        frames = entry.get("frames")
+        frames = frames if isinstance(frames, list) else []
+        shown = [_with_lines(frame, scrubber) for frame in frames[:left]]
+        left -= len(shown)
+        message, *notes = _messages(entry, scrubber)
+        enriched = {**entry, "value": message, "frames": [*shown, *frames[len(shown) :]]}
+        if isinstance(entry.get("notes"), list):
+            enriched["notes"] = notes
+        entries.append(enriched)
+    return json.dumps(entries, separators=(",", ":"))
 
 
-def _told(recorded: Mapping[str, object]) -> _Told:
-    chain = chain_of(recorded.get(attributes.EXCEPTION_CHAIN))
-    if chain:
-        return _Told(chain, is_ours=True)
+def _with_lines(frame: object, scrubber: Scrubber) -> object:
+    match frame:
+        # One that has lines already keeps them: they are of the program that recorded it.
+        case [str(filename), int(lineno), str(), str(module)]:
+            if lines := source_around(filename, lineno, module, scrubber):
+                return [*frame, *lines.values()]
+    return frame
+
+
+def chain_of(recorded: object) -> list[Entry]:
+    """Return the entries of a recorded chain; none if it is cut or not ours."""
+    return [item for item in json_list(recorded) if isinstance(item, dict)]
+
+
+def json_list(recorded: object) -> list[object]:
+    """Return the items of a recorded JSON list; none if a length limit has cut it, or it is not ours."""
+    if not isinstance(recorded, str):
+        return []
+    try:
+        items = json.loads(recorded)
+    except (ValueError, RecursionError):
+        return []
+    return items if isinstance(items, list) else []
+
+
+def _from_text(recorded: Mapping[str, object]) -> Sequence[Entry]:
+    """Return entries as `tracebacks.describe` makes them, from what another instrumentation recorded."""
     name, message = _text(recorded, attributes.EXCEPTION_TYPE), recorded.get(attributes.EXCEPTION_MESSAGE)
     stack = _text(recorded, attributes.EXCEPTION_STACKTRACE)
-    items = stack_text.read(stack, name, None if message is None else str(message)) if stack else []
-    if not items:
-        type_name, module = stack_text.split_type(name or "Exception")
-        items = [{"type": type_name, "module": module, "value": "" if message is None else str(message)}]
-    return _Told(items, is_ours=False)
-
-
-def _frame_maker(told: _Told, base: BaseProperties) -> _MakeFrame:
-    make = frame_of if told.is_ours and base.reads_source else bare_frame
-    return partial(make, scrubber=base.scrubber, roots=base.roots)
-
-
-def _listed(
-    told: _Told, recorded: Mapping[str, object], make: _MakeFrame, scrubber: Scrubber
-) -> list[dict[str, object]]:
-    caught = {
-        "type": _text(recorded, attributes.EXCEPTION_MECHANISM) or GENERIC,
-        "handled": bool(recorded.get(attributes.EXCEPTION_HANDLED, False)),
-    }
-    return [
-        _entry(_mechanism(index, item, caught), item, _frames(item.get("frames"), make, scrubber), scrubber)
-        for index, item in enumerate(told.items)
-    ]
-
-
-def _request(recorded: Mapping[str, object], base: BaseProperties) -> dict[str, object]:
-    path = _of_request(recorded, attributes.URL_PATH)
-    if not isinstance(path, str):
-        return {}
-    path = re.split(r"[?#]", path, maxsplit=1)[0]
-    return {
-        "$request_method": str(_of_request(recorded, attributes.HTTP_REQUEST_METHOD) or ""),
-        "$request_path": path,
-        "$request_route": route_of(recorded, base.scrubber.text(path)),
-        "$current_url": base.url(
-            _of_request(recorded, attributes.URL_SCHEME) or "http",
-            _of_request(recorded, attributes.SERVER_ADDRESS),
-            path,
-        ),
-    }
+    items = traceback_parser.read(stack, name, None if message is None else str(message)) if stack else []
+    if items:
+        return items
+    type_name, module = traceback_parser.split_type(name or "Exception")
+    return [{"type": type_name, "module": module, "value": "" if message is None else str(message)}]
 
 
 def _text(recorded: Mapping[str, object], key: str) -> str:
@@ -159,31 +237,59 @@ def _text(recorded: Mapping[str, object], key: str) -> str:
     return "" if value is None else str(value)
 
 
-def chain_of(text: object) -> list[Mapping[str, object]]:
-    """Return the entries of a chain's text; none where it is cut or not ours."""
-    if not isinstance(text, str):
-        return []
-    try:
-        chain = json.loads(text)
-    except (ValueError, RecursionError):  # cut by an attribute length limit, or not ours
-        return []
-    if not isinstance(chain, list):
-        return []
-    return [item for item in chain if isinstance(item, dict)]
+def _exceptions(
+    items: Sequence[Entry], recorded: Mapping[str, object], base: BaseProperties, *, reads_source: bool
+) -> list[dict[str, object]]:
+    """Return `$exception_list`: outermost first, each with its frames, oldest call first."""
+    caught: Entry = {
+        "type": _text(recorded, attributes.EXCEPTION_MECHANISM) or GENERIC,
+        "handled": bool(recorded.get(attributes.EXCEPTION_HANDLED, False)),
+    }
+    scrubber = base.scrubber
+    stacks = stacks_of(
+        [item.get("frames") for item in items], scrubber, base.roots, reads_source=reads_source
+    )
+    exceptions = []
+    for index, (item, frames) in enumerate(zip(items, stacks, strict=True)):
+        name, module = _named(item, scrubber)
+        entry: dict[str, object] = {
+            "type": _cut(name, MAX_TYPE_BYTES),
+            "module": None if module == "builtins" else module,
+            "value": _cut("\n".join(_messages(item, scrubber)), MAX_VALUE_BYTES),
+            "mechanism": _mechanism(index, item, caught),
+        }
+        if frames:
+            entry["stacktrace"] = {"type": "raw", "frames": frames}
+        exceptions.append(entry)
+    return exceptions
 
 
-def scrubbed_message(text: str, scrubber: Scrubber, max_chars: int = MAX_MESSAGE_CHARS) -> str:
-    """Return a message as it may be shown.
+def _named(item: Entry, scrubber: Scrubber) -> tuple[str, object]:
+    """Return the scrubbed type and module; no module if scrubbing changed either."""
+    name, module = str(item.get("type") or "Exception"), item.get("module")
+    parts = [str(module), name] if module else [name]
+    scrubbed = scrubber.dotted(parts)
+    return (name, module) if scrubbed == ".".join(parts) else (scrubbed, None)
 
-    It is scrubbed before the cut, or half a secret stays; of a text that came cut to so many characters,
-    its end goes as well.
-    """
-    scrubbed = scrubber.text(text)
+
+def _messages(item: Entry, scrubber: Scrubber) -> list[str]:
+    notes = item.get("notes")
+    texts = [str(item.get("value") or ""), *(map(str, notes) if isinstance(notes, list) else ())]
+    bounds = [MAX_MESSAGE_CHARS, *[MAX_NOTE_CHARS] * (len(texts) - 1)]
+    return list(map(_uncut, texts, scrubber.texts(texts), bounds))
+
+
+def _uncut(text: str, scrubbed: str, max_chars: int) -> str:
+    """Return the scrubbed text, without its end if the text was cut: half a secret may be there."""
     return scrubbed[:-MARGIN_CHARS] if len(text) >= max_chars else scrubbed
 
 
-def _mechanism(index: int, item: Mapping[str, object], caught: Mapping[str, object]) -> dict[str, object]:
-    """Return how the first exception was caught, of another one how it hangs on its parent."""
+def _cut(text: object, max_bytes: int) -> str:
+    return str(text).encode("utf-8", "replace")[:max_bytes].decode("utf-8", "ignore")
+
+
+def _mechanism(index: int, item: Entry, caught: Entry) -> dict[str, object]:
+    """Return how the first exception was caught, and how each other one relates to its parent."""
     mechanism: dict[str, object] = {"exception_id": index, "synthetic": item.get("synthetic") is True}
     if index:
         mechanism |= {"type": "chained", "source": item.get("source"), "parent_id": item.get("parent")}
@@ -196,62 +302,94 @@ def _mechanism(index: int, item: Mapping[str, object], caught: Mapping[str, obje
     return mechanism
 
 
-def _entry(
-    mechanism: dict[str, object],
-    item: Mapping[str, object],
-    frames: list[dict[str, object]],
-    scrubber: Scrubber,
-) -> dict[str, object]:
-    name, module = _named(item, scrubber)
-    entry: dict[str, object] = {
-        "type": _cut(name, MAX_TYPE_BYTES),
-        "module": None if module == "builtins" else module,
-        "value": _cut(_value(item, scrubber), MAX_VALUE_BYTES),
-        "mechanism": mechanism,
+def fingerprint_of(exceptions: Sequence[Entry], *, is_cut: bool) -> str | None:
+    """Return a fingerprint only where PostHog's own would not be stable, else None."""
+    # PostHog hashes the type and the in-app frames of each exception of the list. That splits one failure
+    # into many if it has no frames (PostHog takes the message then), if a recursion ends at another depth
+    # each time, and if a group has other members each time. A change here splits the product's existing
+    # issues; docs/errors.md has the rule.
+    if not any("stacktrace" in entry for entry in exceptions):
+        return _hash("message", [[*_name(entry), _words(entry)] for entry in exceptions[:1]])
+    if len(exceptions) > 1 and any(map(_is_group, exceptions)):
+        return _hash("group", [_name(exceptions[0]), *_distinct(exceptions)])
+    if is_cut:
+        return _hash("recursion", [_name(exceptions[0]), *_distinct(exceptions)])
+    return None
+
+
+def _distinct(exceptions: Sequence[Entry]) -> Sequence[object]:
+    """Return the product's code locations in the stacks, sorted and without repetition."""
+    locations = {
+        (*_name(entry), str(frame.get("module")), str(frame.get("filename")), str(frame.get("function")))
+        for entry in exceptions
+        for frame in _frames(entry)
+        if frame.get("in_app")
     }
-    if frames:
-        entry["stacktrace"] = {"type": "raw", "frames": frames}
-    return entry
+    return [list(location) for location in sorted(locations)] or [
+        list(name) for name in sorted(set(map(_name, exceptions)))
+    ]
 
 
-def _named(item: Mapping[str, object], scrubber: Scrubber) -> tuple[str, object]:
-    """Return type and module, scrubbed each and in one: what holds a dot may have been taken apart."""
-    name, module = str(item.get("type") or "Exception"), item.get("module")
-    parts = [str(module), name] if module else [name]
-    scrubbed = scrubber.text(".".join(map(scrubber.text, parts)))
-    scrubbed = ".".join(map(scrubber.text, scrubbed.split(".")))
-    return (name, module) if scrubbed == ".".join(parts) else (scrubbed, None)
+def _name(entry: Entry) -> tuple[str, str]:
+    return str(entry.get("module") or ""), str(entry["type"])
 
 
-def _value(item: Mapping[str, object], scrubber: Scrubber) -> str:
-    """Return message and notes, as a traceback shows them."""
-    notes = item.get("notes")
-    message = scrubbed_message(str(item.get("value") or ""), scrubber)
-    added = [str(note) for note in notes] if isinstance(notes, list) else []
-    return "\n".join([message, *(scrubbed_message(note, scrubber, MAX_NOTE_CHARS) for note in added)])
+def _words(entry: Entry) -> str:
+    """Return the first line of the message without numbers, quoted texts and placeholders."""
+    first = str(entry.get("value") or "").partition("\n")[0]
+    return _VARIES.sub("…", first)[:_MAX_WORDS_CHARS]
 
 
-def _cut(text: object, max_bytes: int) -> str:
-    return str(text).encode("utf-8", "replace")[:max_bytes].decode("utf-8", "ignore")
+def _is_group(entry: Entry) -> bool:
+    mechanism = entry["mechanism"]
+    return isinstance(mechanism, Mapping) and "is_exception_group" in mechanism
 
 
-def _frames(recorded: object, make: _MakeFrame, scrubber: Scrubber) -> list[dict[str, object]]:
-    if not isinstance(recorded, list):
-        return []
-    kept = []
-    for entry in recorded:
-        match entry:
-            case [str(filename), int(lineno), str(function), str(module)]:
-                kept.append(make(filename, lineno, function, module))
-            case [
-                str(filename),
-                int(lineno),
-                str(function),
-                str(module),
-                list(before),
-                str(line),
-                list(after),
-            ]:
-                made = make(filename, lineno, function, module)
-                kept.append(carrying_frame(made, before, line, after, scrubber))
-    return kept
+def _frames(entry: Entry) -> Iterable[Entry]:
+    stack = entry.get("stacktrace")
+    return stack["frames"] if isinstance(stack, Mapping) else ()
+
+
+def _hash(rule: str, parts: Sequence[object]) -> str:
+    text = json.dumps([rule, parts], ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _request_properties(recorded: Mapping[str, object], base: BaseProperties) -> dict[str, object]:
+    """Return the properties of the recorded request; none if no request is recorded."""
+    # `$current_url` has no query, no credentials, and a constant host unless `send_host` is on.
+    path = _of_request(recorded, attributes.URL_PATH)
+    if not isinstance(path, str):
+        return {}
+    path = re.split(r"[?#]", path, maxsplit=1)[0]
+    scheme = _of_request(recorded, attributes.URL_SCHEME) or "http"
+    host = _of_request(recorded, attributes.SERVER_ADDRESS)
+    shown = str(host).rpartition("@")[2] if base.send_host and host else HOST_WITHHELD
+    return {
+        "$request_method": str(_of_request(recorded, attributes.HTTP_REQUEST_METHOD) or ""),
+        "$request_path": path,
+        "$request_route": route_of(recorded, base.scrubber.text(path)),
+        "$current_url": f"{scheme}://{shown}{path}",
+    }
+
+
+def _of_request(recorded: Mapping[str, object], name: str) -> object:
+    value = recorded.get(name)
+    return recorded.get(attributes.FORMER_NAMES[name]) if value is None else value
+
+
+def route_of(recorded: Mapping[str, object], path: str) -> str:
+    """Return `http.route` if recorded, else the path with `{id}` for each part that identifies one thing."""
+    route = recorded.get(attributes.HTTP_ROUTE)
+    if isinstance(route, str) and route:
+        return route
+    return "/".join(map(_templated, path.split("/")))
+
+
+def _templated(part: str) -> str:
+    stem, dot, ending = part.partition(".")
+    if _SINGLE.fullmatch(stem):
+        return f"{ID}{dot}{ending}"
+    has_digit = any(character.isdigit() for character in part)
+    is_single = len(part) > _LONG_PART_CHARS or (len(part) >= _NUMBERED_CHARS and has_digit)
+    return ID if is_single else part

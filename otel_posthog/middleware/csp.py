@@ -1,4 +1,4 @@
-"""Content Security Policy: read a policy, allow more sources, change nothing else.
+"""Content Security Policy: allow more sources in a policy, change nothing else.
 
 Rules are those of Content Security Policy Level 3: sections 2.2 (several policies in one header,
 the first of equal directives counts), 6.8.3 (fallback of fetch directives), 2.3.1 (sources).
@@ -15,19 +15,19 @@ Sources = tuple[tuple[bytes, tuple[bytes, ...]], ...]
 """Fetch directives with the sources to allow there."""
 
 CACHED_POLICIES = 128
-CACHED_POLICY_MAX_BYTES = 4_000  # a product's policies are few and short; others are read anew
+CACHED_POLICY_MAX_BYTES = 4_000  # a product's policies are few and short; others are parsed each time
 
 _CLOUD_APPS = {"app.posthog.com": "us", "us.posthog.com": "us", "eu.posthog.com": "eu"}
 _CLOUD_PART = re.compile(r"(eu|us)(?:\.i|-assets\.i)\.posthog\.com")
 _NAME = re.compile(r"[a-z0-9.-]+")
 _NONE = b"'none'"
 _FALLBACK = b"default-src"
+# The directive that a browser applies instead, if the policy has it.
 _REFINED_BY: Mapping[bytes, bytes] = {b"script-src": b"script-src-elem"}
-"""What a browser asks in place of a directive, where it is there."""
 
 
 def posthog_sources(host: str) -> Sources:
-    """Return what a page needs to report to PostHog at this address (requirement R25).
+    """Return the sources that a page needs to report to PostHog at this address (requirement R25).
 
     The EU and US cloud have an ingestion, an app and an assets host each; a self-hosted one or a
     reverse proxy serves all from its origin.
@@ -40,22 +40,18 @@ def posthog_sources(host: str) -> Sources:
     match = _CLOUD_PART.fullmatch(name)
     region = match[1] if match else _CLOUD_APPS.get(name)
     if region is not None:
-        assets = f"https://{region}-assets.i.posthog.com"
-        return _sources(
-            [assets], [f"https://{region}.i.posthog.com", f"https://{region}.posthog.com", assets]
-        )
-    if not _NAME.fullmatch(name):  # CSP has no notation for addresses of IPv6
+        scripts = f"https://{region}-assets.i.posthog.com"
+        connections = f"https://{region}.i.posthog.com https://{region}.posthog.com {scripts}"
+    elif _NAME.fullmatch(name):
+        scripts = connections = f"{parts.scheme}://{name}{f':{parts.port}' if parts.port else ''}"
+    else:  # CSP has no notation for addresses of IPv6
         return ()
-    origin = f"{parts.scheme}://{name}{f':{parts.port}' if parts.port else ''}"
-    return _sources([origin], [origin])
+    shown = ((b"script-src", scripts), (b"connect-src", connections))
+    return tuple((directive, tuple(sources.encode("ascii").split())) for directive, sources in shown)
 
 
 def allow(policies: bytes, sources: Sources) -> bytes:
-    """Return the header's value with the sources allowed in each of its policies.
-
-    A directive that is missing, and so falls back to `default-src`, is added with what `default-src`
-    allows; where that is missing too, everything is allowed already.
-    """
+    """Return the header's value with the sources allowed in each of its policies."""
     cached = _allow_cached if len(policies) <= CACHED_POLICY_MAX_BYTES else _allow
     return cached(policies, sources)
 
@@ -63,13 +59,6 @@ def allow(policies: bytes, sources: Sources) -> bytes:
 def allow_script_nonce(policies: bytes, nonce: str) -> bytes:
     """Return the header's value with scripts of this nonce allowed in each of its policies."""
     return _allow(policies, ((b"script-src", (f"'nonce-{nonce}'".encode("ascii"),)),))
-
-
-def _sources(script: Sequence[str], connect: Sequence[str]) -> Sources:
-    return (
-        (b"script-src", tuple(source.encode("ascii") for source in script)),
-        (b"connect-src", tuple(source.encode("ascii") for source in connect)),
-    )
 
 
 def _allow(policies: bytes, sources: Sources) -> bytes:
@@ -87,6 +76,8 @@ def _allow_in(policy: bytes, sources: Sources) -> bytes:
         governing = [places[each] for each in (name, _REFINED_BY.get(name)) if each in places]
         for place in governing:
             directives[place] = _with(directives[place], wanted)
+        # A missing directive falls back to `default-src`, so it is added with the sources of `default-src`;
+        # if that is missing too, everything is allowed already.
         if not governing and _FALLBACK in places:
             inherited = directives[places[_FALLBACK]].split()[1:]
             directives.append(_with(b" " + b" ".join((name, *inherited)), wanted))
@@ -96,12 +87,13 @@ def _allow_in(policy: bytes, sources: Sources) -> bytes:
 def _first_places(directives: Sequence[bytes]) -> dict[bytes | None, int]:
     places: dict[bytes | None, int] = {}
     for place, directive in enumerate(directives):
+        # Browsers ignore a directive that is there a second time.
         places.setdefault(directive.split(None, 1)[0].lower(), place)
     return places
 
 
 def _with(directive: bytes, wanted: Sequence[bytes]) -> bytes:
-    """Return the directive with the sources that it does not name yet; `'none'` counts only alone."""
+    """Return the directive with the sources that it lacks; `'none'` is valid only alone."""
     words = directive.split()
     present = {word.lower() for word in words[1:]}
     missing = [source for source in wanted if source.lower() not in present]

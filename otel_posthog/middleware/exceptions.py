@@ -1,69 +1,62 @@
 """Pure ASGI middleware: report each exception that ends as a 500, change nothing (requirement R12).
 
-The application gets scope and receive as they came, and a `send` that looks at each message and
-returns what the server's `send` returns. While error reports are denied it gets that one itself.
+The application gets scope and receive unchanged, and a `send` that examines each message and returns
+what the server's `send` returns. While error reports are denied it gets the server's `send` itself.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable
+from functools import partial
 from time import monotonic
 from typing import Protocol
 
-from otel_posthog.analytics import emit_answered, emit_leaving, guarded
-from otel_posthog.outlook import Outlook
-from otel_posthog.request_state import (
-    Place,
-    RequestUnderWay,
+from otel_posthog.emit.capture import emit_exception, emit_request_error, guarded, log_fault
+from otel_posthog.emit.failures import (
+    FAILURE_CLOSE_CODES,
+    FAILURE_STATUS,
+    follows_report,
+    is_deliberate,
+    is_error,
+)
+from otel_posthog.emit.request_context import (
+    Origins,
+    Slot,
+    WatchedRequest,
+    current_request,
     ended,
     enter,
     exception,
-    has_left_an_application,
     leave,
-    origins,
+    originating_request,
+    request_attributes,
+)
+from otel_posthog.emit.tracebacks import own_frame
+
+from .asgi import (
+    ASGIApp,
+    Lifecycle,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    Tracing,
+    as_coroutine_function,
+    run_lifespan,
+    type_of,
 )
 
-from . import blame, signals
-from .asgi import ASGIApp, Message, Receive, Scope, Send, as_coroutine_function
-from .blame import FAILURE_STATUS
-from .description import request_attributes
-from .lifespan import run_lifespan
-from .security import SecurityHeadersMiddleware
+_FAULT = "an exception could not be examined"
+_UID = "otel_posthog"  # Django keeps one receiver of a uid
 
 
-class Tracing(Protocol):
-    """What decides whether a request gets a span."""
+class HasLifecycle(Protocol):
+    """A `Telemetry`."""
 
-    def app_for(self, scope: Scope) -> ASGIApp | None:
-        """Return the application to call for a span of this request, None where none is wanted."""
-
-
-class Lifecycle(Protocol):
-    """What the middleware needs of a `Telemetry`; none of it raises."""
-
-    outlook: Outlook
-
-    def touch(self) -> bool:
-        """Start if that has not happened yet, and look at consent again if it is older than allowed.
-
-        Tell whether exceptions may be reported, as far as is known.
-        """
-
-    def secure(self, app: ASGIApp) -> SecurityHeadersMiddleware | None:
-        """Return what sets the product's security headers, None where it wants none."""
-
-    def trace(self, app: ASGIApp) -> Tracing | None:
-        """Return what gives requests to the application a span, None where no span rule exists."""
-
-    def begin(self) -> None:
-        """Start without waiting."""
-
-    async def astart(self) -> None:
-        """Start; returns when consent is known, or has been asked for as long as is reasonable."""
-
-    async def ashutdown(self) -> None:
-        """Flush and stop, within the configured timeout."""
+    @property
+    def lifecycle(self) -> Lifecycle:
+        """Return what starts and stops it."""
 
 
 class TelemetryMiddleware:
@@ -71,12 +64,12 @@ class TelemetryMiddleware:
 
     Use ``telemetry.wrap(app)``, or where the framework's own object must stay
     ``app.add_middleware(TelemetryMiddleware, telemetry=telemetry)``, which costs a request a fifth of a
-    microsecond more. What is reported, and what cannot be told apart: `docs/middleware.md`.
+    microsecond more. What is reported, and what cannot be distinguished: `docs/middleware.md`.
     """
 
-    def __init__(self, app: ASGIApp, *, telemetry: Lifecycle) -> None:
+    def __init__(self, app: ASGIApp, *, telemetry: HasLifecycle) -> None:
         self.app = app
-        self._watched = watch(app, telemetry)
+        self._watched = watch(app, telemetry.lifecycle)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application; see the class."""
@@ -84,188 +77,192 @@ class TelemetryMiddleware:
 
 
 def watch(app: ASGIApp, telemetry: Lifecycle) -> ASGIApp:
-    """Return the application with its exceptions reported, its headers set, spans where rules want them."""
-    signals.listen()
+    """Return the application with its exceptions reported, its headers set, spans for its rules."""
+    _listen()
     security = telemetry.secure(app)
+    within_span = _watched(app, telemetry, security, None)
     unwatched = telemetry.trace(security or app)
     if unwatched is None:
-        return _watched(app, telemetry, security, None)
-    within_span = _watched(app, telemetry, security, None)
+        return within_span
     return _watched(app, telemetry, security, (unwatched, telemetry.trace(within_span)))
 
 
 def _watched(
     app: ASGIApp,
     telemetry: Lifecycle,
-    security: SecurityHeadersMiddleware | None,
+    security: ASGIApp | None,
     tracings: tuple[Tracing | None, Tracing | None] | None,
 ) -> ASGIApp:
-    """Return the application, called with a request of ours in its context while it may be reported.
-
-    `tracings` are those of the application bare and watched. A closure: to call an instance would cost
-    each request a tenth of a microsecond more.
-    """
+    """Return the application, called with a `WatchedRequest` in its context while errors may be reported."""
+    # `tracings` are those of the application bare and watched. A closure: calling an instance would cost
+    # each request a tenth of a microsecond more.
     inner = security or app
-    outlook, touch = telemetry.outlook, telemetry.touch
-    http_request = _HttpRequest if security is None else _SecuredHttpRequest
+    snapshot, touch = telemetry.consent_snapshot, telemetry.touch
 
+    @own_frame
     async def watched(scope: Scope, receive: Receive, send: Send) -> None:
         try:
             kind = scope["type"]
-            make = http_request if kind == "http" else _WebSocketRequest if kind == "websocket" else None
-        except Exception:  # noqa: BLE001 - no ASGI scope; the application will say so
+            make = _HttpRequest if kind == "http" else _WebSocketRequest if kind == "websocket" else None
+        except Exception:  # noqa: BLE001 - no ASGI scope; the application will report it
             make = None
         if make is None:
             return await _run_unwatched(inner, telemetry, scope, receive, send)
-        may_report = outlook.may_report if monotonic() <= outlook.fresh_until_s else touch()
-        if tracings is not None and (traced := _traced(tracings[may_report], scope)) is not None:
+        may_report = snapshot.may_report if monotonic() <= snapshot.fresh_until_s else touch()
+        if tracings is not None and (traced := _app_within_span(tracings[may_report], scope)) is not None:
             return await traced(scope, receive, send)
         if not may_report:
             return await inner(scope, receive, send)
-        # What `begin` and `end` do, in place: each call costs as much as an object.
+        # `begin` and `end` inline: each call costs as much as an object. One object is both the request
+        # and the owner of `send`: a second one would cost a tenth of a microsecond.
         request = make()
         request.notes = request.nonce = None
-        request.has_told = False
+        request.was_reported = False
         request.security = security
         request.scope = scope
         request.send = send
         request.outer = exception()
         try:
             request.path = scope["path"] if "path" in scope else ""  # noqa: SIM401 - `get` costs more
-        except Exception:  # noqa: BLE001 - of a foreign class; the application will say so
+        except Exception:  # noqa: BLE001 - of a third-party class; the application will report it
             request.path = ""
-        place: Place = [request]
-        token = enter(place)
+        slot: Slot = [request]
+        token = enter(slot)
         try:
             return await app(scope, receive, request.pass_on)
         except BaseException as error:
             _on_propagating(request, error)
             raise
         finally:
-            if origins.are_asked_for:
-                place.append(ended(request))
-            place[0] = request.outer = request.notes = None
+            if Origins.are_kept:
+                slot.append(ended(request))
+            # Frames of exceptions hold the request, so it must not hold exceptions.
+            slot[0] = request.outer = request.notes = None
             try:  # noqa: SIM105 - `suppress` would cost each request a fifth of a microsecond
                 leave(token)
             except ValueError:  # a coroutine may be closed in another context than it ran in
                 pass
 
-    watched.app = app  # type: ignore[attr-defined]  # whoever looks for a layer goes inwards by it
+    watched.app = app  # type: ignore[attr-defined]  # tools that search the layers follow it inwards
     return watched
 
 
 async def _run_unwatched(
     app: ASGIApp, telemetry: Lifecycle, scope: Scope, receive: Receive, send: Send
 ) -> None:
-    if _is_lifespan(scope):
+    if type_of(scope) == "lifespan":
         return await run_lifespan(app, telemetry, scope, receive, send)
     return await app(scope, receive, send)
 
 
-def _traced(tracing: Tracing | None, scope: Scope) -> ASGIApp | None:
+def _app_within_span(tracing: Tracing | None, scope: Scope) -> ASGIApp | None:
     return None if tracing is None else tracing.app_for(scope)
 
 
-def _is_lifespan(scope: Scope) -> bool:
-    try:
-        return (scope.get("type") == "lifespan") is True
-    except Exception:  # noqa: BLE001 - no ASGI scope; the application will say so
-        return False
-
-
-class _HttpRequest(RequestUnderWay):
-    """One over HTTP; its `pass_on` is what the application gets as `send`."""
+class _HttpRequest(WatchedRequest):
+    """One over HTTP; the application gets its `pass_on` as `send`."""
 
     __slots__ = ()
 
+    # A plain method that returns the server's awaitable: it adds no frame to the application's stack.
     @as_coroutine_function
     def pass_on(self, message: Message) -> Awaitable[None]:
-        try:  # the status first: most messages have none
+        try:  # the status first, as most messages have none, and the type last, as most statuses are fine
             if (
                 "status" in message
-                and message["status"] == FAILURE_STATUS
+                and ((status := message["status"]) == FAILURE_STATUS or self.security is not None)
                 and message.get("type") == "http.response.start"
             ):
-                _on_failure_answer(self, sys.exception())
-        except Exception:  # noqa: BLE001, S110 - no ASGI message; the server will say so
-            pass
-        return self.send(message)
-
-
-class _SecuredHttpRequest(RequestUnderWay):
-    """One whose answer gets the product's headers."""
-
-    __slots__ = ()
-
-    @as_coroutine_function
-    def pass_on(self, message: Message) -> Awaitable[None]:
-        try:
-            if "status" in message and message.get("type") == "http.response.start":
-                status = message["status"]
                 if status == FAILURE_STATUS:
-                    _on_failure_answer(self, sys.exception())
-                message = self.security.secured(message, status, self)
-        except Exception:  # noqa: BLE001, S110 - no ASGI message; the server will say so
+                    _on_failure(self)
+                if self.security is not None:
+                    message = self.security.secured(message, status, self)
+        except Exception:  # noqa: BLE001, S110 - no ASGI message; the server will report it
             pass
         return self.send(message)
 
 
-class _WebSocketRequest(RequestUnderWay):
-    """One over a WebSocket."""
-
+class _WebSocketRequest(WatchedRequest):
     __slots__ = ()
 
     @as_coroutine_function
     def pass_on(self, message: Message) -> Awaitable[None]:
         try:
             kind = message.get("type")
-            if kind == "websocket.close" and message.get("code") in blame.FAILURE_CLOSE_CODES:
-                _on_failure_close(self, sys.exception(), message["code"])
+            if kind == "websocket.close" and message.get("code") in FAILURE_CLOSE_CODES:
+                _on_failure(self, close_code=message["code"])
             elif kind == "websocket.http.response.start" and message.get("status") == FAILURE_STATUS:
-                _on_failure_answer(self, sys.exception())
-        except Exception:  # noqa: BLE001, S110 - no ASGI message; the server will say so
+                _on_failure(self)
+        except Exception:  # noqa: BLE001, S110 - no ASGI message; the server will report it
             pass
         return self.send(message)
 
 
+def _on_failure(request: WatchedRequest, *, close_code: int | None = None) -> None:
+    """Report the cause of a 500 or of such a close: the exception being handled, or an announced one."""
+    try:
+        announced = None if request.notes is None else request.notes.announced
+        error = sys.exception()
+        # What was being handled around the call is not the request's, and StopIteration is flow control.
+        if error is None or error is request.outer or isinstance(error, (StopIteration, StopAsyncIteration)):
+            error = announced
+        if error is None:
+            _listen()  # the framework may have been imported since
+            return
+        is_announced = error is announced and close_code is None
+        if (is_announced or not is_deliberate(error, close_code)) and is_error(error, request.send):
+            emit_request_error(error, partial(request_attributes, request))
+            request.noted().reported = error
+    except Exception as fault:  # noqa: BLE001 - a fault of ours never reaches the app
+        log_fault(_FAULT, fault)
+
+
+def _on_propagating(request: WatchedRequest, error: BaseException) -> None:
+    """Report the exception, unless it follows one that was reported, or the client disconnected."""
+    try:
+        if follows_report(error, request):
+            request.was_reported = True
+        elif is_error(error, request.send):
+            request.was_reported = emit_request_error(error, partial(request_attributes, request))
+    except Exception as fault:  # noqa: BLE001 - a fault of ours never reaches the app
+        log_fault(_FAULT, fault)
+
+
+# Django and Quart respond outside of their `except`, so the exception is no longer being handled when the
+# 500 passes. No framework is imported: one that is not loaded serves no request.
 @guarded
-def _on_failure_answer(request: RequestUnderWay, active: BaseException | None) -> None:
-    """Report what the answer 500 stands for: the exception being handled, or one that was announced."""
-    error = _own(request, active)
-    if error is None:
-        signals.listen()  # the framework may have been imported since
-    elif error is request.noted().announced or not blame.asked_for_status(error, FAILURE_STATUS):
-        _report_answered(request, error)
+def _listen() -> None:
+    """Connect to the signals of the loaded frameworks; repeating it is harmless."""
+    django, quart = sys.modules.get("django.core.signals"), sys.modules.get("quart.signals")
+    if django is not None:
+        django.got_request_exception.connect(_on_django, weak=False, dispatch_uid=_UID)
+    if quart is not None:
+        Origins.are_kept = True  # a background task may fail after its request has ended
+        quart.got_request_exception.connect(_on_quart)
+        quart.got_websocket_exception.connect(_on_quart_unanswered)
+        quart.got_background_exception.connect(_on_quart_unanswered)
 
 
-@guarded
-def _on_failure_close(request: RequestUnderWay, active: BaseException | None, code: int) -> None:
-    error = _own(request, active)
-    if error is not None and not blame.asked_for_close(error, code):
-        _report_answered(request, error)
+def _on_django(**_arguments: object) -> None:
+    _announce(sys.exception())
 
 
-@guarded
-def _on_propagating(request: RequestUnderWay, error: BaseException) -> None:
-    """Report the exception, unless what it comes from was reported already, or a client left."""
-
-    def was_told(earlier: BaseException) -> bool:
-        return earlier is request.noted().reported or has_left_an_application(earlier.__traceback__)
-
-    if blame.comes_from(error, was_told):
-        request.has_told = True
-    elif blame.is_error(error, request.send_of_server()):
-        request.has_told = emit_leaving(error, lambda: request_attributes(request))
+async def _on_quart(_app: object, *, exception: BaseException, **_arguments: object) -> None:
+    """Note it; a coroutine, because Quart runs plain receivers on a thread."""
+    _announce(exception)
 
 
-def _own(request: RequestUnderWay, active: BaseException | None) -> BaseException | None:
-    """Return the request's own exception; one that was being handled around the call is not."""
-    if active is None or active is request.outer or blame.is_flow_control(active):
-        return request.noted().announced
-    return active
+async def _on_quart_unanswered(_app: object, *, exception: BaseException, **_arguments: object) -> None:
+    """Report at once: a background task has no response, and a WebSocket closes as after a success."""
+    origin, request = originating_request(), current_request()
+    if not is_error(exception, request.send if request else None):
+        return
+    emit_exception(exception, partial(request_attributes, origin), handled=False)
+    if request is not None:
+        request.noted().reported = exception
 
 
-def _report_answered(request: RequestUnderWay, error: BaseException) -> None:
-    if blame.is_error(error, request.send_of_server()):
-        emit_answered(error, lambda: request_attributes(request))
-        request.noted().reported = error
+def _announce(error: BaseException | None) -> None:
+    request = current_request()
+    if request is not None:
+        request.noted().announced = error

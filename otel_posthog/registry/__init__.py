@@ -1,9 +1,8 @@
-"""What an event may hold: the typed declarations that emit half and export half agree on.
+"""Define what an event may hold: the typed declarations that both halves agree on.
 
-A product declares each event as a small class. Consent is given for what these declarations
-say, so nothing that they do not name leaves once a product has declared its first event.
-
-What only the export half needs is loaded on first use, so that `track` does not pay for it.
+A product declares each event as a small class. Consent is given for these declarations, so nothing
+else is sent once a product has declared its first event. What only the export half needs is loaded on
+first use, so that `track` does not pay for it.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from .declarations import (
+    ERROR_EVENTS,
     EVENT_NAME_MAX_BYTES,
     EXCEPTION,
     HEARTBEAT,
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BASE_PROPERTIES",
     "DROPPED_PREFIX",
+    "ERROR_EVENTS",
     "EVENT_NAME_MAX_BYTES",
     "EXCEPTION",
     "EXCEPTION_PROPERTIES",
@@ -67,19 +68,16 @@ __all__ = [
     "values_of",
 ]
 
-_HOMES = {
-    "BASE_PROPERTIES": "builtin",
-    "DROPPED_PREFIX": "builtin",
-    "EXCEPTION_PROPERTIES": "builtin",
-    "FAILED_GAUGES": "builtin",
-    "TRIMMED": "builtin",
-    "Admission": "manifest",
-    "Manifest": "manifest",
-    "Registry": "registry",
+# `track` needs the declarations only; the rest is loaded by the export half.
+_LAZY = {
+    "builtin": ("BASE_PROPERTIES", "DROPPED_PREFIX", "EXCEPTION_PROPERTIES", "FAILED_GAUGES", "TRIMMED"),
+    "manifest": ("Admission", "Manifest"),
+    "registry": ("Registry",),
 }
 
 
 def __getattr__(name: str) -> object:
-    if name in _HOMES:
-        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    for module, names in _LAZY.items():
+        if name in names:
+            return getattr(import_module(f".{module}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

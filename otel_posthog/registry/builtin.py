@@ -1,20 +1,24 @@
-"""What every event carries, and the events that this library makes itself."""
+"""Declare what every event carries, and the events that this library sends itself.
+
+The texts are part of the manifests: another wording is shown to admins as a change.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from otel_posthog.counts import DROPS
+from otel_posthog._runtime.reporting import DROPS
 
 from .declarations import EXCEPTION, HEARTBEAT, SUPPRESSED, EventSpec, Property, Sensitivity
 from .domains import Bucketed, Domain, Flag, Number, Scalar, Words
-from .made import Made, made
+from .shapes import Made, made
 
 FAILED_GAUGES = "failed_gauges"
+# The mark of an event that was too large and has been shortened.
 TRIMMED = "otel_posthog_trimmed"
-"""Property of an event that was too large and has been shortened."""
 DROPPED_PREFIX = "telemetry_dropped_"
 USER_BUCKETS = (1, 2, 6, 11, 51)  # `1`, `2-5`, `6-10`, `11-50`, `51+`: requirement R3
+# Bounds that no installation meets: they only keep identifiers from being sent as a count or a size.
 _MAX_COUNT = 10**9
 _MAX_MB = 10**9
 
@@ -25,14 +29,22 @@ def _fixed(value: object) -> Made:
     return made(f"always {value!r}", const=value)
 
 
-def _named(pairs: Mapping[str, tuple[Domain, str]]) -> dict[str, Property]:
+def _properties(
+    rows: Mapping[str, tuple[Domain, str] | tuple[Domain, str, Sensitivity]],
+) -> dict[str, Property]:
     return {
-        name: Property(name=name, values=values, description=description)
-        for name, (values, description) in pairs.items()
+        name: Property(
+            name=name,
+            values=values,
+            description=description,
+            sensitivity=sensitivity[0] if sensitivity else Sensitivity.LOW,
+            is_required=name == "$exception_list",  # PostHog refuses a report without exceptions
+        )
+        for name, (values, description, *sensitivity) in rows.items()
     }
 
 
-BASE: Mapping[str, Property] = _named(
+BASE: Mapping[str, Property] = _properties(
     {
         "source": (_fixed("backend"), "Sent by the server, not by a browser."),
         "environment": (_text, "Name of the environment, such as production."),
@@ -45,8 +57,8 @@ BASE: Mapping[str, Property] = _named(
         "$lib_version": (_text, "And its version."),
     }
 )
+# What each backend event carries (requirement R18).
 BASE_PROPERTIES = frozenset(BASE)
-"""What each event of the backend carries (requirement R18)."""
 
 _TEXTS = ("platform", "filename", "abs_path", "function", "module", "context_line")
 _FRAME = {
@@ -105,54 +117,42 @@ EXCEPTION_SPEC = EventSpec(
     since="0.1",
     owner="otel-posthog",
     is_open=True,
-    properties={
-        **_named(
-            {
-                "$exception_level": (_text, "How bad it is."),
-                "$exception_fingerprint": (
-                    made("a hash", type="string"),
-                    "What makes it the same failure as another one, where the stack alone does not say.",
-                ),
-                "$request_method": (_text, "Method of the request that failed."),
-                "$trace_id": (_text, "Random number of the trace, so that reports of one failure are one."),
-                "$span_id": (_text, "Random number of the step within the trace."),
-            }
-        ),
-        "$request_route": Property(
-            name="$request_route",
-            values=_text,
-            description="Its route, such as /runs/{id}: the path without what stands for a single thing.",
-            sensitivity=Sensitivity.MEDIUM,
-        ),
-        "$request_path": Property(
-            name="$request_path",
-            values=_text,
-            description="Its path, without query.",
-            sensitivity=Sensitivity.MEDIUM,
-        ),
-        "$current_url": Property(
-            name="$current_url",
-            values=_text,
-            description="The same as an address; in place of the host a constant, unless `send_host` is on.",
-            sensitivity=Sensitivity.MEDIUM,
-        ),
-        "$exception_list": Property(
-            name="$exception_list",
-            values=_EXCEPTIONS,
-            is_required=True,
-            description="What failed and where; secrets are taken out.",
-            sensitivity=Sensitivity.HIGH,
-        ),
-        "$exception_steps": Property(
-            name="$exception_steps",
-            values=_STEPS,
-            description="What the request or task did just before; usage events only while these are on.",
-            sensitivity=Sensitivity.HIGH,
-        ),
-    },
+    properties=_properties(
+        {
+            "$exception_level": (_text, "How bad it is."),
+            "$exception_fingerprint": (
+                made("a hash", type="string"),
+                "What makes it the same failure as another one, where the stack alone does not say.",
+            ),
+            "$request_method": (_text, "Method of the request that failed."),
+            "$trace_id": (_text, "Random number of the trace, so that reports of one failure are one."),
+            "$span_id": (_text, "Random number of the step within the trace."),
+            "$request_route": (
+                _text,
+                "Its route, such as /runs/{id}: the path without what stands for a single thing.",
+                Sensitivity.MEDIUM,
+            ),
+            "$request_path": (_text, "Its path, without query.", Sensitivity.MEDIUM),
+            "$current_url": (
+                _text,
+                "The same as an address; in place of the host a constant, unless `send_host` is on.",
+                Sensitivity.MEDIUM,
+            ),
+            "$exception_list": (
+                _EXCEPTIONS,
+                "What failed and where; secrets are taken out.",
+                Sensitivity.HIGH,
+            ),
+            "$exception_steps": (
+                _STEPS,
+                "What the request or task did just before; usage events only while these are on.",
+                Sensitivity.HIGH,
+            ),
+        }
+    ),
 )
+# What an `$exception` carries as well (requirement R12).
 EXCEPTION_PROPERTIES = frozenset(EXCEPTION_SPEC.properties)
-"""What an `$exception` carries besides (requirement R12)."""
 
 _PLACE = {
     "type": "object",
@@ -165,35 +165,34 @@ _PLACE = {
 }
 _count, _size = Number(0, _MAX_COUNT, is_whole=True), Number(0, _MAX_MB, is_whole=False)
 _percent = Number(0, 100, is_whole=False)
+# The summary of reports that the rate limit suppressed (requirement R16).
 SUPPRESSED_SPEC = EventSpec(
     name=SUPPRESSED,
     description="The same failure came so often that its further reports were only counted; once a minute.",
     why="Shows how often something fails without a report for each time.",
     since="0.1",
     owner="otel-posthog",
-    properties={
-        **_named(
-            {
-                "suppressed": (_count, "How many reports were left out."),
-                "failures": (_count, "How many different failures they were."),
-                "seconds": (_count, "Within how many seconds."),
-            }
-        ),
-        "worst": Property(
-            name="worst",
-            values=made(
-                "for each of the most frequent ones its type, file, function and line, and how often it came",
-                type="array",
-                items=_PLACE,
+    properties=_properties(
+        {
+            "suppressed": (_count, "How many reports were left out."),
+            "failures": (_count, "How many different failures they were."),
+            "seconds": (_count, "Within how many seconds."),
+            "worst": (
+                made(
+                    "for each of the most frequent ones its type, file, function and line, "
+                    "and how often it came",
+                    type="array",
+                    items=_PLACE,
+                ),
+                "Which failures they were.",
+                Sensitivity.HIGH,
             ),
-            description="Which failures they were.",
-            sensitivity=Sensitivity.HIGH,
-        ),
-    },
+        }
+    ),
 )
-"""What tells of a storm of errors (requirement R16)."""
 
-GAUGES: Mapping[str, Property] = _named(
+# The gauges of requirement R20 and what each may hold.
+GAUGES: Mapping[str, Property] = _properties(
     {
         "total_users_bucket": (Bucketed(USER_BUCKETS, is_whole=True), "About how many users there are."),
         "total_pipelines": (_count, "How many pipelines there are."),
@@ -210,10 +209,9 @@ GAUGES: Mapping[str, Property] = _named(
         "system_cpu_percent": (_percent, "How busy its processors are."),
     }
 )
-"""The gauges of requirement R20 and what each may hold."""
 
 
-_COUNTS = _named(
+_COUNTS = _properties(
     {
         FAILED_GAUGES: (_count, "How many gauges gave no value."),
         **{
@@ -242,6 +240,6 @@ def gauges_of(heartbeat: EventSpec) -> dict[str, Property]:
 
 
 def gauge_property(gauge: Property) -> Property:
-    """Return what the gauge may hold; one of requirement R20 holds no more than its name says."""
+    """Return the declaration of a gauge; those of requirement R20 have a fixed one."""
     known = GAUGES.get(gauge.name)
     return known if known is not None and isinstance(gauge.values, Scalar) else gauge

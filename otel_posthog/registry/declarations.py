@@ -1,4 +1,4 @@
-"""How a product declares an event: a small typed class, with the words that an admin reads."""
+"""Declare events as small typed classes, with the texts that an admin reads."""
 
 from __future__ import annotations
 
@@ -42,16 +42,18 @@ from .domains import (
 EXCEPTION = "$exception"
 SUPPRESSED = "exceptions_suppressed"
 HEARTBEAT = "instance_heartbeat"
-EVENT_NAME_MAX_BYTES = 200  # PostHog's limit for names, see the sink's table of rules
-BOUND_LIMIT = 2**53  # up to it every reader of JSON knows every whole number
+EVENT_NAME_MAX_BYTES = 200  # PostHog's limit, see docs/sink.md
+# JSON readers with doubles know every whole number up to it.
+BOUND_LIMIT = 2**53
 
-_OF_ERRORS = frozenset({EXCEPTION, SUPPRESSED})
+# Events that need the consent to error reports.
+ERROR_EVENTS = frozenset({EXCEPTION, SUPPRESSED})
 _SPEC_ATTRIBUTE = "__otel_posthog_event__"
 _T = TypeVar("_T")
 
 
 class Kind(StrEnum):
-    """What an event needs consent for; each kind has a flag of its own."""
+    """The consent that an event needs; each kind has its own flag."""
 
     ERRORS = "errors"
     TELEMETRY = "telemetry"
@@ -59,29 +61,29 @@ class Kind(StrEnum):
 
 def kind_of(name: str) -> Kind:
     """Return the consent that an event of this name needs."""
-    return Kind.ERRORS if name in _OF_ERRORS else Kind.TELEMETRY
+    return Kind.ERRORS if name in ERROR_EVENTS else Kind.TELEMETRY
 
 
 class Sensitivity(StrEnum):
-    """How much a property could tell about an installation: ``Annotated[bool, Sensitivity.MEDIUM]``."""
+    """How much a property could reveal about an installation: ``Annotated[bool, Sensitivity.MEDIUM]``."""
 
     LOW = "low"
-    """How the product is used; the same for very many installations."""
+    """How the product is used; equal for very many installations."""
     MEDIUM = "medium"
-    """Together with other knowledge it could narrow down which installation it is."""
+    """With other knowledge it could narrow down which installation it is."""
     HIGH = "high"
-    """Words that people have written."""
+    """Texts that people wrote."""
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Bounds of a number, both included: ``Annotated[int, Range(0, 100)]``."""
+    """Inclusive bounds of a number: ``Annotated[int, Range(0, 100)]``."""
 
     low: float
     high: float
 
     def __post_init__(self) -> None:
-        if not -BOUND_LIMIT <= self.low <= self.high <= BOUND_LIMIT:  # as it is for NaN
+        if not -BOUND_LIMIT <= self.low <= self.high <= BOUND_LIMIT:  # NaN fails this, too
             raise RegistryError(f"{self} needs two bounds, the lower one first, within 2**53 of 0.")
 
 
@@ -97,9 +99,9 @@ class MaxChars:
 
 
 class Buckets:
-    """Edges of buckets: of ``Annotated[float, Buckets(0, 1, 60)]`` only `0-1`, `1-60` or `60+` leaves.
+    """Edges of buckets: ``Annotated[float, Buckets(0, 1, 60)]`` sends only `0-1`, `1-60` or `60+`.
 
-    Each edge begins a bucket and the last one has no end; what lies below the first is left out. Of
+    Each edge begins a bucket and the last one has no end; values below the first are dropped. For
     ``int`` the names include both ends: ``Buckets(1, 2, 6)`` gives `1`, `2-5` and `6+`.
     """
 
@@ -115,23 +117,23 @@ class Buckets:
 
 @dataclass(frozen=True, slots=True)
 class MajorMinor:
-    """Marks a text as a version, of which only major and minor leave; `Version` is short for it."""
+    """Mark a text as a version of which only major and minor are sent; `Version` is the short form."""
 
 
+# The type of a version property: ``3.11.4`` is sent as ``3.11``.
 Version = Annotated[str, MajorMinor()]
-"""The type of a version property: of ``3.11.4`` the first two numbers leave."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expires:
-    """Last day on which a property leaves: ``Annotated[bool, Expires("2027-06-30")]``."""
+    """Last day on which a property is sent: ``Annotated[bool, Expires("2027-06-30")]``."""
 
     day: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Property:
-    """One property of an event and what it may hold."""
+    """One property of an event, and its type."""
 
     name: str
     values: Domain
@@ -142,20 +144,20 @@ class Property:
 
     @property
     def domain(self) -> str:
-        """What it may hold, in words."""
+        """Its type, in words."""
         return str(self.values)
 
     @property
     def is_closed(self) -> bool:
-        """Whether the values are listed or bounded by the declaration, so that none can be a secret."""
+        """Whether the values are listed or bounded, so that none can be a secret."""
         return isinstance(self.values, (Flag, Words, Number, Bucketed, VersionText))
 
     def admits(self, value: object) -> bool:
-        """Tell whether the value lies in the declared domain."""
+        """Return whether the value lies in the declared domain."""
         return self.values.admit(plain(value)) is not REFUSED
 
     def admit(self, value: object, today: Callable[[], date]) -> object:
-        """Return a `plain` value as it may leave on that day, or `REFUSED`."""
+        """Return a `plain` value as it may be sent on that day, or `REFUSED`."""
         if self.expires is not None and today() > self.expires:
             return REFUSED
         return self.values.admit(value)
@@ -163,7 +165,7 @@ class Property:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventSpec:
-    """One event as declared: what it says, why it is collected, since which version."""
+    """One event as declared: its meaning, its purpose, its first version."""
 
     name: str
     description: str
@@ -172,13 +174,13 @@ class EventSpec:
     owner: str = ""
     expires: date | None = None
     is_open: bool = False
-    """Whether numbers, booleans and short texts under undeclared names may leave with it."""
+    """Whether undeclared numbers, booleans and short texts may be sent with it."""
     properties: Mapping[str, Property] = field(default_factory=dict)
     closed: frozenset[str] = field(init=False, repr=False, compare=False)
     """Names of the properties whose values are listed or bounded."""
 
     def __post_init__(self) -> None:
-        """Note what never changes."""
+        """Compute once what never changes."""
         closed = (name for name, declared in self.properties.items() if declared.is_closed)
         object.__setattr__(self, "closed", frozenset(closed))
 
@@ -186,11 +188,6 @@ class EventSpec:
     def kind(self) -> Kind:
         """Return the consent that this event needs."""
         return kind_of(self.name)
-
-    def needs(self, name: str) -> bool:
-        """Tell whether the event is none without this property."""
-        declared = self.properties.get(name)
-        return declared is not None and declared.is_required
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
@@ -201,9 +198,9 @@ def event(
 
     Property types come from a closed set: ``bool``, ``Literal`` of texts, ``Annotated[int | float,
     Range(low, high)]``, ``Annotated[int | float, Buckets(…)]``, ``Version``, ``Annotated[str,
-    MaxChars(n)]``, each also as optional (``| None``; None is left out). ``Annotated`` may hold besides a
-    text that describes the property, a `Sensitivity` and `Expires`. Free text and unbounded numbers are
-    refused with `RegistryError`. After the day `expires` (``"2027-06-30"``) the event stays behind.
+    MaxChars(n)]``, each also as optional (``| None``; None is left out). ``Annotated`` may also hold a text
+    that describes the property, a `Sensitivity` and `Expires`. Free text and unbounded numbers raise
+    `RegistryError`. After the day `expires` (``"2027-06-30"``) the event is no longer sent.
     """
     _check_name(name)
 
@@ -239,7 +236,7 @@ def values_of(instance: object) -> dict[str, object]:
 
 
 def is_event_name(name: str) -> bool:
-    """Tell whether an event may have this name; those with `$` are PostHog's own."""
+    """Return whether an event may have this name; names with `$` are PostHog's own."""
     return (
         bool(name) and not name.startswith("$") and len(name.encode(errors="replace")) <= EVENT_NAME_MAX_BYTES
     )
@@ -261,7 +258,7 @@ def _check_name(name: str) -> None:
 
 
 def _is_plain_name(name: str) -> bool:
-    """Tell whether no letter of the name can be taken for another one."""
+    # An ASCII identifier has no look-alike letters.
     return name.isascii() and name.isidentifier()
 
 

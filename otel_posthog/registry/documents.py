@@ -1,32 +1,41 @@
-"""The registry as people read it: TELEMETRY.md, the manifest file, and the note of a release."""
+"""Write the registry for people and programs: TELEMETRY.md, manifest file, JSON Schema, release note."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from datetime import date
 
 from otel_posthog.errors import RegistryError
 
-from .changes import Change, Effect, compare
-from .declarations import EventSpec, Kind, Property
-from .domains import canonical_json
-from .manifest import FORMAT, Manifest
-from .reading import parse
+from .declarations import EVENT_NAME_MAX_BYTES, EXCEPTION, EventSpec, Kind, Property
+from .diff import Change, Effect, compare
+from .domains import Scalar, canonical_json
+from .manifest import FORMAT, TEST_MARKER, Manifest, parse
 from .registry import Registry
-from .schema import bits_of, schema_of
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+# The transport adds these to every event, so no declaration lists them.
+_EVERY_EVENT: Mapping[str, object] = {
+    "uuid": {"type": "string", "format": "uuid"},
+    "distinct_id": {"type": "string", "format": "uuid"},
+    "timestamp": {"type": "string", "format": "date-time"},
+}
+
 
 PAGE_NAME = "TELEMETRY.md"
 MANIFEST_NAME = "telemetry-manifest.json"
-INSTANCE_ID_BITS = 122  # of a random UUID
+# Of a random UUID.
+INSTANCE_ID_BITS = 122
 
 _TITLES = {Kind.ERRORS: "Error reports", Kind.TELEMETRY: "Usage events"}
 _HEAD = """# What this product sends
 
 Nothing, until somebody who administers the installation has agreed. There are two switches, one for error
 reports and one for usage events; each can be taken back at any time, and with it goes all that waits.
-Refusing changes nothing in the product. Agreement is given to exactly what stands on this page: what a
-later version would add stays behind until somebody agrees to it.
+Refusing changes nothing in the product. Agreement covers exactly what this page lists: what a later
+version adds is not sent until somebody agrees to it.
 
 Events carry one random number for the installation, made when somebody agrees and deleted when both switches
 are off. There are no user ids, names, e-mail addresses, host names or IP addresses in them.
@@ -40,6 +49,28 @@ the event, and version and environment, which the product sets. A property that 
 more value.
 
 """
+
+
+def schema_of(manifest: Manifest) -> dict[str, object]:
+    """Return the schema of the objects in PostHog's `batch` array that the manifest allows."""
+    forms = [_event(manifest, {"const": spec.name}, spec) for spec in manifest.events.values()]
+    if manifest.is_open:
+        name = {"type": "string", "pattern": "^[^$]", "maxLength": EVENT_NAME_MAX_BYTES}
+        undeclared = EventSpec(name="", description="", why="", since="", is_open=True)
+        forms.append(_event(manifest, name, undeclared))
+    allowed: dict[str, object] = {"anyOf": forms} if forms else {"not": {}}  # an empty list is no JSON Schema
+    return {"$schema": DIALECT, "title": f"Events of the kind {manifest.kind.value}", **allowed}
+
+
+def bits_of(properties: Iterable[Property]) -> float | None:
+    """Return how many bits these properties can reveal at most; None without a bound.
+
+    A property may also be absent, which counts as one more value.
+    """
+    sizes = [declared.values.size() for declared in properties]
+    if None in sizes:
+        return None
+    return sum(math.log2(size + 1) for size in sizes if size is not None and size > 1)
 
 
 def manifest_file(registry: Registry) -> str:
@@ -69,14 +100,14 @@ def page(registry: Registry) -> str:
 def differences(old: Mapping[Kind, Manifest], new: Mapping[Kind, Manifest]) -> list[Change]:
     """Return what differs between two releases."""
     changes = [change for kind in Kind for change in compare(old[kind], new[kind])]
-    return list(dict.fromkeys(changes))  # what every event carries stands in both
+    return list(dict.fromkeys(changes))  # what every event carries is in both manifests
 
 
 def release_note(changes: Iterable[Change]) -> str:
     """Return the paragraph for the release notes."""
-    told = list(changes)
-    more = [_told(change) for change in told if change.effect is Effect.WIDENING]
-    less = [_told(change) for change in told if change.effect is Effect.NARROWING]
+    listed = list(changes)
+    more = [_sentence(change) for change in listed if change.effect is Effect.WIDENING]
+    less = [_sentence(change) for change in listed if change.effect is Effect.NARROWING]
     if more:
         fewer = f" No longer sent, or less of it: {'; '.join(less)}." if less else ""
         return (
@@ -84,10 +115,9 @@ def release_note(changes: Iterable[Change]) -> str:
             f"until an administrator agrees; what was agreed to goes on as before.{fewer}"
         )
     if less:
-        return (
-            f"Telemetry: this version sends less than before: {'; '.join(less)}. Nothing has to be decided."
-        )
-    if told:
+        fewer = "; ".join(less)
+        return f"Telemetry: this version sends less than before: {fewer}. Nothing has to be decided."
+    if listed:
         return "Telemetry: the description has other words; exactly the same is sent."
     return "Telemetry: nothing has changed."
 
@@ -102,23 +132,43 @@ def _kind_json(manifest: Manifest) -> dict[str, object]:
     }
 
 
+def _event(manifest: Manifest, name: Mapping[str, object], spec: EventSpec) -> dict[str, object]:
+    declared = {**manifest.base, **spec.properties}
+    open_names: dict[str, object] = {"^[^$]": Scalar().schema()} if spec.is_open else {}
+    if spec.name == EXCEPTION:
+        open_names[f"^{TEST_MARKER.pattern}$"] = {"type": "boolean"}
+    return {
+        "type": "object",
+        "properties": {
+            **_EVERY_EVENT,
+            "event": dict(name),
+            "properties": {
+                "type": "object",
+                "properties": {key: inner.values.schema() for key, inner in declared.items()},
+                "patternProperties": open_names,
+                "additionalProperties": False,
+            },
+        },
+        "required": ["event", "properties"],
+        "additionalProperties": False,
+    }
+
+
 def _section(manifest: Manifest) -> str:
     head = f"## {_TITLES[manifest.kind]}\n\nManifest `{manifest.hash}`.\n"
     if manifest.is_open:
         head += "\nNo event is declared yet: any may leave, with numbers, booleans and short texts.\n"
-    return "\n".join([head, *map(_event, manifest.events.values())])
+    return "\n".join([head, *map(_described, manifest.events.values())])
 
 
-def _event(spec: EventSpec) -> str:
+def _described(spec: EventSpec) -> str:
     facts = [f"Why: {spec.why}", f"Since: {spec.since}"]
     facts += [f"Owner: {spec.owner}"] if spec.owner else []
     facts += [f"Until: {_day(spec.expires)}"] if spec.expires else []
-    also = (
-        "\nThe product may add numbers, booleans and short texts that name a step.\n" if spec.is_open else ""
-    )
+    also = "\nThe product may add numbers, booleans and short texts that name a step.\n"
     table = _table(spec.properties.values()) if spec.properties else "It carries nothing of its own.\n"
     lines = "\n".join(f"- {fact}" for fact in facts)
-    return f"### `{spec.name}`\n\n{spec.description}\n\n{lines}\n\n{table}{also}"
+    return f"### `{spec.name}`\n\n{spec.description}\n\n{lines}\n\n{table}{also if spec.is_open else ''}"
 
 
 def _base(base: Mapping[str, Property]) -> str:
@@ -128,13 +178,8 @@ def _base(base: Mapping[str, Property]) -> str:
 def _table(properties: Iterable[Property]) -> str:
     lines = ["| property | what it says | holds | sensitivity | until |", "|---|---|---|---|---|"]
     for declared in properties:
-        cells = [
-            f"`{declared.name}`",
-            declared.description or "–",
-            declared.domain,
-            declared.sensitivity.value,
-            _day(declared.expires),
-        ]
+        cells = [f"`{declared.name}`", declared.description or "–", declared.domain]
+        cells += [declared.sensitivity.value, _day(declared.expires)]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -148,7 +193,7 @@ def _bounds(manifests: Iterable[Manifest]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _told(change: Change) -> str:
+def _sentence(change: Change) -> str:
     place = " ".join(f"`{name}`" for name in (change.event, change.property) if name)
     return f"{place}: {change.text}".rstrip(".") if place else change.text
 

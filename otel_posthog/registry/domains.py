@@ -1,7 +1,7 @@
-"""The closed set of what a property may hold.
+"""Define the closed set of property types.
 
 A domain is data: it admits values, compares itself with another one, and goes into the manifest and
-back, so that a manifest that was consented to years ago still decides what may leave.
+back, so a manifest that was consented to years ago still decides what may be sent.
 """
 
 from __future__ import annotations
@@ -11,19 +11,22 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, Protocol, cast
+from types import MappingProxyType
+from typing import Any, ClassVar, Protocol, cast
 
 SHORT_TEXT_MAX_CHARS = 200
+# The declared word that replaces every undeclared text.
 OTHER = "other"
-"""A declared word that stands for every text that is not declared."""
-CODE_POINTS = 0x110000  # lone surrogates too, since JSON can carry them
-INTEGER_LIMIT = 2**63  # a longer one PostHog, like most readers of JSON, cannot hold
+# Lone surrogates included: JSON can carry them.
+CODE_POINTS = 0x110000
+# PostHog, like most JSON readers, cannot hold a larger one.
+INTEGER_LIMIT = 2**63
 _DOUBLES = 2**64
 _VERSION = re.compile(r"([0-9]{1,4}\.[0-9]{1,4})(?![0-9])")
-_VERSIONS = 11_110**2  # one to four digits on each side: 01 is another text than 1
+# One to four digits on each side: 01 is another text than 1.
+_VERSIONS = 11_110**2
+# How a bucket's name spells an edge.
 EDGE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)")
-"""How an edge of a bucket is written in its name."""
 _LABEL = re.compile(rf"{EDGE.pattern}(?:-{EDGE.pattern}|(\+))?")
 _COPIES: Mapping[type, Callable[[Any], object]] = {
     str: str.__str__,
@@ -36,40 +39,37 @@ class _Refused:
     """The type of `REFUSED`."""
 
 
+# What `admit` returns for a value that may not be sent; None is a value.
 REFUSED = _Refused()
-"""What `admit` returns for a value that may not leave; None is a value."""
 
 
 class Domain(Protocol):
     """The values that a property may hold."""
 
     def admit(self, value: object, /) -> object:
-        """Return a `plain` value as it may leave, or `REFUSED`.
-
-        What was returned is admitted again, unchanged.
-        """
+        """Return a `plain` value as it may be sent, or `REFUSED`; idempotent."""
 
     def covers(self, other: Domain) -> bool:
-        """Tell whether everything that the other lets out tells no more than what this one lets out."""
+        """Return whether this domain already allows all that the other one reveals."""
 
     def meet(self, other: Domain) -> Domain:
-        """Return what neither this one, to which somebody agreed, nor the other, the present one, refuses."""
+        """Return what both allow: this one, which was agreed to, and the other, present one."""
 
     def size(self) -> int | None:
-        """Return how many values there are, or None where no useful bound exists."""
+        """Return the number of values, or None without a useful bound."""
 
     def sample(self) -> object:
-        """Return a value as an application would give it."""
+        """Return an example of what an application passes."""
 
     def to_json(self) -> dict[str, object]:
-        """Return the domain for the manifest; `reading.domain_from_json` reads it."""
+        """Return the domain as manifest data; `manifest.domain_from_json` reads it."""
 
     def schema(self) -> dict[str, object]:
-        """Return the JSON Schema of the values that leave."""
+        """Return the JSON Schema of the values that are sent."""
 
 
 class _Comparing:
-    """How two domains compare, unless they know better."""
+    """How two domains compare by default."""
 
     def covers(self, other: Domain) -> bool:
         return cast("object", self) == other
@@ -81,8 +81,18 @@ class _Comparing:
         return mine if other.covers(mine) else NOTHING
 
 
-class _Alike(_Comparing):
-    """A domain without parameters; plain, since making a dataclass costs an import half a millisecond."""
+class _Fixed(_Comparing):
+    # A domain without parameters, whose texts are constant. A plain class, since each dataclass costs half a
+    # millisecond at import.
+
+    words: ClassVar[str]
+    count: ClassVar[int | None]
+    example: ClassVar[object]
+    data: ClassVar[Mapping[str, object]]
+    json_schema: ClassVar[Mapping[str, object]]
+
+    def __str__(self) -> str:
+        return self.words
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self)
@@ -93,32 +103,32 @@ class _Alike(_Comparing):
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
+    def size(self) -> int | None:
+        return self.count
 
-class Flag(_Alike):
+    def sample(self) -> object:
+        return self.example
+
+    def to_json(self) -> dict[str, object]:
+        return dict(self.data)
+
+    def schema(self) -> dict[str, object]:
+        return dict(self.json_schema)
+
+
+class Flag(_Fixed):
     """True or false."""
 
-    def __str__(self) -> str:
-        return "true or false"
+    words, count, example = "true or false", 2, True
+    data = json_schema = MappingProxyType({"type": "boolean"})
 
     def admit(self, value: object) -> object:
         return value if isinstance(value, bool) else REFUSED
 
-    def size(self) -> int | None:
-        return 2
-
-    def sample(self) -> object:
-        return True
-
-    def to_json(self) -> dict[str, object]:
-        return {"type": "boolean"}
-
-    def schema(self) -> dict[str, object]:
-        return {"type": "boolean"}
-
 
 @dataclass(frozen=True, slots=True)
 class Words(_Comparing):
-    """One of a few texts; where `OTHER` is among them it stands for all the rest."""
+    """One of a few texts; `OTHER`, if among them, replaces all others."""
 
     words: tuple[str, ...]
 
@@ -174,12 +184,9 @@ class Number(_Comparing):
         return value if self.low <= cast("float", value) <= self.high else REFUSED
 
     def covers(self, other: Domain) -> bool:
-        return (
-            isinstance(other, Number)
-            and self.low <= other.low
-            and other.high <= self.high
-            and (other.is_whole or not self.is_whole)
-        )
+        if not isinstance(other, Number) or (self.is_whole and not other.is_whole):
+            return False
+        return self.low <= other.low and other.high <= self.high
 
     def meet(self, other: Domain) -> Domain:
         if not isinstance(other, Number):
@@ -195,19 +202,15 @@ class Number(_Comparing):
         return math.ceil(self.low) if self.is_whole else self.low
 
     def to_json(self) -> dict[str, object]:
-        return {
-            "type": "integer" if self.is_whole else "number",
-            "minimum": shown(self.low),
-            "maximum": shown(self.high),
-        }
+        name = "integer" if self.is_whole else "number"
+        return {"type": name, "minimum": shown(self.low), "maximum": shown(self.high)}
 
-    def schema(self) -> dict[str, object]:
-        return self.to_json()
+    schema = to_json
 
 
 @dataclass(frozen=True, slots=True)
 class Bucketed(_Comparing):
-    """A number of which only the bucket leaves; each edge begins one, and the last has no end."""
+    """A number of which only the bucket is sent; each edge begins one, the last has no end."""
 
     edges: tuple[float, ...]
     is_whole: bool
@@ -217,11 +220,10 @@ class Bucketed(_Comparing):
 
     def labels(self) -> list[str]:
         """Return the buckets' names, lowest first."""
-        ends = [*(self._label(low, high) for low, high in pairwise(self.edges))]
-        return [*ends, f"{shown(self.edges[-1])}+"]
+        return [*map(self._label, self.edges, self.edges[1:]), f"{shown(self.edges[-1])}+"]
 
     def admit(self, value: object) -> object:
-        """Return the bucket of a number, or the one that holds a whole bucket given by name."""
+        """Return the bucket of a number, or the bucket that contains a named one."""
         interval = self._interval(value)
         if interval is None:
             return REFUSED
@@ -231,15 +233,13 @@ class Bucketed(_Comparing):
         return self.labels()[index] if index >= 0 and end <= ends[index] else REFUSED
 
     def covers(self, other: Domain) -> bool:
-        """Tell whether each bucket of the other is made of whole buckets of this one."""
-        return (
-            isinstance(other, Bucketed)
-            and other.is_whole == self.is_whole
-            and set(other.edges) <= set(self.edges)
-        )
+        """Return whether each of the other's buckets consists of whole buckets of this one."""
+        if not isinstance(other, Bucketed) or other.is_whole != self.is_whole:
+            return False
+        return set(other.edges) <= set(self.edges)
 
     def meet(self, other: Domain) -> Domain:
-        """Return the coarser of both, and what was agreed to where neither is."""
+        """Return the coarser one, or this one if neither is coarser."""
         if isinstance(other, Bucketed) and other.is_whole == self.is_whole:
             return other if self.covers(other) else self
         return _Comparing.meet(self, other)
@@ -278,32 +278,21 @@ class Bucketed(_Comparing):
         return (low, float(high)) if high else None
 
 
-class VersionText(_Alike):
+class VersionText(_Fixed):
     """A version cut to major.minor."""
 
-    def __str__(self) -> str:
-        return "version, major.minor only"
+    words, count, example = "version, major.minor only", _VERSIONS, "1.0"
+    data = MappingProxyType({"type": "version"})
+    json_schema = MappingProxyType({"type": "string", "pattern": r"^[0-9]{1,4}\.[0-9]{1,4}$"})
 
     def admit(self, value: object) -> object:
         found = _VERSION.match(value) if type(value) is str else None
         return found[1] if found else REFUSED
 
-    def size(self) -> int | None:
-        return _VERSIONS
-
-    def sample(self) -> object:
-        return "1.0"
-
-    def to_json(self) -> dict[str, object]:
-        return {"type": "version"}
-
-    def schema(self) -> dict[str, object]:
-        return {"type": "string", "pattern": r"^[0-9]{1,4}\.[0-9]{1,4}$"}
-
 
 @dataclass(frozen=True, slots=True)
 class Text(_Comparing):
-    """A short text; scrubbing applies to it as to all that leaves."""
+    """A short text; it is scrubbed like everything that is sent."""
 
     max_chars: int
 
@@ -333,11 +322,14 @@ class Text(_Comparing):
         return {"type": "string", "maxLength": self.max_chars}
 
 
-class Scalar(_Alike):
-    """A number, a boolean or a short text: what may leave undeclared in a quick start."""
+class Scalar(_Fixed):
+    """A number, a boolean or a short text: what may be sent undeclared in a quick start."""
 
-    def __str__(self) -> str:
-        return f"number, true or false, or text of at most {SHORT_TEXT_MAX_CHARS} characters"
+    words = f"number, true or false, or text of at most {SHORT_TEXT_MAX_CHARS} characters"
+    count, example = None, 1
+    data = MappingProxyType({"type": "scalar"})
+    _text_schema: ClassVar = {"type": "string", "maxLength": SHORT_TEXT_MAX_CHARS}
+    json_schema = MappingProxyType({"anyOf": [{"type": "number"}, {"type": "boolean"}, _text_schema]})
 
     def admit(self, value: object) -> object:
         return value if is_short_scalar(value) else REFUSED
@@ -346,28 +338,15 @@ class Scalar(_Alike):
         is_plain = isinstance(other, (Scalar, Flag, Number, Bucketed, VersionText))
         return is_plain or Text(SHORT_TEXT_MAX_CHARS).covers(other)
 
-    def size(self) -> int | None:
-        return None
 
-    def sample(self) -> object:
-        return 1
-
-    def to_json(self) -> dict[str, object]:
-        return {"type": "scalar"}
-
-    def schema(self) -> dict[str, object]:
-        text = {"type": "string", "maxLength": SHORT_TEXT_MAX_CHARS}
-        return {"anyOf": [{"type": "number"}, {"type": "boolean"}, text]}
-
-
+# Exact types that `plain` returns unchanged.
 PLAIN_TYPES = frozenset({str, bool, int, float, type(None), list, dict})
-"""Types whose very own instances are what they look like; `plain` returns them as they are."""
 
 
 def plain(value: object) -> object:
-    """Return what JSON would show of an instance of a subclass of str, int or float, else the value.
+    """Return the plain str, int or float behind a subclass instance, else the value.
 
-    Its own methods may say anything: equal to a declared word, or within bounds.
+    A subclass may override comparison and claim to equal a declared word.
     """
     cls = type(value)
     if cls is bool or cls in _COPIES:
@@ -376,7 +355,7 @@ def plain(value: object) -> object:
 
 
 def is_short_scalar(value: object) -> bool:
-    """Tell whether a `plain` value is a boolean, a number of 64 bits or a short text."""
+    """Return whether a `plain` value is a boolean, a 64-bit number or a short text."""
     kind = type(value)
     if kind is str:
         return len(cast("str", value)) <= SHORT_TEXT_MAX_CHARS
@@ -386,7 +365,7 @@ def is_short_scalar(value: object) -> bool:
 
 
 def canonical_json(value: object) -> str:
-    """Return one text for equal data: sorted keys, no white space, UTF-8, in the way of RFC 8785."""
+    """Return one text for equal data: sorted keys, no white space, UTF-8, as in RFC 8785."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
@@ -399,5 +378,5 @@ def _words(domain: Domain) -> list[str] | None:
 
 
 def shown(number: float) -> float:
-    """Return a whole number as int: 1.0 and 1 are the same in JSON and have to be the same text."""
+    """Return a whole number as int: 1.0 and 1 are equal in JSON and need one text."""
     return int(number) if float(number).is_integer() else number

@@ -1,4 +1,4 @@
-"""The events of one product: what may leave, and under which consent."""
+"""Hold the events of one product: what may be sent, and under which consent."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Self
 from otel_posthog.errors import RegistryError
 
 from .builtin import BASE, EXCEPTION_SPEC, SUPPRESSED_SPEC, gauge_property, gauges_of, heartbeat_spec
-from .changes import Change, narrowed, widenings
 from .declarations import EXCEPTION, HEARTBEAT, SUPPRESSED, EventSpec, Kind, Property, kind_of, spec_of
-from .manifest import Admission, Manifest, hash_of, today_utc
-from .reading import parse
+from .diff import Change, narrowed, widenings
+from .manifest import Admission, Manifest, hash_of, parse, today_utc
 
 
 class Registry:
-    """The events that a product has declared; empty while it is being tried out."""
+    """The events that a product has declared; empty in a quick start."""
 
     def __init__(self, events: Iterable[type] = (), *, today: Callable[[], date] = today_utc) -> None:
         self.today = today
         self._specs: dict[str, EventSpec] = {}
         self._gauges: dict[str, Property] = {}
         self._manifests: dict[Kind, Manifest] = {}
+        # Manifests that an admin agreed to before, and what each still allows today, by their hashes.
         self._earlier: dict[str, Manifest] = {}
         self._narrowed: dict[tuple[str, str], Manifest] = {}
         for cls in events:
@@ -44,10 +44,10 @@ class Registry:
         *,
         today: Callable[[], date] = today_utc,
     ) -> Self:
-        """Return the registry of a product whose code is elsewhere, with what these classes declare besides.
+        """Return the registry of a product that runs elsewhere, plus what these classes declare.
 
-        Its own manifests are the same, so that consent to them counts. Raises `RegistryError` where a
-        class declares an event otherwise than the manifest does.
+        Its manifests are taken as they are, so consent to them counts. Raises `RegistryError` if a
+        class and the manifest declare one event differently.
         """
         made = cls(events, today=today)
         made._manifests = {} if made._specs else dict(manifests)
@@ -55,16 +55,14 @@ class Registry:
             if name == HEARTBEAT:
                 made._gauges = gauges_of(spec)
             elif made._specs.setdefault(name, spec) != spec:
-                raise RegistryError(
-                    f"The manifest declares {name!r} otherwise than its class does. Run: otel-posthog docs"
-                )
+                raise RegistryError(f"The manifest and the class of {name!r} differ. Run: otel-posthog docs")
         return made
 
     def __len__(self) -> int:
         return len(self._specs)
 
     def knows(self, name: str) -> bool:
-        """Tell whether the product has declared an event of this name."""
+        """Return whether the product has declared an event of this name."""
         return name in self._specs
 
     def names(self) -> list[str]:
@@ -76,26 +74,29 @@ class Registry:
         return self._specs.get(name)
 
     def closed_properties(self, name: str) -> frozenset[str] | None:
-        """Return the event's properties whose values the declaration lists or bounds; None if undeclared."""
+        """Return the properties with listed or bounded values; None for an undeclared event."""
         spec = self._specs.get(name)
         return None if spec is None else spec.closed
 
     def declare_gauge(self, gauge: Property) -> None:
-        """Let the heartbeat carry this property; do it before the start, since consent is for all of it."""
+        """Add a property to the heartbeat; call before the start, since consent covers all of it."""
         self._gauges[gauge.name] = gauge_property(gauge)
         before = self._manifests.pop(Kind.TELEMETRY, None)
-        if before is not None:  # somebody may have agreed to it already
+        if before is not None:  # an admin may have agreed to it already
             self._earlier[before.hash] = before
 
     def manifest(self, kind: Kind) -> Manifest:
-        """Return all that may leave under this kind of consent."""
+        """Return everything that may be sent under this kind of consent."""
         found = self._manifests.get(kind)
         if found is None:
             found = self._manifests[kind] = self._errors() if kind is Kind.ERRORS else self._telemetry()
         return found
 
     def remember(self, name: str, read: Callable[[str], str]) -> None:
-        """Have the manifest of this hash at hand, to which somebody consented; `read` returns its text."""
+        """Load the manifest with this hash, to which an admin consented; `read` returns its text.
+
+        Raises `RegistryError` if the text does not have the hash.
+        """
         if name in self._earlier or name in {self.manifest(kind).hash for kind in Kind}:
             return
         text = read(name)
@@ -104,9 +105,9 @@ class Registry:
         self._earlier[name] = parse(text)
 
     def allowed(self, kind: Kind, granted: str | None) -> Manifest:
-        """Return what may leave where consent was given to the manifest of that hash; None: the present one.
+        """Return what may be sent under consent to the manifest with that hash; None is the present one.
 
-        What has been added since stays behind, and what was there leaves as before.
+        Later additions are withheld; everything else is sent as before.
         """
         present = self.manifest(kind)
         if granted is None or granted == present.hash:
@@ -115,32 +116,28 @@ class Registry:
         found = self._narrowed.get(both)
         if found is None:
             earlier = self._earlier.get(granted)
-            if earlier is None:  # not remembered, so nobody can tell what it allowed
+            if earlier is None:  # its text is unknown, so it allows nothing
                 return Manifest(kind=kind, base={})
             found = self._narrowed[both] = narrowed(earlier, present)
         return found
 
     def added(self, kind: Kind, granted: str) -> tuple[Change, ...]:
-        """Return what the present manifest lets out beyond the one of that hash."""
+        """Return what the present manifest allows beyond the one with that hash."""
         present, earlier = self.manifest(kind), self._earlier.get(granted)
         return () if granted == present.hash or earlier is None else widenings(earlier, present)
 
     def examine(
         self, name: str, properties: Mapping[str, object], granted: str | None = None
     ) -> Admission | None:
-        """Return what of an event may leave and what was left out, or None if the event itself may not.
+        """Return what of an event may be sent and what was left out, or None if the event may not.
 
-        While no event is declared, every event may leave with its numbers, booleans and short texts.
-        Afterwards unknown names, unknown properties and values outside their domain stay behind.
+        While no event is declared, every event may be sent with numbers, booleans and short texts.
+        Afterwards unknown names, unknown properties and values outside their domain are dropped.
         """
         return self.allowed(kind_of(name), granted).examine(name, properties, self.today)
 
-    def is_lasting(self, name: str, granted: str | None) -> bool:
-        """Tell whether what may leave of this event today may leave on any day."""
-        return self.allowed(kind_of(name), granted).is_lasting(name)
-
     def admit(self, name: str, properties: Mapping[str, object]) -> dict[str, object] | None:
-        """Return only the properties that may leave, or None if the event itself may not."""
+        """Return only the properties that may be sent, or None if the event may not."""
         admission = self.examine(name, properties)
         return None if admission is None else admission.properties
 

@@ -1,9 +1,8 @@
-"""Take out what is secret or personal, whatever it hides in."""
+"""Remove secrets and personal data from events."""
 
-from .custom import ScrubRule, ScrubRules
-from .hook import BeforeSend, ask
-from .machine import Machine
-from .scrubber import Scrubber, scrub_source, scrub_text
+from .host_identity import Machine
+from .options import BeforeSend, ScrubRule, ScrubRules, ask
+from .scrubber import Scrubber, scrub_text
 
 __all__ = [
     "BeforeSend",
@@ -12,6 +11,5 @@ __all__ = [
     "ScrubRules",
     "Scrubber",
     "ask",
-    "scrub_source",
     "scrub_text",
 ]

@@ -1,93 +1,90 @@
-"""Which names say that their value is secret (requirement R21).
+"""Judge which names have a secret or personal value (requirement R21).
 
-A name is judged after case, camelCase, separators, accents, full-width letters and look-alike letters
-of other alphabets are taken away, so none of them hides a word.
+A name is compared without case, camelCase, separators, accents, full-width letters and look-alike letters
+of other alphabets, so none of them hides a word.
 """
 
 from __future__ import annotations
 
-import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
-from .key_lists import (
-    ABOUT_ENDINGS,
-    ABOUT_WORDS,
-    FILES,
-    INNOCENT_ENDINGS,
-    INNOCENT_KEYS,
-    INNOCENT_NAMES,
-    KEY_WORDS,
-    PASSWORD_ENDINGS,
-    PERSONAL_NAMES,
-    PERSONAL_WHOLE_NAMES,
-    SENSITIVE_PARTS,
-    SENSITIVE_WORDS,
-    SPANS,
-)
+from otel_posthog._runtime.process import lazy
 
-_PATH = re.compile(r"[A-Z]{2,20}|\.{0,2}/?[A-Za-z_.-]{1,40}(?:/[A-Za-z_.-]{1,40}){0,12}")
+from .patterns import Pattern, word_list
 
-_CAMEL_BORDER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-_SEPARATORS = re.compile(r"[\W_]+")
-_PLAIN_VALUE = re.compile(
+MAX_KEY_CHARS = 200
+# Names of fields repeat in every event, so what they are is kept.
+_MAX_CACHED = 4096
+_MAX_NAME_WORDS = 3
+# `max_tokens: 4096` is a limit; a larger number may be an identifier.
+_MAX_PLAIN_NUMBER = 100_000
+
+_PASSWORD_ENDINGS = ("pass", "pwd")  # dbpass, adminpwd
+_PATH = Pattern(r"[A-Z]{2,20}|\.{0,2}/?[A-Za-z_.-]{1,40}(?:/[A-Za-z_.-]{1,40}){0,12}")
+_CAMEL_BORDER = Pattern(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_SEPARATORS = Pattern(r"[\W_]+")
+_PLAIN_VALUE = Pattern(
     r"[A-Za-z]{1,20}(?:[ _-][A-Za-z]{1,20}){0,3}|[A-Za-z]{2,6}(?:-[A-Za-z]{2,6})?[ -]?\d{1,3}"
     r"|\d{1,5}(?:\.\d{1,6})?|\d{4}-\d\d-\d\d(?:[T ][\d:.+Z-]{1,30})?"
 )
-_MAX_PLAIN_NUMBER = 100_000
-_MAX_REMEMBERED = 4096
-_MAX_NAME_WORDS = 3
-MAX_JUDGED_CHARS = 200
-
-_LATIN = str.maketrans(
-    "авекмнорстухіјѕԁɡоеαβεκορτυχνı",
-    "abekmhopctyxijsdgoeabekoptyxvi",
-)
+# Letters of Cyrillic and Greek that look like Latin ones do not hide a word.
+_LATIN = str.maketrans("авекмнорстухіјѕԁɡоеαβεκορτυχνı", "abekmhopctyxijsdgoeabekoptyxvi")
 
 
 class Names:
-    """Judge names by the lists above, and by those that a product adds."""
+    """Judge names by the word lists, and by those that a product adds."""
 
     def __init__(self, sensitive: Iterable[str] = (), innocent: Iterable[str] = ()) -> None:
-        self._parts = (*SENSITIVE_PARTS, *(_joined(name) for name in sensitive))
-        self._innocent = INNOCENT_NAMES | {_joined(name) for name in innocent}
-        self._secret_names: dict[str, bool] = {}
-        self._personal_names: dict[str, bool] = {}
+        self._sensitive = tuple(sensitive)
+        self._exempt = tuple(innocent)
+        # Only words in the place of a name are cached; `is_name` judges values, so that none is kept.
+        self.is_secret = lru_cache(_MAX_CACHED)(self.speaks_of_secret)
+        self.is_personal = lru_cache(_MAX_CACHED)(self._is_personal)
 
-    def is_secret(self, name: str) -> bool:
-        """Tell whether a value under this name is a secret."""
-        return _remembered(self._secret_names, name, self._judge_secret)
+    @lazy
+    def _parts(self) -> frozenset[str]:
+        return word_list("sensitive_parts").union(map(_joined, self._sensitive))
 
-    def is_personal(self, name: str) -> bool:
-        """Tell whether a value under this name tells who somebody is."""
-        return _remembered(self._personal_names, name, self._judge_personal)
+    @lazy
+    def _innocent(self) -> frozenset[str]:
+        return word_list("innocent_names").union(map(_joined, self._exempt))
 
     def is_sensitive(self, name: str) -> bool:
-        """Tell whether a value under this name must not leave."""
+        """Return whether a value under this name must not be sent."""
         return self.is_secret(name) or self.is_personal(name)
 
-    def is_key(self, name: str) -> bool:
-        """Tell whether a value under this name is a secret if it looks like one: `publish_key`."""
-        words = _words(name)
-        is_key = len(words) > 1 and words[-1] in KEY_WORDS
-        return is_key and words[-2] not in INNOCENT_KEYS and "".join(words) not in self._innocent
+    def is_name(self, value: str) -> bool:
+        """Return whether the value is itself a sensitive name, as in `{"field": "password"}`."""
+        return self.speaks_of_secret(value) or self._is_personal(value)
 
-    def _judge_secret(self, name: str) -> bool:
+    def is_key(self, name: str) -> bool:
+        """Return whether a value under this name is a secret if it looks like one: `publish_key`."""
+        words = _words(name)
+        is_key = len(words) > 1 and words[-1] in word_list("key_words")
+        is_entry = not word_list("innocent_keys").isdisjoint(words[-2:-1])
+        return is_key and not is_entry and "".join(words) not in self._innocent
+
+    def speaks_of_secret(self, text: str) -> bool:
+        """Return whether the text contains a word for a secret."""
         return any(
-            any(part in joined for part in self._parts)
+            any(map(joined.__contains__, self._parts))
             or any(map(_is_sensitive_word, words))
+            # Numbered names too: `password2`.
             or any(_is_sensitive_word(word.rstrip("123456789")) for word in words)
-            for words, joined in self._readings(name)
+            for words, joined in self._readings(text)
         )
 
-    def _judge_personal(self, name: str) -> bool:
+    def _is_personal(self, name: str) -> bool:
+        personal, whole = word_list("personal_names"), word_list("personal_whole_names")
         return any(
-            joined in PERSONAL_WHOLE_NAMES or not PERSONAL_NAMES.isdisjoint(_neighbours(words))
+            joined in whole or not personal.isdisjoint(_neighbours(words))
             for words, joined in self._readings(name)
         )
 
     def _readings(self, name: str) -> Iterator[tuple[list[str], str]]:
-        """Return the words of the name, with and without look-alike letters of other alphabets."""
+        # With and without look-alike letters of other alphabets, so that neither spelling hides a word.
         for spelling in (name,) if name.isascii() else (name, name.casefold().translate(_LATIN)):
             words = _words(spelling)
             joined = "".join(words)
@@ -95,43 +92,34 @@ class Names:
                 yield words, joined
 
 
+DEFAULT_NAMES = Names()
+
+
+def is_sensitive(name: str) -> bool:
+    """Return whether a value under this name must not be sent, by the default lists."""
+    return DEFAULT_NAMES.is_sensitive(name)
+
+
 def is_about(name: str, value: object) -> bool:
-    """Tell whether the name speaks about a secret (`token_type`) and the value is a harmless one."""
+    """Return whether the name describes a secret (`token_type`) and the value is a harmless one."""
     words = _words(name)
     if words[-1:] == ["tokens"]:  # of a text model
         return isinstance(value, (int, float)) and abs(value) < _MAX_PLAIN_NUMBER
     if not words[1:]:
         return False
-    if words[-1] in FILES:
+    if words[-1] in word_list("files"):
         return isinstance(value, str) and _PATH.fullmatch(value) is not None
-    if not (words[-1] in ABOUT_WORDS or tuple(words[-2:]) in ABOUT_ENDINGS):
+    if word_list("about_words").isdisjoint((words[-1], " ".join(words[-2:]))):
         return False
     if isinstance(value, (int, float)):
-        return abs(value) < _MAX_PLAIN_NUMBER or words[-1] in SPANS
+        return abs(value) < _MAX_PLAIN_NUMBER or words[-1] in word_list("spans")
     return isinstance(value, str) and _PLAIN_VALUE.fullmatch(value) is not None
 
 
-_DEFAULT = Names()
-
-
-def is_sensitive(name: str) -> bool:
-    """Tell whether a value under this name must not leave, by the default lists."""
-    return _DEFAULT.is_sensitive(name)
-
-
-def _remembered(memory: dict[str, bool], name: str, judge: Callable[[str], bool]) -> bool:
-    known = memory.get(name)
-    if known is None:
-        if len(memory) >= _MAX_REMEMBERED:
-            memory.clear()
-        known = memory[name] = judge(name)
-    return known
-
-
 def _is_sensitive_word(word: str) -> bool:
-    if word in SENSITIVE_WORDS:
+    if word in word_list("sensitive_words"):
         return True
-    return word.endswith(PASSWORD_ENDINGS) and word not in INNOCENT_ENDINGS
+    return word.endswith(_PASSWORD_ENDINGS) and word not in word_list("innocent_endings")
 
 
 def _neighbours(words: list[str]) -> Iterator[str]:
@@ -142,10 +130,11 @@ def _neighbours(words: list[str]) -> Iterator[str]:
 
 def _words(name: str) -> list[str]:
     if not name.isascii():
+        # Accents and full width go; Korean syllables are put together again, as the lists have them.
         decomposed = unicodedata.normalize("NFKD", name)
         bare = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
         name = unicodedata.normalize("NFC", bare)
-    return [word for word in _SEPARATORS.split(_CAMEL_BORDER.sub(" ", name).casefold()) if word]
+    return _SEPARATORS.sub(" ", _CAMEL_BORDER.sub(" ", name).casefold()).split()
 
 
 def _joined(name: str) -> str:

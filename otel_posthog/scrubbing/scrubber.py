@@ -1,50 +1,74 @@
-"""Scrub an event: keys, nested values, texts and URLs, within bounds."""
+"""Scrub an event within bounds: its keys, nested values, texts and URLs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import islice, pairwise
 from uuid import UUID
 
-from otel_posthog._lazy import lazy
+from otel_posthog._runtime.process import lazy
 from otel_posthog.events import Event
 from otel_posthog.registry import Registry
 
-from .custom import ScrubRules
-from .keys import Names, is_about
-from .machine import Machine, this_machine
-from .marks import mark
-from .memory import Innocent
-from .patterns import LONG_WORD, Rule, rules_for_source, rules_for_text
+from .host_identity import Machine, this_machine
+from .keys import MAX_KEY_CHARS, Names, is_about
+from .options import ScrubRules
+from .patterns import Rule, Scrub, placeholder
+from .rules import scrub_functions
 
+# Bounds of one event: what lies deeper or beyond them is replaced or left out, so that no event is expensive.
 MAX_DEPTH = 12
 MAX_ITEMS = 1000
 MAX_TEXT_CHARS = 20_000
-MAX_KEY_CHARS = 200
-MAX_PASSES = 8  # what one rule takes out can lay open what stood right beside it; the last pass finds nothing
-MARGIN_CHARS = (
-    1000  # a secret that a cut divides ends within them, or is one of the kinds known without an end
-)
-_MAX_DECODINGS = 2  # base64 in percent-encoding is two
+MAX_TEXTS = 4096
+MAX_KNOWN_CHARS = 400
+# A secret that the cut divides ends within these, or is one of the kinds known without an end.
+MARGIN_CHARS = 1000
 _LONG_NUMBER = 10**11  # shorter ones are no card's
-# Never remembered: what stands beside them may be named by them.
+# Never cached as clean: they may name the value beside them.
 _NAMING_KEYS = ("name", "key", "field", "header", "k")
 _SOURCE_KEYS = frozenset({"context_line", "pre_context", "post_context"})
 _VALUE_KEYS = frozenset({"value", "val", "v", "content", "data", "values"})
 _PLAIN = (UUID, Decimal, time, timedelta)
 
-Scrub = Callable[[str], str]
+
+class CleanTexts:
+    """A bounded set of texts in which nothing was found, so that each is scrubbed once."""
+
+    # Never a secret (docs/adr/0038). Two generations replace an order by age: a look-up costs one hash and
+    # takes no lock. Callers only read `recent`.
+    __slots__ = ("_old", "recent")
+
+    def __init__(self) -> None:
+        self.recent: set[object] = set()
+        self._old: set[object] = set()
+
+    def __contains__(self, text: str) -> bool:
+        if text in self.recent:
+            return True
+        if text not in self._old:
+            return False
+        self.add(text)
+        return True
+
+    def add(self, text: str) -> None:
+        """Remember the text, unless it is long."""
+        if len(text) > MAX_KNOWN_CHARS:
+            return
+        if len(self.recent) >= MAX_TEXTS:
+            self._old, self.recent = self.recent, set()
+        self.recent.add(text)
 
 
 class Scrubber:
-    """Return events that hold no secret; a text that had one says which rule took it out.
+    """Remove secrets from events; a placeholder names the rule that found one.
 
-    `registry` lists the properties whose domain is closed: they leave as they are. `machine` are the
-    names to take out; by default they are collected when the first text comes.
+    `registry` lists the properties whose domain is closed: they are sent as they are. `machine` has the
+    names of this host; by default they are collected with the first text.
     """
 
     def __init__(
@@ -58,17 +82,13 @@ class Scrubber:
         self._registry = registry
         self._machine = machine
         self._names = Names(self._rules.sensitive_names, self._rules.innocent_names)
-        self._texts = Innocent()
-        self._sources = Innocent()
-        self._keys = Innocent()
+        self._texts = CleanTexts()
+        self._sources = CleanTexts()
+        self._keys = CleanTexts()
 
     def scrub(self, event: Event) -> Event:
-        """Return the event with scrubbed name and properties.
-
-        Properties whose key starts with `$` are PostHog's or ours, so their name is not judged;
-        what they hold is.
-        """
-        if event.name in self._texts.young and self._is_innocent(event.properties, 0):
+        """Return the event with scrubbed name and properties."""
+        if event.name in self._texts.recent and self._is_innocent(event.properties, 0):
             return event
         closed = None if self._registry is None else self._registry.closed_properties(event.name)
         name = self.text(event.name) if closed is None else event.name
@@ -77,57 +97,42 @@ class Scrubber:
         return renamed.with_properties(properties)
 
     def text(self, text: str) -> str:
-        """Return the text with every recognised secret replaced by the name of the rule that found it.
+        """Return the text with a placeholder for each secret.
 
-        Longer texts than `MAX_TEXT_CHARS` are cut, and no secret leaves by half. Lone surrogates, which
+        Longer texts than `MAX_TEXT_CHARS` are cut, and no half of a secret remains. Lone surrogates, which
         PostHog's parser refuses, become question marks.
         """
-        if text in self._texts:
-            return text
-        return _remembering(text, self._texts, self._run_text)
+        return text if text in self._texts else _scrubbed(text, self._texts, self._run[0])
+
+    def texts(self, texts: Iterable[str]) -> list[str]:
+        """Return each text scrubbed, as `text` does."""
+        return [self.text(text) for text in texts]
+
+    def dotted(self, parts: Iterable[str]) -> str:
+        """Return the parts joined by dots, scrubbed one by one and together: a dot may divide a secret."""
+        whole = self.text(".".join(self.texts(parts)))
+        return ".".join(self.texts(whole.split(".")))
 
     def source(self, line: str) -> str:
         """Return a line of a program without its secrets; names and references in it are kept."""
-        if line in self._sources:
-            return line
-        return _remembering(line, self._sources, self._run_source)
+        return line if line in self._sources else _scrubbed(line, self._sources, self._run[1])
 
     @lazy
-    def _run_text(self) -> Scrub:
-        return self._fixpoint(rules_for_text(self._names, self._known_machine, self._decoded(_MAX_DECODINGS)))
-
-    @lazy
-    def _run_source(self) -> Scrub:
-        return self._fixpoint(
-            rules_for_source(self._names, self._known_machine, self._decoded(_MAX_DECODINGS))
-        )
-
-    @lazy
-    def _known_machine(self) -> Machine:
-        return this_machine() if self._machine is None else self._machine
-
-    def _decoded(self, depth: int) -> Scrub:
-        inner = self._decoded(depth - 1) if depth > 1 else None
-        rules = self._switched(rules_for_text(self._names, self._known_machine, inner))
-        return lambda text: _pass_over(text, rules)
-
-    def _fixpoint(self, rules: Iterable[Rule]) -> Scrub:
-        switched = self._switched(rules)
+    def _run(self) -> tuple[Scrub, Scrub]:
+        machine = this_machine() if self._machine is None else self._machine
         added = [Rule(rule.name, (), rule.apply) for rule in self._rules.add]
-        return lambda text: _to_the_end(text, (*added, *switched))
-
-    def _switched(self, rules: Iterable[Rule]) -> tuple[Rule, ...]:
-        return tuple(rule for rule in rules if rule.name not in self._rules.switch_off)
+        return scrub_functions(self._names, machine, switched_off=self._rules.switch_off, added=added)
 
     def _top(self, properties: Mapping[str, object], closed: frozenset[str]) -> dict[str, object]:
         scrubbed: dict[str, object] = {}
-        texts, keys = self._texts.young, self._keys.young
+        texts, keys = self._texts.recent, self._keys.recent
         for key, value in islice(properties.items(), MAX_ITEMS):
             kind = type(value)
             is_known = key in keys and (kind is bool or (kind is str and value in texts))
             if is_known or key in closed:
                 scrubbed[key] = value
             elif type(key) is str and key[:1] == "$":
+                # Names with `$` are PostHog's or ours, so only the value is judged.
                 scrubbed[self._key(key)] = self._value(value, 0)
             else:
                 name = _name(key)
@@ -146,13 +151,11 @@ class Scrubber:
     def _is_known(  # noqa: C901 - one branch for each type, inlined: it runs for all frames
         self, mapping: dict[object, object], depth: int
     ) -> bool:
-        """Tell whether every key and value was found innocent before; most of an event's frames were.
-
-        The way of nearly all texts, so it asks sets directly. What cannot be hashed raises TypeError.
-        """
-        if not self._keys.young.issuperset(mapping):
+        # True if every key and value is a known clean text, as in most frames of an event. Nearly all texts
+        # take this path, so it asks sets directly. An unhashable value raises TypeError.
+        if not self._keys.recent.issuperset(mapping):
             return False
-        texts, sources = self._texts.young, self._sources.young
+        texts, sources = self._texts.recent, self._sources.recent
         for key, value in mapping.items():
             kind = type(value)
             if kind is str:
@@ -175,7 +178,7 @@ class Scrubber:
         return True
 
     def _is_known_list(self, values: list[object], depth: int) -> bool:
-        """Tell it of a list of mappings; of texts two may be a name and its value."""
+        # Two texts in a list may be a name and its value, so only mappings qualify.
         if len(values) > MAX_ITEMS or depth >= MAX_DEPTH:
             return False
         for value in values:
@@ -184,7 +187,7 @@ class Scrubber:
         return bool(values)
 
     def _is_innocent(self, value: object, depth: int) -> bool:
-        """Tell whether the container can leave as it is, because all in it is known."""
+        # An unhashable value raises TypeError, and goes the slower way.
         try:
             if type(value) is dict:
                 return self._is_known(value, depth)
@@ -193,10 +196,10 @@ class Scrubber:
             return False
 
     def _named_value(self, mapping: Mapping[object, object]) -> str | None:
-        """Return the sensitive name that stands beside a value, as in `{"name": "token", "value": …}`."""
+        # `{"name": "token", "value": …}`: the sensitive name is beside the value.
         for key in _NAMING_KEYS:
             name = mapping.get(key)
-            if isinstance(name, str) and self._names.is_sensitive(name[:MAX_KEY_CHARS]):
+            if isinstance(name, str) and self._names.is_name(name[:MAX_KEY_CHARS]):
                 return name
         return None
 
@@ -211,11 +214,9 @@ class Scrubber:
     def _under(self, key: str, value: object, depth: int) -> object:
         if value is None or isinstance(value, bool):
             return value
-        if key in self._keys:
-            return self._source(value, depth) if key in _SOURCE_KEYS else self._value(value, depth)
-        is_judged = len(key) > MAX_KEY_CHARS or self._names.is_sensitive(key)
+        is_judged = key not in self._keys and (len(key) > MAX_KEY_CHARS or self._names.is_sensitive(key))
         if is_judged and not is_about(key, value):
-            return mark("key")
+            return placeholder("key")
         return self._source(value, depth) if key in _SOURCE_KEYS else self._value(value, depth)
 
     def _source(self, value: object, depth: int) -> object:
@@ -237,16 +238,15 @@ class Scrubber:
         if type(value) in _PLAIN:
             return self.text(str(value))
         if depth >= MAX_DEPTH:
-            return mark("depth")
+            return placeholder("depth")
         if self._is_innocent(value, depth + 1):
             return value
         if isinstance(value, Mapping):
             return self._mapping(value, depth + 1)
-        if isinstance(value, (Sequence, set, frozenset)) and not isinstance(
-            value, (bytes, bytearray, memoryview)
-        ):
+        is_binary = isinstance(value, (bytes, bytearray, memoryview))
+        if isinstance(value, (Sequence, set, frozenset)) and not is_binary:
             return self._sequence(value, depth + 1)
-        return mark(f"type {type(value).__name__}")
+        return placeholder(f"type {type(value).__name__}")
 
     def _number(self, number: int) -> object:
         if -_LONG_NUMBER < number < _LONG_NUMBER or number.bit_length() > MAX_TEXT_CHARS:
@@ -260,75 +260,38 @@ class Scrubber:
         items = list(islice(values, MAX_ITEMS))
         scrubbed = [self._value(item, depth) for item in items]
         is_pair = len(items) == 2  # noqa: PLR2004 - a name and its value
+        # `--token abc` as two items, or a pair of name and value.
         for place, (name, value) in enumerate(pairwise(items), 1):
             is_named = isinstance(name, str) and (name.startswith("-") or is_pair)
-            is_value = is_named and not (isinstance(value, str) and value.startswith("-"))
-            if (
-                is_value
-                and self._names.is_sensitive(str(name)[:MAX_KEY_CHARS])
-                and not isinstance(value, (bool, type(None)))
-            ):
-                scrubbed[place] = mark("key")
+            is_option = isinstance(value, str) and value.startswith("-")
+            is_value = is_named and not is_option and value is not None and not isinstance(value, bool)
+            if is_value and self._names.is_name(str(name)[:MAX_KEY_CHARS]):
+                scrubbed[place] = placeholder("key")
         return scrubbed
 
 
 def _name(key: object) -> str:
-    """Return the key as text; objects are asked for none, theirs may be hostile."""
+    # Methods of the application's objects may fail or lie, so none is called.
     if isinstance(key, str):
         return key if type(key) is str else str.__str__(key)
-    return str(key) if key is None or isinstance(key, (bool, int, float)) else mark("key")
+    return str(key) if key is None or isinstance(key, (bool, int, float)) else placeholder("key")
 
 
-def _remembering(text: str, innocent: Innocent, run: Scrub) -> str:
-    scrubbed = run(_bounded(text))
+def _scrubbed(text: str, clean: CleanTexts, run: Scrub) -> str:
+    # Cut before any pattern sees it, so that the cost of a text is bounded whatever it holds.
+    bounded = text[: MAX_TEXT_CHARS + MARGIN_CHARS]
+    scrubbed = run(bounded if bounded.isascii() else bounded.encode("utf-8", "replace").decode("utf-8"))
     if scrubbed == text:
-        innocent.add(text)
+        clean.add(text)
         return text
     if len(text) > MAX_TEXT_CHARS + MARGIN_CHARS:
         return scrubbed[:-MARGIN_CHARS][:MAX_TEXT_CHARS]
     return scrubbed[:MAX_TEXT_CHARS]
 
 
-def _bounded(text: str) -> str:
-    text = text[: MAX_TEXT_CHARS + MARGIN_CHARS]
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _to_the_end(text: str, rules: tuple[Rule, ...]) -> str:
-    for _ in range(MAX_PASSES):
-        scrubbed = _pass_over(text, rules)
-        if scrubbed == text:
-            return text
-        text = scrubbed
-    return mark("unsettled")  # made to keep the rules busy, and who knows what is left in it
-
-
-def _pass_over(text: str, rules: tuple[Rule, ...]) -> str:
-    lowered = text.lower()
-    has_long_word = LONG_WORD.search(text) is not None
-    for rule in rules:
-        if rule.needs_long_word and not has_long_word:
-            continue
-        for trigger in rule.triggers:  # `any` would cost more than what it looks for
-            if trigger in lowered:
-                break
-        else:
-            if rule.triggers:
-                continue
-        scrubbed = rule.apply(text)
-        if scrubbed != text:
-            text, lowered = scrubbed, scrubbed.lower()
-    return text
-
-
 _default = Scrubber()
 
 
 def scrub_text(text: str) -> str:
-    """Return the text without secrets, by the rules that hold where a product changes none."""
+    """Return the text without secrets, by the rules of a product that changes none."""
     return _default.text(text)
-
-
-def scrub_source(line: str) -> str:
-    """Return a line of a program without secrets, by the rules that hold where a product changes none."""
-    return _default.source(line)

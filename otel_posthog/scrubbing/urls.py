@@ -1,83 +1,88 @@
-"""URLs and paths: credentials, queries and fragments go, and what tells a person or opens a door."""
+"""Clean URLs and paths: credentials, queries, fragments, homes, and names of servers are removed."""
 
 from __future__ import annotations
 
 import re
 
-from .looks import looks_random, looks_secret
-from .marks import mark
+from .entropy import looks_random, looks_secret
+from .patterns import Pattern, placeholder, rewriting, rule
+from .tokens import ENCODED_TOKEN
 
 # `?phone=+49 171 …`
 _DIGITS_BEHIND = r"(?:(?:(?<=[+=]\d)|(?<=[+=]\d\d)|(?<=[+=]\d\d\d))(?:[ ]\d{2,12}){1,6})?"
-URL = re.compile(
+_REST = r"(?:[^\s\"'<>\\]|\\(?![\"'nrt])|[\"'](?=\w))"
+_URL = (
     r"(?<![A-Za-z0-9])(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*+):(?P<slashes>//|(?:\\{1,8}/){2})"
-    # A password may hold whatever was not escaped, so user information reaches to the last `@`;
+    # A password may hold any character that was not escaped, so user information reaches to the last `@`;
     # only where digits follow the colon it can be a port instead.
     r"(?:(?P<userinfo>[^\s/?#\"'<>:@\[]{0,200}:(?!\d{1,5}(?:[/?#\"'<>\s,;)\]}\\]|$))[^\s]{0,400}@)"
     r"|(?P<authority>[^\s/?#\"'<>\\)\]}]{0,400}))"
     r"(?P<path>(?:[^\s?#\"'<>\\)\]}]|\\{1,8}/){0,4000})"
-    rf"(?P<rest>[?#](?:[^\s\"'<>\\]|\\(?![\"'nrt])|[\"'](?=\w))*{_DIGITS_BEHIND})?"
+    rf"(?P<rest>[?#]{_REST}*{_DIGITS_BEHIND})?"
 )
-_TEMPLATE = re.compile(r"(?:\{[A-Za-z_.!]{1,60}\}|\$\{\w{1,60}\}|%s|[:@])+@")
-_BARE_NAME = re.compile(r"[^.:@\[]+")
+_TEMPLATE = Pattern(r"(?:\{[A-Za-z_.!]{1,60}\}|\$\{\w{1,60}\}|%s|[:@])+@")
+_BARE_NAME = Pattern(r"[^.:@\[]+")
 
 
-def bare_url(match: re.Match[str]) -> str:
-    """Keep scheme, host and path; user information, query and fragment go."""
-    rest = mark("query") if match["rest"] else ""
+def _bare_url(match: re.Match[str]) -> str:
+    """Return the URL without user information, query and fragment."""
+    rest = placeholder("query") if match["rest"] else ""
     path, start = match["path"], f"{match['scheme']}:{match['slashes']}"
     if match["userinfo"] and not _TEMPLATE.fullmatch(match["userinfo"]):
-        return f"{start}{mark('userinfo')}@{path}{rest}"
+        return f"{start}{placeholder('userinfo')}@{path}{rest}"
     authority = match["authority"] if match["authority"] is not None else match["userinfo"]
     if _TEMPLATE.match(authority):
         return f"{start}{authority}{path}{rest}"
     if "@" in authority:
-        authority = f"{mark('userinfo')}@{authority.rpartition('@')[2]}"
+        authority = f"{placeholder('userinfo')}@{authority.rpartition('@')[2]}"
     elif "@" in path.replace("/@", "/") and (":" in authority or _BARE_NAME.fullmatch(authority)):
         # `scheme://user:1/2@host` or `scheme://token/with/slash@host`; `/@name` is an ordinary folder
-        authority, path = f"{mark('userinfo')}@{path.rpartition('@')[2]}", ""
+        authority, path = f"{placeholder('userinfo')}@{path.rpartition('@')[2]}", ""
     return f"{start}{authority}{path}{rest}"
 
 
-QUERY = re.compile(
-    rf"(?<![^\s\"'<>])(?P<path>[^\s?\"'<>]*+)\?(?P<rest>(?:[^\s\"'<>\\]|\\(?![\"'nrt])|[\"'](?=\w))+{_DIGITS_BEHIND})"
-)
-_FIRST_PARAMETER = re.compile(r"[A-Za-z0-9_.%\[\]-]{1,100}=")
-_LATER_PARAMETER = re.compile(r"[?&][\w.%\[\]-]{1,100}=")
-FRAGMENT = re.compile(r"(?P<path>/[^\s?#\"'<>]{0,2000})#(?P<rest>[\w.%\[\]-]{1,100}=[^\s\"'<>]++)")
+_QUERY = rf"(?<![^\s\"'<>])(?P<path>[^\s?\"'<>]*+)(?P<value>\?(?P<rest>{_REST}+{_DIGITS_BEHIND}))"
+_FIRST_PARAMETER = Pattern(r"[A-Za-z0-9_.%\[\]-]{1,100}=")
+_LATER_PARAMETER = Pattern(r"[?&][\w.%\[\]-]{1,100}=")
+_FRAGMENT = r"/[^\s?#\"'<>]{0,2000}(?P<value>#[\w.%\[\]-]{1,100}=[^\s\"'<>]++)"
 
 
-def bare_path(match: re.Match[str]) -> str:
-    """Keep the path; the query goes."""
+def _is_query(match: re.Match[str]) -> bool:
     path, rest = match["path"], match["rest"]
     if "/" in path:
-        is_query = re.search(r"\w", rest)
-    else:
-        is_query = _FIRST_PARAMETER.match(rest) if path else _LATER_PARAMETER.search(rest)
-    return f"{path}{mark('query')}" if is_query else match[0]
+        return re.search(r"\w", rest) is not None
+    found = _FIRST_PARAMETER.match(rest) if path else _LATER_PARAMETER.search(rest)
+    return found is not None
 
 
-# The segment after one of these is what a mail or a partner was given to come in.
-SEGMENT = re.compile(
-    r"(?P<before>/(?:[\w.-]{0,40}[-_.])?(?:reset|verify|verification|confirm|confirmation|activate|"
-    r"activation|invite|"
-    r"invites|invitation|invitations|magic|magic-link|unsubscribe|share|shared|webhook|webhooks|hook|"
-    r"hooks|token|"
-    r"tokens|key|keys|apikey|secret|secrets|session|sessions|password|passwords|otp|login|signin|"
-    r"callback|auth|"
-    r"oauth|sso|signed|download|accept|join|recover|recovery|unlock|access|s|t|k)(?:[-_.][\w.-]{0,20})?)/"
-    r"(?P<value>[\w.~+=-]{6,}+)",
-    re.IGNORECASE,
+_USERINFO = (
+    r"(?<![\w.+\-])[\w.+\-]++:[^\s@/\"'<>:()\[\]]{1,200}@(?!sha\d)(?=[A-Za-z\[]|(?:\d{1,3}\.){3}\d)"
+    r"(?:[\w.-]{1,190}\.[^\W\d_]{2,24}(?![\w:/.-]))?"  # then it may be an address of a person
+    r"|(?<![\w.+/-])[A-Za-z_][\w$#-]{0,60}/[^\s@/\"'<>:()\[\]]{3,100}@(?=(?:[\w.-]{1,100}(?::\d{2,5})?|/)/)"
 )
-_SHORT_BEFORE = re.compile(r"/(?:s|t|k|download|access|shared?)\Z", re.IGNORECASE)
+USERINFO = rewriting("userinfo", "@", _USERINFO, f"{placeholder('userinfo')}@")
+
+URLS = (
+    ENCODED_TOKEN,
+    rewriting("url", ("://", ":\\/"), _URL, _bare_url),
+    rule("query", "?", _QUERY, _is_query),
+    rule("query", "#", _FRAGMENT),
+)
+
+# The segment after one of these was sent to a person or a partner as a key.
+_SEGMENT = (
+    r"(?i)(?P<before>/(?:[\w.-]{0,40}[-_.])?(?:<<key_segments>>)(?:[-_.][\w.-]{0,20})?)/"
+    r"(?P<value>[\w.~+=-]{6,}+)"
+)
+_SHORT_BEFORE = Pattern(r"(?i)/(?:s|t|k|download|access|shared?)\Z")
 
 
-def closed_segment(match: re.Match[str]) -> str:
-    """Take out a segment of a path that looks like a key and stands after a word for one."""
-    before, value = match["before"], match["value"]
-    is_key = looks_random(value) if _SHORT_BEFORE.search(before) else looks_secret(value)
-    return f"{before}/{mark('path')}" if is_key else match[0]
+def _is_closed_segment(match: re.Match[str]) -> bool:
+    looks_like_key = looks_random if _SHORT_BEFORE.search(match["before"]) else looks_secret
+    return looks_like_key(match["value"])
 
+
+SEGMENT = rule("path", "/", _SEGMENT, _is_closed_segment)
 
 _WINDOWS_HOME = (
     r"(?P<windows>(?:\\{1,16}|/)(?:Users|Documents and Settings|Profiles)\$?"
@@ -85,39 +90,38 @@ _WINDOWS_HOME = (
     r"|\\{1,8}homes?\$?\\{1,8})"
     r"(?:[^\\/:*?\"'<>|\n\[]{1,64}(?=\\)|[^\s\\/:\"'<>|\[]{1,64})"
 )
-HOME = re.compile(
-    rf"(?P<posix>(?-i:/home/|/Users/|/var/home/|/usr/home/))(?!(?:index|dashboard|feed|settings|page|"
-    rf"about)\b)"
-    rf"[^\s/\\:\"'\[,;)\]}}<>]{{1,64}}|{_WINDOWS_HOME}|(?P<tilde>(?<![\w.])~)(?=[a-z_])[\w.-]{{2,32}}+(?=/)",
-    re.IGNORECASE,
+_HOME = (
+    rf"(?i)(?P<posix>(?-i:/home/|/Users/|/var/home/|/usr/home/))(?!(?:index|dashboard|feed|settings|page|about)\b)"
+    rf"[^\s/\\:\"'\[,;)\]}}<>]{{1,64}}|{_WINDOWS_HOME}|(?P<tilde>(?<![\w.])~)(?=[a-z_])[\w.-]{{2,32}}+(?=/)"
 )
 
 
-SHARE = re.compile(
-    r"(?<![\\A-Za-z0-9\])}])(?<!\b[A-Za-z]:)(?P<before>\\{2}|\\{4}|\\{8})(?!(?:x[0-9a-f]{2}|u[0-9a-f]{4}|[a-zA-Z]{1,2}|wsl[\w.]*)[\\$])"
-    r"[A-Za-z0-9][\w.-]{2,62}(?=\\{1,4}[\w$])"
+def _home_of_user(match: re.Match[str]) -> str:
+    return f"{match['posix'] or match['windows'] or match['tilde']}{placeholder('user')}"
+
+
+HOME = rewriting("home", ("/", "\\", "~"), _HOME, _home_of_user)
+
+_SHARE = (
+    r"(?<![\\A-Za-z0-9\])}])(?<!\b[A-Za-z]:)(?:\\{2}|\\{4}|\\{8})(?!(?:x[0-9a-f]{2}|u[0-9a-f]{4}|[a-zA-Z]{1,2}|wsl[\w.]*)[\\$])"
+    r"(?P<value>[A-Za-z0-9][\w.-]{2,62})(?=\\{1,4}[\w$])"
 )
-INTERNAL_HOST = re.compile(
-    r"(?:(?<![\w.\-/@\]])|(?<=://)|(?<=\]@))(?P<name>[a-z0-9](?:[a-z0-9-]{0,62}\.){1,6})"
+_INTERNAL_HOST = (
+    r"(?i)(?P<value>(?:(?<![\w.\-/@\]])|(?<=://)|(?<=\]@))(?P<name>[a-z0-9](?:[a-z0-9-]{0,62}\.){1,6})"
     r"(?:(?P<sure>lan|corp|intranet|localdomain|home\.arpa|(?:intra|intern|corp)(?:\.[a-z0-9-]{1,63}){1,3})|"
-    r"internal|local|private|intra)"
-    r"(?![\w(\[-]|\.\w)",
-    re.IGNORECASE,
+    r"internal|local|private|intra))"
+    r"(?![\w(\[-]|\.\w)"
 )
 
 
-def share(match: re.Match[str]) -> str:
-    """Keep the folder on a server, without the server's name."""
-    return f"{match['before']}{mark('host')}"
-
-
-def internal_host(match: re.Match[str]) -> str:
-    """Take out a name that only a network inside of an organisation knows; `threading.local` is none."""
+def _is_internal_host(match: re.Match[str]) -> bool:
+    # Only an organisation's own network resolves such a name; `threading.local` is none.
     name = match["name"]
-    is_host = match["sure"] or name.count(".") > 1 or any(map(str.isdigit, name)) or "-" in name
-    return mark("host") if is_host else match[0]
+    return bool(match["sure"] or name.count(".") > 1 or any(map(str.isdigit, name)) or "-" in name)
 
 
-def nobodys_home(match: re.Match[str]) -> str:
-    """Keep the folder of homes, without whose it is."""
-    return f"{match['posix'] or match['windows'] or match['tilde']}{mark('user')}"
+_INTERNAL_DOMAINS = (".lan", ".corp", ".intra", ".local", ".internal", ".home.arpa", ".private")
+HOSTS = (
+    rule("host", "\\\\", _SHARE),
+    rule("host", _INTERNAL_DOMAINS, _INTERNAL_HOST, _is_internal_host),
+)

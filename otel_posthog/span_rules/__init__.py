@@ -1,6 +1,5 @@
-"""Which spans become product events, and what of them leaves."""
+"""Decide which spans become product events, and which of their attributes are sent."""
 
-from .compiled import SpanRules
-from .rule import SpanRule
+from .rules import SpanRule, SpanRules
 
 __all__ = ["SpanRule", "SpanRules"]

@@ -1,17 +1,16 @@
-"""Our rows in the product's database: the only package that imports SQLAlchemy."""
+"""Store settings, grants and the heartbeat's lease: the only package that imports SQLAlchemy."""
 
 from __future__ import annotations
 
-from .failures import AbsentError
+from .engines import Database
 from .heartbeat_lease import HeartbeatLease
-from .measures import DatabaseMeasures
 from .schema import metadata, own_metadata
 from .settings_store import SettingsStore
-from .urls import DatabaseSource, usable_url
+from .urls import AbsentError, DatabaseSource, usable_url
 
 __all__ = [
     "AbsentError",
-    "DatabaseMeasures",
+    "Database",
     "DatabaseSource",
     "HeartbeatLease",
     "SettingsStore",

@@ -1,7 +1,7 @@
-"""Run operations on the product's database, whatever was given: URL, engine or async engine.
+"""Run operations on the product's database, given as a URL, engine or async engine.
 
-An operation is a plain function of a SQLAlchemy `Connection`; it gets one transaction, bounded in
-time, and whatever goes wrong comes out as a `StoreError` that holds no password.
+An operation is a plain function of a SQLAlchemy `Connection`. It gets one transaction, bounded in time,
+and every failure is raised as a `StoreError` without passwords. None runs while the process forks.
 """
 
 from __future__ import annotations
@@ -10,18 +10,31 @@ import asyncio
 import contextvars
 import math
 import threading
-from concurrent.futures import Future
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
-from sqlalchemy import Engine, String, bindparam, create_engine, func, select
+from opentelemetry.context import attach, detach, set_value
+from sqlalchemy import Engine, String, bindparam, create_engine, func, select, text
 from sqlalchemy.pool import NullPool, QueuePool, SingletonThreadPool, StaticPool
 
+from otel_posthog._runtime.process import follow_forks
+from otel_posthog._runtime.threads import in_thread, running_loop
 from otel_posthog.errors import ConfigError, OtelPosthogError
+from otel_posthog.otel.api import SUPPRESS_INSTRUMENTATION_KEY
 
-from .failures import AbsentError, failure, shown
 from .schema import TABLE_NAME
-from .standstill import Standstill
-from .urls import DatabaseSource, database_name, is_in_memory, sqlite_file, usable_url
+from .urls import (
+    AbsentError,
+    DatabaseSource,
+    database_name,
+    is_in_memory,
+    shown,
+    sqlite_file,
+    store_error,
+    usable_url,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,11 +42,19 @@ if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Pool
     from sqlalchemy.ext.asyncio import AsyncEngine
 
+
+_FORK_TIMEOUT_S = 1.0  # a fork must not hang on a slow database
+
 _T = TypeVar("_T")
 
+# One connection is kept; more are opened while threads overlap, and closed again.
 _POOL_SIZE = 1
 _POOL_OVERFLOW = 4
 _MS_PER_S = 1000
+_SIZES = {
+    "sqlite": text("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"),
+    "postgresql": text("SELECT pg_database_size(current_database())"),
+}
 # Within the transaction, not at connect: works on a host's engine too, and through PgBouncer.
 _LIMIT_POSTGRESQL = select(
     func.set_config("statement_timeout", bindparam("limit", type_=String), True),
@@ -50,60 +71,90 @@ class Database:
         self._url = usable_url(database)
         self.file = sqlite_file(self._url)
         self.name = database_name(self._url)
+        self.kind = self._url.get_backend_name()
         self._file_identity: tuple[int, int] | None = None
-        self._connector = _connector(database, self._url, timeout_s)
-        self._standstill = Standstill()
+        host = database if isinstance(database, Engine) else None
+        is_private = host is None and self._url.get_dialect().is_async
+        self._connector: _PrivateLoop | _Pooled
+        self._connector = (
+            _PrivateLoop(self._url, timeout_s) if is_private else _Pooled(self._url, timeout_s, host)
+        )
+        self._changed = threading.Condition()
+        self._under_way = 0
+        self._is_forking = False
+        follow_forks(self)
 
     def run(self, doing: str, operation: Callable[[Connection], _T], *, table: str = TABLE_NAME) -> _T:
-        """Return the operation's result, committed; `doing` and `table` stand in the error's message."""
+        """Return the operation's result, committed; an error's message names `doing` and `table`."""
+        token = attach(set_value(SUPPRESS_INSTRUMENTATION_KEY, True))  # the host's traces are not about us
         try:
-            with self._standstill.working():
+            with self._working():
                 self._check_file()
                 return self._connector.run(operation)
         except OtelPosthogError:
             raise
         except Exception as error:  # each driver raises its own, asyncpg also bare ones
-            raise failure(error, doing, self._url, table=table) from error
+            raise store_error(error, doing, self._url, table=table) from error
+        finally:
+            detach(token)
 
-    @property
-    def kind(self) -> str:
-        """Return `sqlite` or `postgresql`."""
-        return self._url.get_backend_name()
+    def size_bytes(self) -> int:
+        """Return the size on disk that the database reports; raise `StoreError` if that fails."""
+        size = _SIZES[self.kind]
+        return int(self.run("measure the database of", lambda c: c.execute(size).scalar_one()))
 
     def prepare(self) -> None:
-        """Make the SQLite file and its folder if they are absent and may be made."""
+        """Create the SQLite file and its folder if they are absent and the URL permits it."""
         if self.file is None or self._url.query.get("mode", "rwc") != "rwc" or self.file.exists():
             return
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             self.file.touch()
         except OSError as error:
-            raise failure(error, "create", self._url) from error
+            raise store_error(error, "create", self._url) from error
 
     def close(self) -> None:
         """Close the connections that are ours."""
         self._connector.close()
 
     def before_fork(self) -> None:
-        """Let no thread be inside the database, and let a child inherit no open SQLite file.
-
-        SQLite in a child would take the parent's locks on an inherited file for its own: with a
-        write-ahead log, what the child commits is lost once the parent closes the file.
-        """
-        if self._standstill.begin() and self.file is not None:
+        """Wait for operations in progress, and close an idle SQLite file before a child inherits it."""
+        # SQLite in a child takes inherited locks for its own: with a write-ahead log, what the child
+        # commits is lost once the parent closes the file.
+        with self._changed:
+            self._is_forking = True
+            is_idle = self._changed.wait_for(lambda: not self._under_way, _FORK_TIMEOUT_S)
+        if is_idle and self.file is not None:
             self._connector.close_idle()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
-        self._standstill.end()
+        with self._changed:
+            self._is_forking = False
+            self._changed.notify_all()
 
     def after_fork(self) -> None:
-        """Forget, in a child process, the connections that belong to the parent."""
-        self._standstill.after_fork()
-        self._connector.after_fork()
+        """Start afresh in a child: operations and lock are the parent's."""
+        self._changed = threading.Condition()
+        self._under_way, self._is_forking = 0, False
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        """Count the block as an operation; wait first for a fork in progress."""
+        with self._changed:
+            # A thread inside SQLite would leave its locks to the child, where nothing releases them, and each
+            # write there would find the database locked.
+            self._changed.wait_for(lambda: not self._is_forking, _FORK_TIMEOUT_S)
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._under_way -= 1
+                self._changed.notify_all()
 
     def _check_file(self) -> None:
-        """Refuse what SQLite would answer with a new empty file, or from a file that was replaced."""
+        """Raise for an absent file, which SQLite would create empty; reopen a replaced one."""
         if self.file is None:
             return
         try:
@@ -119,22 +170,20 @@ class Database:
         self._file_identity = identity
 
 
-class _Connector(Protocol):
-    def run(self, operation: Callable[[Connection], _T]) -> _T: ...
-    def close_idle(self) -> None: ...
-    def close(self) -> None: ...
-    def after_fork(self) -> None: ...
+class _Pooled:
+    """The host's engine and pool, in which no connection in use is closed by us, or a small one of ours."""
 
-
-class _OwnEngine:
-    """A small pool of our own."""
-
-    def __init__(self, url: URL, timeout_s: float) -> None:
+    def __init__(self, url: URL, timeout_s: float, host: Engine | None) -> None:
         self._url = url
         self._timeout_s = timeout_s
+        self._host = host
+        self._engine = host
         self._lock = threading.Lock()
-        self._engine: Engine | None = None
         self._inherited: list[Pool] = []
+        if host is not None and host.dialect.name == "postgresql":
+            # Simultaneous updates wait for each other only at this level; stricter ones refuse them.
+            self._engine = host.execution_options(isolation_level="READ COMMITTED")
+        follow_forks(self)
 
     def run(self, operation: Callable[[Connection], _T]) -> _T:
         engine = self._engine or self._open()
@@ -143,15 +192,18 @@ class _OwnEngine:
             with engine.begin() as connection:
                 return _bounded(connection, operation, self._timeout_s)
         finally:
-            if self._engine is not engine or engine.pool is not pool:  # closed while this was under way
+            is_closed = self._engine is not engine or engine.pool is not pool
+            if is_closed and self._host is None:  # closed while this was under way
                 pool.dispose()
                 engine.dispose()
 
     def close_idle(self) -> None:
-        if self._engine is not None:
+        if self._engine is not None and not self._holds_state:
             self._engine.dispose()
 
     def close(self) -> None:
+        if self._host is not None:
+            return
         with self._lock:
             engine, self._engine = self._engine, None
         if engine is not None:
@@ -159,60 +211,47 @@ class _OwnEngine:
 
     def after_fork(self) -> None:
         self._lock = threading.Lock()
-        engine, self._engine = self._engine, None
-        if engine is not None:
-            self._inherited.append(_abandon_pool(engine))
+        if self._engine is None or self._holds_state:
+            return
+        # Kept for good: collecting the old pool would close the parent's sockets.
+        self._inherited.append(self._engine.pool)
+        self._engine.dispose(close=False)
+        if self._host is None:
+            self._engine = None
 
     def _open(self) -> Engine:
         with self._lock:
             if self._engine is None:
-                self._engine = create_engine(self._url, **_engine_options(self._url, self._timeout_s))
+                options = _engine_options(self._url, self._timeout_s)
+                is_alone = is_in_memory(self._url)  # each connection would be to an empty database of its own
+                options |= {"max_overflow": 0 if is_alone else _POOL_OVERFLOW, "pool_size": _POOL_SIZE}
+                options |= {"pool_timeout": self._timeout_s, "poolclass": QueuePool}
+                if self._url.get_backend_name() == "postgresql":
+                    # A server that was restarted has closed the idle connection.
+                    options["pool_pre_ping"] = True
+                self._engine = create_engine(self._url, **options)
             return self._engine
-
-
-class _HostEngine:
-    """The host's engine, in its own pool; what is in use there is never closed by us."""
-
-    def __init__(self, engine: Engine, timeout_s: float) -> None:
-        self._host = engine
-        self._timeout_s = timeout_s
-        self._inherited: list[Pool] = []
-        is_postgresql = engine.dialect.name == "postgresql"
-        # Simultaneous updates wait for each other only at this level; stricter ones refuse them.
-        self._engine = engine.execution_options(isolation_level="READ COMMITTED") if is_postgresql else engine
-
-    def run(self, operation: Callable[[Connection], _T]) -> _T:
-        with self._engine.begin() as connection:
-            return _bounded(connection, operation, self._timeout_s)
-
-    def close_idle(self) -> None:
-        if not self._holds_state:
-            self._host.dispose()
-
-    def close(self) -> None:
-        """Leave it open: it is the host's."""
-
-    def after_fork(self) -> None:
-        if not self._holds_state:
-            self._inherited.append(_abandon_pool(self._host))
 
     @property
     def _holds_state(self) -> bool:
-        return isinstance(self._host.pool, StaticPool | SingletonThreadPool)  # those hold :memory:
+        host = self._host
+        return host is not None and isinstance(host.pool, StaticPool | SingletonThreadPool)  # of :memory:
 
 
 class _PrivateLoop:
-    """A new connection and event loop for each operation: nothing of the host's loop is touched."""
+    """A new connection and event loop for each operation: the host's loop is not involved."""
 
     def __init__(self, url: URL, timeout_s: float) -> None:
         self._url = url
         self._timeout_s = timeout_s
         self._engine: AsyncEngine | None = None
+        follow_forks(self)
 
     def run(self, operation: Callable[[Connection], _T]) -> _T:
-        if _has_running_loop():
-            return _in_thread(lambda: self._run_here(operation))
-        return self._run_here(operation)
+        if running_loop() is None:
+            return self._run_here(operation)
+        context = contextvars.copy_context()  # in which our calls are not traced
+        return in_thread(partial(context.run, self._run_here, operation), "otel-posthog-store").result()
 
     def close_idle(self) -> None:
         """Do nothing: each operation closes its own."""
@@ -220,8 +259,7 @@ class _PrivateLoop:
     def close(self) -> None:
         self._engine = None  # its pool holds nothing
 
-    def after_fork(self) -> None:
-        self._engine = None
+    after_fork = close
 
     def _run_here(self, operation: Callable[[Connection], _T]) -> _T:
         # Given a factory, the runner leaves the thread's current event loop as it is.
@@ -229,19 +267,14 @@ class _PrivateLoop:
             return runner.run(self._transact(operation))
 
     async def _transact(self, operation: Callable[[Connection], _T]) -> _T:
+        from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415 - costs the ORM's import
+
         engine = self._engine
         if engine is None:
-            engine = self._engine = _create_private_engine(self._url, self._timeout_s)
+            options = _engine_options(self._url, self._timeout_s)
+            engine = self._engine = create_async_engine(self._url, poolclass=NullPool, **options)
         async with engine.begin() as connection:
             return await connection.run_sync(_bounded, operation, self._timeout_s)
-
-
-def _connector(database: DatabaseSource, url: URL, timeout_s: float) -> _Connector:
-    if isinstance(database, Engine):
-        return _HostEngine(database, timeout_s)
-    if url.get_dialect().is_async:
-        return _PrivateLoop(url, timeout_s)
-    return _OwnEngine(url, timeout_s)
 
 
 def _bounded(connection: Connection, operation: Callable[[Connection], _T], timeout_s: float) -> _T:
@@ -250,51 +283,25 @@ def _bounded(connection: Connection, operation: Callable[[Connection], _T], time
     return operation(connection)
 
 
-def _abandon_pool(engine: Engine) -> Pool:
-    """Give the engine a new pool and return the old one: collecting it would close the parent's sockets."""
-    pool = engine.pool
-    engine.dispose(close=False)
-    return pool
-
-
 def _engine_options(url: URL, timeout_s: float) -> dict[str, object]:
-    options: dict[str, object] = {
-        "connect_args": _connect_args(url, timeout_s),
-        "hide_parameters": True,
-        "max_overflow": 0 if is_in_memory(url) else _POOL_OVERFLOW,
-        "pool_size": _POOL_SIZE,
-        "pool_timeout": timeout_s,
-        "poolclass": QueuePool,
-    }
+    # `hide_parameters`, since SQLAlchemy's errors would show the values of the row.
+    options: dict[str, object] = {"connect_args": _connect_args(url, timeout_s), "hide_parameters": True}
     if url.get_backend_name() == "postgresql":
-        options |= {"isolation_level": "READ COMMITTED", "pool_pre_ping": True}
+        options["isolation_level"] = "READ COMMITTED"
     return options
 
 
-def _create_private_engine(url: URL, timeout_s: float) -> AsyncEngine:
-    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415 - costs the ORM's import
-
-    options: dict[str, object] = {
-        "connect_args": _connect_args(url, timeout_s),
-        "hide_parameters": True,
-        "poolclass": NullPool,
-    }
-    if url.get_backend_name() == "postgresql":
-        options["isolation_level"] = "READ COMMITTED"
-    return create_async_engine(url, **options)
-
-
 def _connect_args(url: URL, timeout_s: float) -> dict[str, object]:
-    """Return the driver's own limits in time; what the URL says itself goes first."""
-    driver = url.get_dialect().driver
+    """Return the driver's own time limits; those in the URL take precedence."""
     arguments: dict[str, object]
     if url.get_backend_name() == "sqlite":
         arguments = {"timeout": timeout_s, "check_same_thread": False}
-    elif driver == "asyncpg":
-        # The server's own limit goes first, since it says what was waited for.
+    elif url.get_dialect().driver == "asyncpg":
+        # The server's own limit comes first, since its message names what was waited for.
         arguments = {"timeout": timeout_s, "command_timeout": 2 * timeout_s}
     else:
         arguments = {
+            # Without these, a network that drops packets silently holds a query for minutes, up to two hours.
             "connect_timeout": math.ceil(timeout_s),
             "tcp_user_timeout": round(timeout_s * _MS_PER_S),
             "keepalives_idle": math.ceil(timeout_s),
@@ -302,28 +309,3 @@ def _connect_args(url: URL, timeout_s: float) -> dict[str, object]:
             "keepalives_count": 3,
         }
     return {name: value for name, value in arguments.items() if name not in url.query}
-
-
-def _has_running_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
-def _in_thread(call: Callable[[], _T]) -> _T:
-    """Return what the call returns in a thread of its own, in this context; the caller waits."""
-    outcome: Future[_T] = Future()
-
-    def work() -> None:
-        try:
-            outcome.set_result(call())
-        except BaseException as error:  # noqa: BLE001 - it belongs to the caller
-            outcome.set_exception(error)
-
-    context = contextvars.copy_context()
-    thread = threading.Thread(target=context.run, args=(work,), name="otel-posthog-store", daemon=True)
-    thread.start()
-    thread.join()
-    return outcome.result()

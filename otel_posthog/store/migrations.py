@@ -1,4 +1,4 @@
-"""A migration for products that run Alembic: call it from a revision file of your own.
+"""Migrate the tables with Alembic: call it from a revision file of your own.
 
     from otel_posthog.store import migrations
 
@@ -18,7 +18,6 @@ from sqlalchemy.schema import CreateTable, DropTable
 
 from otel_posthog.errors import StoreError
 
-from .heartbeat_schema import system_heartbeat
 from .schema import (
     ADDED_COLUMNS,
     CONSENT_TABLES,
@@ -27,6 +26,7 @@ from .schema import (
     metadata,
     own_metadata,
     settings_columns,
+    system_heartbeat,
     system_settings,
 )
 
@@ -41,7 +41,7 @@ _OUR_TABLES = (*CONSENT_TABLES, system_heartbeat)
 def upgrade(op: Operations) -> None:
     """Create our tables; to a product's own `system_settings` add only the columns that it lacks.
 
-    In offline mode (``--sql``) the database cannot be asked; the script then creates them all.
+    In offline mode (``--sql``) no database is available; the script then creates all tables.
     """
     present = set() if op.get_context().as_sql else _present_columns(op)
     if present and "id" not in present:
@@ -80,10 +80,9 @@ def _present_columns(op: Operations) -> set[str]:
 
 
 def _is_ours_alone(op: Operations) -> bool:
-    """Tell by our constraint's name: a product's table may hold the same columns and no more."""
-    inspector = inspect(op.get_bind())
-    if not inspector.has_table(TABLE_NAME):
+    """Return whether the table has our constraint: a product's may have the same columns and no more."""
+    present = _present_columns(op)
+    if not present or present - {column.name for column in settings_columns()}:
         return False
-    constraints = {constraint["name"] for constraint in inspector.get_check_constraints(TABLE_NAME)}
-    ours = {column.name for column in settings_columns()}
-    return SINGLETON_NAME in constraints and _present_columns(op) <= ours
+    constraints = inspect(op.get_bind()).get_check_constraints(TABLE_NAME)
+    return SINGLETON_NAME in {constraint["name"] for constraint in constraints}

@@ -1,14 +1,16 @@
 """Read and write the one settings row.
 
-Values are checked raw: SQLite keeps a 2 or a 'banana' in a boolean column, and consent is never
-guessed from one. Each change is one UPDATE, so that simultaneous ones agree.
+Each change is one UPDATE, so that simultaneous ones agree. Once both kinds are off, nothing of the
+instance's UUID remains.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import (
@@ -19,6 +21,7 @@ from sqlalchemy import (
     case,
     false,
     func,
+    inspect,
     literal_column,
     null,
     or_,
@@ -27,45 +30,47 @@ from sqlalchemy import (
     true,
     update,
 )
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateTable
 
+from otel_posthog.consent.state import FLAG_OF, FLAGS, Settings
 from otel_posthog.errors import StoreError
 from otel_posthog.registry import Kind
-from otel_posthog.settings import Settings
 
-from . import consent_book
+from . import consent_history
 from .engines import Database
-from .erasing import erase_what_is_replaced, forget_instance
-from .failures import AbsentError, BadRowError
-from .schema import ADDED_COLUMNS, CONSENT_TABLES, FLAGS, TABLE_NAME, system_settings
+from .schema import (
+    ADDED_COLUMNS,
+    CONSENT_TABLES,
+    GENERATIONS,
+    HEARTBEAT_TABLE_NAME,
+    TABLE_NAME,
+    system_heartbeat,
+    system_settings,
+)
+from .urls import AbsentError, BadRowError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from sqlalchemy import ColumnElement, Connection, Executable, RowMapping
+    from sqlalchemy import Connection, Executable, RowMapping
 
     from .urls import DatabaseSource
 
-_FLAG_OF = {Kind.ERRORS: "enable_error_reporting", Kind.TELEMETRY: "enable_telemetry"}
+
+_SECURE_DELETE = text("PRAGMA secure_delete = ON")
+_DELETE_HEARTBEAT_ID = update(system_heartbeat).values(instance_id=null())
 _row = system_settings.c
 _is_first = _row.id == 1
-_errors_after, _telemetry_after = (
-    func.coalesce(bindparam(f"new_{flag}", type_=Boolean), _row[flag])
-    for flag in ("enable_error_reporting", "enable_telemetry")
-)
-
-_GRANT_COLUMNS = tuple((kind, name) for name in ("manifest", "declined") for kind in Kind)
-
-
-def _granted(kind: Kind, name: str) -> ColumnElement[object]:
-    return literal_column(f"(SELECT {name} FROM consent_grant WHERE kind = '{kind}')").label(f"{kind}_{name}")  # noqa: S608 - constants
-
-
+_after = {name: func.coalesce(bindparam(f"new_{name}", type_=Boolean), _row[name]) for name in FLAGS}
+_all_off = and_(*(_row[flag].is_(false()) for flag in FLAG_OF.values()))
+_any_on = or_(*(_row[flag].is_(true()) for flag in FLAG_OF.values()))
 # Columns without a type, so that nothing converts what the driver returns.
 _READ: Executable = (
     select(
         *[literal_column(name) for name in (*FLAGS, *ADDED_COLUMNS)],
-        *[_granted(kind, name) for kind, name in _GRANT_COLUMNS],
+        *[
+            literal_column(f"(SELECT {name} FROM consent_grant WHERE kind = '{kind}')").label(label)  # noqa: S608 - constants
+            for label, (kind, name) in consent_history.GRANT_COLUMNS.items()
+        ],
     )
     .select_from(system_settings)
     .where(_is_first)
@@ -73,126 +78,87 @@ _READ: Executable = (
 _HAS_ROW = select(_row.id).where(_is_first)
 _HAS_TABLES = [select(table).limit(0) for table in CONSENT_TABLES]
 _CREATE_TABLES = [CreateTable(table, if_not_exists=True) for table in (*CONSENT_TABLES, system_settings)]
+# It changes nothing and locks the row, in SQLite too, which has no SELECT FOR UPDATE.
 _LOCK = update(system_settings).where(_is_first).values(id=1)
 # As text, since SQLAlchemy has this clause per database only, and both understand it.
 _INSERT_ROW = text(
-    f"INSERT INTO {TABLE_NAME} (id, {', '.join(FLAGS)}, errors_generation, telemetry_generation) "  # noqa: S608 - constants
+    f"INSERT INTO {TABLE_NAME} (id, {', '.join((*FLAGS, *GENERATIONS))}) "  # noqa: S608 - constants
     "VALUES (1, :off, :off, :off, 0, 0) ON CONFLICT DO NOTHING"
 ).bindparams(bindparam("off", value=False, type_=Boolean))
-# Anything but off counts as having been on: a withdrawal from a bad value raises the generation too.
 _UPDATE = (
     update(system_settings)
     .where(_is_first)
     .values(
-        is_setup_completed=func.coalesce(
-            bindparam("new_is_setup_completed", type_=Boolean), _row.is_setup_completed
-        ),
-        enable_error_reporting=_errors_after,
-        enable_telemetry=_telemetry_after,
-        errors_generation=_row.errors_generation
-        + case((and_(_row.enable_error_reporting.is_not(false()), _errors_after.is_(false())), 1), else_=0),
-        telemetry_generation=_row.telemetry_generation
-        + case((and_(_row.enable_telemetry.is_not(false()), _telemetry_after.is_(false())), 1), else_=0),
+        **_after,
+        # Anything but off counts as having been on: a withdrawal from a bad value raises the generation too.
+        **{
+            generation: _row[generation]
+            + case((and_(_row[flag].is_not(false()), _after[flag].is_(false())), 1), else_=0)
+            for generation, flag in zip(GENERATIONS, FLAG_OF.values(), strict=True)
+        },
         instance_id=case(
-            (and_(_errors_after.is_(false()), _telemetry_after.is_(false())), null()),
+            (and_(*(_after[flag].is_(false()) for flag in FLAG_OF.values())), null()),
             else_=func.coalesce(_row.instance_id, bindparam("new_instance_id", type_=String)),
         ),
     )
 )
 _GIVE_ID = (
     update(system_settings)
-    .where(_is_first, _row.instance_id.is_(None))
-    .where(or_(_row.enable_error_reporting.is_(true()), _row.enable_telemetry.is_(true())))
+    .where(_is_first, _row.instance_id.is_(None), _any_on)
     .values(instance_id=bindparam("new_instance_id", type_=String))
 )
-_TAKE_ID = (
-    update(system_settings)
-    .where(_is_first, _row.enable_error_reporting.is_(false()), _row.enable_telemetry.is_(false()))
-    .values(instance_id=null())
-)
+_DELETE_ID = update(system_settings).where(_is_first, _all_off).values(instance_id=null())
 
 
+# Returns what consent is asked for at present, by kind, as canonical JSON.
 Manifests = Callable[[], Mapping[Kind, str]]
-"""Returns what consent is asked for at present, by kind, as canonical JSON."""
-
-
-def _no_manifests() -> Mapping[Kind, str]:
-    return {}
 
 
 class SettingsStore:
     """The settings row in the product's database; safe in threads and across processes.
 
-    Each operation takes at most about `timeout_s` for a lock, and blocks the calling thread: in an
-    event loop, call it from a thread. It raises `StoreError` when the answer is not certain. Each grant
-    is one for the manifest that `manifests` returns at that moment.
+    Each operation waits at most about `timeout_s` for a lock, and blocks the calling thread: in an event
+    loop, call it from a thread. It raises `StoreError` when the answer is not certain. A new grant is for
+    the manifest that `manifests` returns at that time.
     """
 
     def __init__(
-        self, database: DatabaseSource, *, timeout_s: float = 5.0, manifests: Manifests = _no_manifests
+        self, database: DatabaseSource, *, timeout_s: float = 5.0, manifests: Manifests = dict
     ) -> None:
-        self._database = Database(database, timeout_s=timeout_s)
+        self.database = Database(database, timeout_s=timeout_s)
         self._manifests = manifests
 
-    @property
-    def database(self) -> Database:
-        """Return the connections, for what else the product's database is asked."""
-        return self._database
-
-    @property
-    def file(self) -> Path | None:
-        """The database's file, if it is SQLite in a file."""
-        return self._database.file
-
-    @property
-    def name(self) -> str | None:
-        """What tells this database from others, without credentials; None in memory."""
-        return self._database.name
-
     def create(self) -> None:
-        """Make the tables and the row, and a SQLite file with its folder, where they are absent.
+        """Create what is absent: a SQLite file with its folder, the tables and the row.
 
-        Writes nothing if they are there; safe when many processes do it at once.
+        Writes nothing if all exist; safe when many processes do it at once.
         """
-        self._database.prepare()
+        self.database.prepare()
         try:
-            if self._database.run("read", _is_complete):
+            if self.database.run("read", _is_complete):
                 return
         except AbsentError:
             self._create_tables()
-        self._database.run("create the row of", _insert_row)
+        self.database.run("create the row of", lambda connection: connection.execute(_INSERT_ROW).close())
 
     def read(self) -> Settings | None:
         """Return the row, or None if only the row is absent."""
-        return self._database.run("read", _read)
+        return self.database.run("read", _read)
 
-    def update(
-        self,
-        *,
-        is_setup_completed: bool | None = None,
-        enable_error_reporting: bool | None = None,
-        enable_telemetry: bool | None = None,
-        who: str | None = None,
-    ) -> Settings:
-        """Set what is given, keep the rest, and return the new row; made first if absent.
+    def update(self, *, who: str | None = None, **flags: bool | None) -> Settings:
+        """Set the flags that are given, keep the rest, and return the new row, created first if absent.
 
-        A withdrawal raises its generation; the first grant makes the instance's UUID, and the last
-        withdrawal deletes it. A change is entered into the audit trail under the name `who`.
+        A withdrawal raises its generation; the first grant creates the instance's UUID, and the last
+        withdrawal deletes it. The audit trail records a change under the name `who`.
         """
-        values = {
-            "new_is_setup_completed": is_setup_completed,
-            "new_enable_error_reporting": enable_error_reporting,
-            "new_enable_telemetry": enable_telemetry,
-            "new_instance_id": str(uuid4()),
-        }
-
-        def change(connection: Connection) -> None:
-            connection.execute(_UPDATE, values)
-
-        changed = self._change("update", change, who)
+        values: dict[str, object] = {f"new_{name}": None for name in FLAGS}
+        values |= {f"new_{name}": value for name, value in flags.items()}
+        values["new_instance_id"] = str(uuid4())
+        change = partial(self._change, "update", lambda connection: connection.execute(_UPDATE, values), who)
+        changed = change()
         if changed is None:
             self.create()
-            changed = self._change("update", change, who)
+            changed = change()
         if changed is None:
             raise StoreError("the row of system_settings was deleted while it was updated. Try again.")
         return changed
@@ -200,19 +166,19 @@ class SettingsStore:
     def answer(
         self, *, agreed: Collection[Kind] = (), declined: Collection[Kind] = (), who: str | None = None
     ) -> Settings:
-        """Note the answer to a wider manifest, for kinds that are on, and return the new row.
+        """Record the answer to a wider manifest, for kinds that are on, and return the new row.
 
-        What was agreed to may leave from now on; what was declined goes on as before.
+        What was agreed to may be sent from now on; what was declined changes nothing.
         """
 
         def change(connection: Connection) -> None:
             row, present = _read(connection), self._manifests()
-            if row is None:
-                return
-            for kind in [kind for kind in (*agreed, *declined) if row.is_granted(kind)]:
-                name = consent_book.keep(connection, kind, present[kind])
-                answers = (name, None) if kind in agreed else (row.manifest(kind), name)
-                consent_book.grant(connection, kind, *answers)
+            for kind in (*agreed, *declined):
+                if row is None or not row.kinds[kind].is_granted:
+                    continue
+                name = consent_history.keep(connection, kind, present[kind])
+                answers = (name, None) if kind in agreed else (row.kinds[kind].manifest, name)
+                consent_history.grant(connection, kind, *answers)
 
         changed = self._change("update", change, who)
         if changed is None:
@@ -220,95 +186,92 @@ class SettingsStore:
         return changed
 
     def settle(self) -> Settings | None:
-        """Return the row like `read`, but first mend what SQL by hand can leave.
+        """Return the row like `read`, but first repair what SQL by hand can cause.
 
         A flag that is on gets an instance_id, and counts as granted for the present manifest; with both
         flags off the id is deleted. Flags never change.
         """
-        settings = self.read()
-        if settings is None:
-            return None
-        if self._is_settled(settings):
-            return settings
-        if _is_any_on(settings):
-            mended = self._change("give an instance_id to", _give_id, None)
-            if mended is None or self._is_settled(mended):
-                return mended
+        row = self.read()
+        if row is None or self._is_settled(row):
+            return row
+        if _is_any_on(row):
+            new_id = {"new_instance_id": str(uuid4())}
+            repaired = self._change("give an instance_id to", lambda c: c.execute(_GIVE_ID, new_id))
+            if repaired is None or self._is_settled(repaired):
+                return repaired
             raise StoreError("system_settings was changed while an instance_id was given to it. Try again.")
         try:
-            return self._change("delete the instance_id of", _take_id, None)
+            return self._change("delete the instance_id of", lambda c: c.execute(_DELETE_ID))
         except StoreError:  # read-only or locked: both flags were read as off, and that is the answer
-            return replace(settings, instance_id=None)
+            return replace(row, instance_id=None)
 
     def manifest(self, name: str) -> str:
-        """Return the manifest of this hash, as it was when somebody answered it."""
-        content = self._database.run("read", lambda connection: consent_book.content_of(connection, name))
+        """Return the manifest of this hash, as it was when it was answered."""
+        content = self.database.run("read", partial(consent_history.content_of, name=name))
         if content is None:
             raise StoreError(
                 f"consent_manifest has no row {name}, to which consent was given. Restore it, or switch "
-                "the flag off and on to consent anew."
+                "the flag off and on to consent again."
             )
         return content
 
     def audit(self, *, after_id: int = 0, limit: int = 1000) -> list[dict[str, object]]:
-        """Return so many changes of the decision at most, oldest first, from the one after `after_id`."""
-        return self._database.run(
-            "read", lambda connection: consent_book.entries(connection, after_id, limit)
-        )
+        """Return at most `limit` changes of the decision that follow `after_id`, oldest first."""
+        entries = partial(consent_history.entries, after_id=after_id, limit=limit)
+        return self.database.run("read", entries)
 
     def close(self) -> None:
         """Close our connections; the next call opens new ones. A given engine stays open."""
-        self._database.close()
+        self.database.close()
 
-    def before_fork(self) -> None:
-        """Let a child inherit no operation under way and no open SQLite file; call it before each fork."""
-        self._database.before_fork()
-
-    def after_fork_in_parent(self) -> None:
-        """Go on; call it in the parent after each fork."""
-        self._database.after_fork_in_parent()
-
-    def after_fork(self) -> None:
-        """Forget the parent's connections without closing them; call it in each child process."""
-        self._database.after_fork()
-
-    def _change(self, doing: str, change: Callable[[Connection], None], who: str | None) -> Settings | None:
-        """Change the row, let the grants follow it and enter it into the audit trail; None for no row."""
+    def _change(
+        self, doing: str, change: Callable[[Connection], object], who: str | None = None
+    ) -> Settings | None:
+        """Change the row, its grants and the audit trail in one transaction; return None for no row."""
 
         def work(connection: Connection) -> Settings | None:
-            erase_what_is_replaced(connection)
+            if connection.dialect.name == "sqlite":  # it would leave old values in the free space of its file
+                connection.execute(_SECURE_DELETE).close()
             if not connection.execute(_LOCK).rowcount:
-                return None  # without a look: another process may insert the row, all off, before it
+                return None  # without reading: another process may insert the row, all off, before it
             before = _raw(connection)
             change(connection)
-            self._follow(connection, before)
             after = _read(connection)
-            if before is not None and before["instance_id"] and after is not None and not after.instance_id:
-                forget_instance(connection)
-            consent_book.record(connection, before, _raw(connection), who)
+            if after is not None and before is not None:
+                if self._update_grants(connection, before, after):
+                    after = _read(connection)
+                if before["instance_id"] and after is not None and not after.instance_id:
+                    _delete_heartbeat_id(connection)
+            consent_history.record(connection, before, _raw(connection), who)
             return after
 
         try:
-            return self._database.run(doing, work)
+            return self.database.run(doing, work)
         except AbsentError:
             return None
 
-    def _follow(self, connection: Connection, before: RowMapping | None) -> None:
-        """Bind a kind that is on now, and was not, to the present manifest; let go of one that is off."""
-        row = _read(connection)
-        if row is None or before is None:
-            return
-        for kind, content in self._manifests().items():
-            is_new = not before[_FLAG_OF[kind]] or row.manifest(kind) is None
-            if row.is_granted(kind) and is_new:
-                consent_book.grant(connection, kind, consent_book.keep(connection, kind, content), None)
-            elif not row.is_granted(kind) and row.manifest(kind) is not None:
-                consent_book.grant(connection, kind, None, None)
+    def _update_grants(self, connection: Connection, before: RowMapping, row: Settings) -> bool:
+        """Grant the present manifest to kinds switched on, none to those off; return whether any changed."""
+        has_changed = False
+        for kind, held in row.kinds.items():
+            name = None
+            if held.is_granted:
+                # A kind that was off is granted what is asked for now, whatever was agreed to before.
+                is_known = held.manifest is not None and before[FLAG_OF[kind]]
+                content = None if is_known else self._manifests().get(kind)
+                if content is None:
+                    continue
+                name = consent_history.keep(connection, kind, content)
+            elif held.manifest is None:
+                continue
+            consent_history.grant(connection, kind, name, None)
+            has_changed = True
+        return has_changed
 
-    def _is_settled(self, settings: Settings) -> bool:
-        unbound = [kind for kind in self._manifests() if settings.manifest(kind) is None]
-        has_id = settings.instance_id is not None
-        return _is_any_on(settings) == has_id and not any(settings.is_granted(kind) for kind in unbound)
+    def _is_settled(self, row: Settings) -> bool:
+        unbound = [kind for kind, held in row.kinds.items() if held.is_granted and held.manifest is None]
+        has_id = row.instance_id is not None
+        return _is_any_on(row) == has_id and not (unbound and self._manifests().keys() & unbound)
 
     def _create_tables(self) -> None:
         def make(connection: Connection) -> None:
@@ -316,31 +279,32 @@ class SettingsStore:
                 connection.execute(statement)
 
         try:
-            self._database.run("create", make)
+            self.database.run("create", make)
         except StoreError:
-            # PostgreSQL refuses one of two simultaneous IF NOT EXISTS; the other has the tables by then.
-            try:
-                self._database.run("read", _is_complete)
-            except AbsentError:
-                pass
-            else:
+            # PostgreSQL refuses one of two simultaneous IF NOT EXISTS; the other has created the tables.
+            with suppress(AbsentError):
+                self.database.run("read", _is_complete)
                 return
             raise
 
 
-def _is_any_on(settings: Settings) -> bool:
-    return settings.enable_error_reporting or settings.enable_telemetry
+def _is_any_on(row: Settings) -> bool:
+    return any(held.is_granted for held in row.kinds.values())
+
+
+def _delete_heartbeat_id(connection: Connection) -> None:
+    """Delete the UUID from the heartbeat's row, if there is one; a withdrawal never fails for it."""
+    with suppress(SQLAlchemyError):  # the role may lack the right, and the row counts for nothing by now
+        if inspect(connection).has_table(HEARTBEAT_TABLE_NAME):
+            with connection.begin_nested():
+                connection.execute(_DELETE_HEARTBEAT_ID)
 
 
 def _is_complete(connection: Connection) -> bool:
-    """Tell whether the row is there; raises where a table is not."""
+    """Return whether the row exists; raise if a table does not."""
     for statement in _HAS_TABLES:
         connection.execute(statement)
     return connection.execute(_HAS_ROW).first() is not None
-
-
-def _insert_row(connection: Connection) -> None:
-    connection.execute(_INSERT_ROW)
 
 
 def _raw(connection: Connection) -> RowMapping | None:
@@ -351,29 +315,14 @@ def _read(connection: Connection) -> Settings | None:
     values = _raw(connection)
     if values is None:
         return None
-    return Settings(
-        is_setup_completed=_flag("is_setup_completed", values["is_setup_completed"]),
-        enable_error_reporting=_flag("enable_error_reporting", values["enable_error_reporting"]),
-        enable_telemetry=_flag("enable_telemetry", values["enable_telemetry"]),
-        instance_id=_uuid(values["instance_id"]),
-        errors_generation=_generation("errors_generation", values["errors_generation"]),
-        telemetry_generation=_generation("telemetry_generation", values["telemetry_generation"]),
-        errors_manifest=values["errors_manifest"],
-        telemetry_manifest=values["telemetry_manifest"],
-        errors_declined=values["errors_declined"],
-        telemetry_declined=values["telemetry_declined"],
-    )
-
-
-def _give_id(connection: Connection) -> None:
-    connection.execute(_GIVE_ID, {"new_instance_id": str(uuid4())})
-
-
-def _take_id(connection: Connection) -> None:
-    connection.execute(_TAKE_ID)
+    checked: dict[str, Any] = {"instance_id": _uuid(values["instance_id"])}
+    checked |= {name: _flag(name, values[name]) for name in FLAGS}
+    checked |= {name: _generation(name, values[name]) for name in GENERATIONS}
+    return Settings(**checked, **{name: values[name] for name in consent_history.GRANT_COLUMNS})
 
 
 def _flag(column: str, value: object) -> bool:
+    # SQLite keeps a 2 or a 'banana' in a boolean column, and consent is never guessed from one.
     if isinstance(value, int) and value in (0, 1):  # bool is an int; SQLite has only the latter
         return bool(value)
     raise _bad(column, "neither true nor false", "false")

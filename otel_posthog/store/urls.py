@@ -1,6 +1,7 @@
-"""Turn what a product calls its database into a URL that can be used, or say why it cannot.
+"""Check database URLs, and turn database errors into messages with advice.
 
-The driver is named, a SQLite path is absolute, and errors never quote a password.
+A checked URL names its driver, and its SQLite path is absolute. Messages contain neither passwords nor
+SQL parameters: a URL is shown without its query and password.
 """
 
 from __future__ import annotations
@@ -11,41 +12,111 @@ from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import Engine, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
-from otel_posthog.errors import ConfigError, MissingExtraError
+from otel_posthog.errors import ConfigError, MissingExtraError, StoreError
 
-from .failures import shown
+from .schema import TABLE_NAME
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
     from sqlalchemy.ext.asyncio import AsyncEngine
+
+
+_MIGRATE = "Call create() or run the migration of docs/database.md."
+_OTHERWISE = "Check that the database is running and that the URL is right."
+
+
+class AbsentError(StoreError):
+    """Raised when the database file or a table does not exist yet."""
+
+
+class BadRowError(ValueError):
+    """Raised for a bad value in a column; the message names the column and the remedy."""
+
+
+# Known failures: by PostgreSQL's SQLSTATE, or by a part of SQLite's text.
+_KNOWN: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
+    (("42P01",), ("no such table",), _MIGRATE),
+    (
+        ("42703",),
+        ("no such column", "has no column named"),
+        "The table is the product's own and lacks our columns: run the migration of docs/database.md.",
+    ),
+    (
+        ("55P03", "57014"),
+        ("database is locked", "table is locked"),
+        "Another connection holds a lock: end it, or raise timeout_s.",
+    ),
+    (
+        ("25006", "42501"),
+        ("readonly database",),
+        "Give this user the permissions of docs/database.md, or make the file writable.",
+    ),
+    (("28P01", "28000"), ("password authentication",), "Correct user and password in the URL."),
+    (("3D000",), ('FATAL:  database "',), "Create the database first."),
+    (("23502",), ("NOT NULL constraint",), "Give the product's own columns a server default."),
+    ((), ("not a database", "malformed"), "Restore the file from a backup."),
+)
+
+
+def store_error(error: Exception, doing: str, url: URL, *, table: str = TABLE_NAME) -> StoreError:
+    """Return the error to raise instead, with advice."""
+    if isinstance(error, BadRowError):
+        return StoreError(f"cannot {doing} {table} in {shown(url)}: {error}")
+    code, reason = _driver_message(error)
+    advice = _OTHERWISE
+    for codes, texts, known_advice in _KNOWN:
+        if code in codes or any(text in reason for text in texts):
+            advice = known_advice
+            break
+    if url.password:
+        reason = reason.replace(str(url.password), "***")
+    message = f"cannot {doing} {table} in {shown(url)}: {reason}. {advice}"
+    return AbsentError(message) if advice is _MIGRATE else StoreError(message)
+
+
+def shown(url: URL) -> str:
+    """Return the URL as text that may be logged."""
+    return url.set(query={}).render_as_string(hide_password=True)
+
+
+def _driver_message(error: BaseException) -> tuple[str | None, str]:
+    """Return the SQLSTATE, if any, and the first line of the driver's message."""
+    original: BaseException = error
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        original = error.orig.__cause__ or error.orig  # SQLAlchemy's asyncpg adapter wraps once more
+    code = getattr(original, "sqlstate", None)
+    lines = str(original).strip().splitlines()
+    return code, lines[0].rstrip(" .:") if lines else type(original).__name__
+
 
 _EXTRAS = {"aiosqlite": "aiosqlite", "asyncpg": "asyncpg", "psycopg": "postgresql"}
 _PLAIN_POSTGRESQL = frozenset({"postgres", "postgresql", "postgresql+psycopg_async"})
 _EXPECTED = "Expected for example sqlite:///data/app.db or postgresql://user@host/name."
 
 DatabaseSource: TypeAlias = "str | Engine | AsyncEngine"  # as text: importing AsyncEngine costs the ORM
-"""How a product names its database: a URL, or an engine it has already."""
+"""A URL, or an engine that the product already has."""
 
 
 def usable_url(database: DatabaseSource) -> URL:
-    """Return the URL with its driver named and its file path absolute; raise if it cannot be used."""
+    """Return the URL with its driver and an absolute path; raise if it cannot be used."""
     if isinstance(database, Engine):
         _refuse_other_databases(database.url)
         return database.url
     url = _named_driver(_parsed_url(database))
     _refuse_other_databases(url)
     _refuse_missing_driver(url)
-    if not url.get_dialect().is_async:
-        return _absolute(url)
-    if is_in_memory(url):
+    if is_in_memory(url) and url.get_dialect().is_async:
         raise ConfigError(f"{shown(url)} would be empty at each use. Name a file, or use sqlite://.")
-    return _absolute(url)
+    if url.get_backend_name() != "sqlite" or is_in_memory(url) or _is_file_uri(url):
+        return url
+    # Absolute now: the process may change its directory before the first operation.
+    return url.set(database=str(Path(str(url.database)).absolute()))
 
 
 def is_in_memory(url: URL) -> bool:
-    """Tell whether this is a SQLite database without a file."""
+    """Return whether this is a SQLite database without a file."""
     if url.get_backend_name() != "sqlite":
         return False
     return not url.database or ":memory:" in url.database or url.query.get("mode") == "memory"
@@ -60,10 +131,10 @@ def sqlite_file(url: URL) -> Path | None:
 
 
 def database_name(url: URL) -> str | None:
-    """Return what tells this database from others, whatever the driver; None for one in memory."""
+    """Return a name that identifies the database with any driver; None for one in memory."""
     if is_in_memory(url):
         return None
-    hosts = url.query.get("host", "")  # where psycopg and asyncpg may name them, too
+    hosts = url.query.get("host", "")  # psycopg and asyncpg also accept hosts here
     return f"{url.get_backend_name()}://{url.host or hosts}:{url.port or ''}/{url.database}"
 
 
@@ -96,22 +167,17 @@ def _refuse_missing_driver(url: URL) -> None:
         dialect = url.get_dialect()
     except NoSuchModuleError:
         raise ConfigError(f"database has an unknown driver in {url.drivername!r}. {_EXPECTED}") from None
-    driver = dialect.driver
+    extra = _EXTRAS.get(dialect.driver)
     try:
         dialect.import_dbapi()
     except ImportError as error:
-        if driver not in _EXTRAS:
-            raise ConfigError(f"database needs the driver {driver!r}: install it. {_EXPECTED}") from error
-        raise MissingExtraError(driver, _EXTRAS[driver]) from error
+        if extra is None:
+            raise ConfigError(
+                f"database needs the driver {dialect.driver!r}: install it. {_EXPECTED}"
+            ) from error
+        raise MissingExtraError(dialect.driver, extra) from error
     if dialect.is_async and importlib.util.find_spec("greenlet") is None:
-        raise MissingExtraError("greenlet", _EXTRAS.get(driver, "aiosqlite"))
-
-
-def _absolute(url: URL) -> URL:
-    """Fix the path now: the process may change its directory before the first operation."""
-    if url.get_backend_name() != "sqlite" or is_in_memory(url) or _is_file_uri(url):
-        return url
-    return url.set(database=str(Path(str(url.database)).absolute()))
+        raise MissingExtraError("greenlet", extra or "aiosqlite")
 
 
 def _is_file_uri(url: URL) -> bool:

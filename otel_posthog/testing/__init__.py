@@ -1,4 +1,4 @@
-"""Tools for tests and demonstrations: a PostHog that runs on this machine and keeps what it is sent."""
+"""Provide a PostHog that runs on this machine, for tests and demonstrations."""
 
 from otel_posthog.testing.faults import Fault
 from otel_posthog.testing.records import ReceivedEvent

@@ -1,6 +1,6 @@
-"""Turn the bytes of an ingestion request into JSON, as strictly as PostHog's capture service does.
+"""Decode the body of an ingestion request as strictly as PostHog's capture service does.
 
-Decoding never raises: what is wrong with a body comes back as a `Problem` that names a rule.
+Decoding never raises: a fault of the body is returned as a `Problem` that names a rule.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """Why a body could not be read: the rule it breaks, and what was found."""
+    """Why a body could not be read: the broken rule, and what was found."""
 
     rule_id: str
     detail: str
@@ -39,7 +39,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoded:
-    """A body as JSON; `root` is None and `problem` is set where it could not be read."""
+    """A body as JSON; if it could not be read, `root` is None and `problem` is set."""
 
     payload: bytes
     root: object = None
@@ -53,7 +53,7 @@ class _UnreadableError(Exception):
 
 
 def limit_bytes(path: str) -> int:
-    """Return how large a body may be at this path, before and after decompression."""
+    """Return the size limit of a body at this path, before and after decompression."""
     return BATCH_LIMIT_BYTES if path.startswith("/batch") else SINGLE_LIMIT_BYTES
 
 

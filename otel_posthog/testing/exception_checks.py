@@ -1,4 +1,4 @@
-"""What PostHog's error tracking makes of `$exception` events: pure functions, as in `event_checks`."""
+"""Check `$exception` events by the rules of PostHog's error tracking, as in `event_checks`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from otel_posthog.testing.submission import properties
 
+# Limits of PostHog's error tracking; the rows in rules.py name the files that hold them.
 MAX_VALUE_BYTES = 10_000
 MAX_TYPE_BYTES = 255
 MAX_CONTEXT_CHARACTERS = 300
@@ -24,7 +25,6 @@ Json = dict[str, object]
 
 
 def list_missing(event: Event) -> str | None:
-    """Say whether an exception event holds no exception."""
     if not _is_exception(event):
         return None
     exceptions = properties(event).get("$exception_list")
@@ -34,7 +34,6 @@ def list_missing(event: Event) -> str | None:
 
 
 def list_malformed(event: Event) -> str | None:
-    """Say whether the list, an exception or a stack trace has the wrong shape."""
     exceptions = properties(event).get("$exception_list")
     if not _is_exception(event) or exceptions is None:
         return None
@@ -45,7 +44,6 @@ def list_malformed(event: Event) -> str | None:
 
 
 def thread_id_too_large(event: Event) -> str | None:
-    """Say whether a thread_id does not fit into 32 bits."""
     for where, exception in _exceptions(event):
         value = exception.get("thread_id")
         if value is not None and not _is_int(value, MIN_I32, MAX_I32):
@@ -54,7 +52,6 @@ def thread_id_too_large(event: Event) -> str | None:
 
 
 def platform_unknown(event: Event) -> str | None:
-    """Say whether a frame names no platform, or one that PostHog does not know."""
     for where, frame in _frames(event):
         platform = frame.get("platform")
         if not isinstance(platform, str) or platform not in PLATFORMS:
@@ -63,16 +60,13 @@ def platform_unknown(event: Event) -> str | None:
 
 
 def frame_malformed(event: Event) -> str | None:
-    """Say whether a field of a frame has the wrong type."""
     for where, frame in _frames(event):
-        detail = _frame_problem(frame)
-        if detail:
+        if detail := _frame_problem(frame):
             return f"{where}: {detail}"
     return None
 
 
 def value_too_long(event: Event) -> str | None:
-    """Say whether an exception's value or type is too long."""
     for where, exception in _exceptions(event):
         for field, limit_bytes in (("value", MAX_VALUE_BYTES), ("type", MAX_TYPE_BYTES)):
             value = exception.get(field)
@@ -83,13 +77,9 @@ def value_too_long(event: Event) -> str | None:
 
 
 def context_too_long(event: Event) -> str | None:
-    """Say whether a source line of a frame is too long."""
     for where, frame in _frames(event):
-        lines = [
-            frame.get("context_line"),
-            *_list(frame.get("pre_context")),
-            *_list(frame.get("post_context")),
-        ]
+        around = (*_list(frame.get("pre_context")), *_list(frame.get("post_context")))
+        lines = [frame.get("context_line"), *around]
         longest = max((len(line) for line in lines if isinstance(line, str)), default=0)
         if longest > MAX_CONTEXT_CHARACTERS:
             return f"{where}: a line of {longest} characters, {MAX_CONTEXT_CHARACTERS} fit"
@@ -97,7 +87,6 @@ def context_too_long(event: Event) -> str | None:
 
 
 def list_reversed(event: Event) -> str | None:
-    """Say whether PostHog turns the list round because of the library's name."""
     is_python_sdk = properties(event).get("$lib") == "posthog-python"
     count = sum(1 for _ in _exceptions(event))
     return f"{count} exceptions and $lib posthog-python" if is_python_sdk and count > 1 else None
@@ -184,13 +173,8 @@ def _lines_problem(frame: Json) -> str | None:
 
 
 def _text_problem(frame: Json, *, required: tuple[str, ...], optional: tuple[str, ...]) -> str | None:
-    for field in required:
-        if not isinstance(frame.get(field), str):
-            return f"{field} is no text"
-    for field in optional:
-        if not isinstance(frame.get(field), str | None):
-            return f"{field} is no text"
-    return None
+    fields = (*required, *(field for field in optional if frame.get(field) is not None))
+    return next((f"{field} is no text" for field in fields if not isinstance(frame.get(field), str)), None)
 
 
 def _is_int(value: object, low: int, high: int) -> bool:

@@ -1,25 +1,26 @@
-"""Trouble on request: what the sink should do wrong, and for how many requests."""
+"""Script the sink's faults: what goes wrong, and for how many requests."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from starlette.types import Receive, Send
 
-REDIRECT_STATUS = 302  # what a captive portal or a moved host usually sends
+# What a captive portal or a moved host usually sends.
+REDIRECT_STATUS = 302
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One kind of trouble, met by the next `times` ingestion requests; `times=None` never ends.
+    """One fault for the next `times` ingestion requests; `times=None` never ends.
 
     With `status` or `redirect` the sink answers so and stores nothing. With `cut="before"` it closes the
-    connection before it stores, with `cut="after"` it stores and then closes without an answer. With
-    `delay_s` alone it takes its time and then behaves. Every request is recorded either way. With `holding`
-    only requests whose decoded body holds that text meet it; the others meet what comes next.
+    connection before it stores; with `cut="after"` it stores, then closes without an answer. With
+    `delay_s` alone it answers late but correctly. Every request is recorded either way. `holding` limits
+    the fault to requests whose decoded body holds that text; others get the next fault.
     """
 
     status: int | None = None
@@ -31,12 +32,12 @@ class Fault:
     holding: str | None = None
 
     def concerns(self, body: bytes) -> bool:
-        """Tell whether a request with that decoded body meets this fault."""
+        """Return whether the fault applies to a request with that decoded body."""
         return self.holding is None or self.holding.encode() in body
 
     @property
     def answer_status(self) -> int | None:
-        """The status that replaces the sink's own, or None where the sink answers itself."""
+        """The status that replaces the sink's own, or None."""
         if self.redirect is not None:
             return self.status or REDIRECT_STATUS
         return self.status
@@ -56,26 +57,22 @@ class FaultScript:
         self._left: list[tuple[Fault, int | None]] = []
 
     def replace(self, faults: Iterable[Fault]) -> None:
-        """Forget the present script and start this one."""
+        """Replace the present script."""
         with self._lock:
             self._left = [(fault, fault.times) for fault in faults if fault.times != 0]
 
     def next(self, body: bytes = b"") -> Fault | None:
-        """Return the first fault that concerns a request with that body, and count it as met."""
+        """Return the first fault that applies to a request with that body, and count it."""
         with self._lock:
-            for place, (fault, times) in enumerate(self._left):
+            for index, (fault, times) in enumerate(self._left):
                 if not fault.concerns(body):
                     continue
                 if times == 1:
-                    del self._left[place]
+                    del self._left[index]
                 elif times is not None:
-                    self._left[place] = (fault, times - 1)
+                    self._left[index] = (fault, times - 1)
                 return fault
             return None
-
-
-class _Transport(Protocol):
-    def abort(self) -> None: ...
 
 
 async def cut_connection(receive: Receive, send: Send) -> None:
@@ -84,9 +81,9 @@ async def cut_connection(receive: Receive, send: Send) -> None:
     Under uvicorn the socket is aborted; elsewhere ConnectionAbortedError ends the request.
     """
     # `send` is a bound method of uvicorn's request cycle, which holds the transport under this name.
-    transport: _Transport | None = getattr(getattr(send, "__self__", None), "transport", None)
+    transport = getattr(getattr(send, "__self__", None), "transport", None)
     if transport is None:
-        raise ConnectionAbortedError("The script of the sink cuts this connection.")
+        raise ConnectionAbortedError("A scripted fault of the sink cuts this connection.")
     transport.abort()
     # uvicorn would try to answer 500 if the application returned before it noticed the end.
     while (await receive())["type"] != "http.disconnect":

@@ -1,22 +1,23 @@
-"""What the sink keeps: requests, events and refusals, bounded, readable from any thread."""
+"""Keep the sink's requests, events and refusals: bounded, readable from any thread."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 DEFAULT_MAX_EVENTS = 10_000
 DEFAULT_MAX_REQUESTS = 10_000
-DEFAULT_MAX_BODY_BYTES = 256 * 1024 * 1024  # of all recorded requests together, oldest go first
+# Of all recorded requests together; the oldest are dropped first.
+DEFAULT_MAX_BODY_BYTES = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedEvent:
-    """One accepted event, as it came; `issues` names the rules by which PostHog would drop or alter it."""
+    """One accepted event as received; `issues` lists the rules by which PostHog would drop or alter it."""
 
     sequence: int
     name: str
@@ -35,9 +36,9 @@ class ReceivedEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedRequest:
-    """One request; `status` is None where the connection was cut without an answer.
+    """One request; `status` is None if the connection was cut without an answer.
 
-    `decoded` is the body without form, base64 and gzip; `arrived_at_ns` is of the monotonic clock.
+    `decoded` is the body without form, base64 and gzip; `arrived_at_ns` is monotonic time.
     """
 
     method: str
@@ -51,7 +52,7 @@ class ReceivedRequest:
     arrived_at_ns: int
 
     def contains(self, needle: bytes) -> bool:
-        """Say whether URL, headers or body, raw or decoded, hold these bytes."""
+        """Return whether URL, headers or body, raw or decoded, hold these bytes."""
         url = f"{self.path}?{self.query}".encode()
         headers = "\n".join(f"{name}: {value}" for name, value in self.headers).encode("latin-1", "replace")
         return any(needle in part for part in (url, headers, self.body, self.decoded))
@@ -59,7 +60,7 @@ class ReceivedRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusedRequest:
-    """A request that PostHog would have answered with an error, and why."""
+    """A request that PostHog would answer with an error, and why."""
 
     sequence: int
     status: int
@@ -70,7 +71,7 @@ class RefusedRequest:
 
 
 class RecordLog:
-    """Keep the newest records and wake whoever waits for them."""
+    """Keep the newest records and wake the threads that wait for them."""
 
     def __init__(self, *, max_events: int, max_requests: int, max_body_bytes: int) -> None:
         self._changed = threading.Condition()
@@ -83,7 +84,7 @@ class RecordLog:
         self._sequence = 0
 
     def add_request(self, request: ReceivedRequest) -> None:
-        """Keep a request and let the oldest go where there are too many or too large ones."""
+        """Keep a request; drop the oldest beyond the bounds of number and size."""
         with self._changed:
             self._requests.append(request)
             self._body_bytes += _size(request)
@@ -91,20 +92,20 @@ class RecordLog:
                 self._body_bytes -= _size(self._requests.popleft())
             self._changed.notify_all()
 
-    def add_events(self, build: Iterable[Callable[[int], ReceivedEvent]]) -> None:
-        """Keep events; each is built from the sequence number it gets."""
+    def add_events(self, events: Iterable[ReceivedEvent]) -> None:
+        """Keep events, each with the next sequence number."""
         with self._changed:
-            self._events.extend(make(self._next_sequence()) for make in build)
+            self._events.extend(replace(event, sequence=self._next_sequence()) for event in events)
             self._changed.notify_all()
 
-    def add_refused(self, build: Callable[[int], RefusedRequest]) -> None:
-        """Keep a refusal, built from the sequence number it gets."""
+    def add_refused(self, refused: RefusedRequest) -> None:
+        """Keep a refusal, with the next sequence number."""
         with self._changed:
-            self._refused.append(build(self._next_sequence()))
+            self._refused.append(replace(refused, sequence=self._next_sequence()))
             self._changed.notify_all()
 
     def clear(self) -> None:
-        """Forget everything; sequence numbers go on."""
+        """Delete everything; sequence numbers continue."""
         with self._changed:
             self._events.clear()
             self._requests.clear()

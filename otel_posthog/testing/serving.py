@@ -1,4 +1,4 @@
-"""Run an ASGI application on a real socket for as long as a `with` block lasts."""
+"""Run an ASGI application on a real socket during a `with` block."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ if TYPE_CHECKING:
 
 START_TIMEOUT_S = 15.0
 STOP_TIMEOUT_S = 15.0
-GRACE_S = 1  # for requests under way when the block ends; afterwards uvicorn drops them
+# For open requests when the block ends; afterwards uvicorn drops them.
+GRACE_S = 1
 
 
 @contextlib.contextmanager
 def serve(app: ASGIApp, port: int = 0, host: str = "127.0.0.1") -> Iterator[str]:
     """Serve `app` from a daemon thread and yield its base URL; `port=0` takes any free port.
 
-    The application's lifespan runs. Raises MissingExtraError without uvicorn, OSError where the port is
-    taken, RuntimeError where the application does not start.
+    The application's lifespan runs. Raises MissingExtraError without uvicorn, OSError if the port is
+    taken, RuntimeError if the application does not start.
     """
     try:
         import uvicorn  # noqa: PLC0415 - an optional package
@@ -55,7 +56,7 @@ def serve(app: ASGIApp, port: int = 0, host: str = "127.0.0.1") -> Iterator[str]
 
 
 def _run(server: Server, listener: socket.socket, settled: threading.Event) -> None:
-    # uvicorn leaves by sys.exit where the lifespan fails; whoever waits on `settled` sees that.
+    # uvicorn calls sys.exit if the lifespan fails; the waiting thread reads `started` after `settled`.
     try:
         with contextlib.suppress(SystemExit):
             server.run(sockets=[listener])
@@ -65,14 +66,7 @@ def _run(server: Server, listener: socket.socket, settled: threading.Event) -> N
 
 def _bound_socket(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-    except OSError:
-        listener.close()
-        raise
-    return listener
+    return socket.create_server((host, port), family=family)
 
 
 def _url(listener: socket.socket) -> str:

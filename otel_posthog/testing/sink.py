@@ -1,15 +1,14 @@
-"""A stand-in for PostHog's ingestion: it takes what PostHog takes, refuses what PostHog refuses, keeps all.
+"""Accept and refuse what PostHog's ingestion does, and record everything.
 
-It is an ASGI application; `serve(sink)` puts it on a socket. Nothing leaves the machine, nothing is written
-to disk.
+It is an ASGI application; `serve(sink)` puts it on a socket. It connects nowhere and writes nothing to
+disk.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from functools import partial
 
 import anyio
 from starlette.datastructures import Headers
@@ -17,10 +16,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from otel_posthog.testing import pages, records, rules
-from otel_posthog.testing.decoding import Decoded, decode, limit_bytes
+from otel_posthog.testing.decoding import decode, limit_bytes
 from otel_posthog.testing.faults import Fault, FaultScript, cut_connection
 from otel_posthog.testing.records import ReceivedEvent, ReceivedRequest, RecordLog, RefusedRequest
-from otel_posthog.testing.start_requests import answer_start_request
 from otel_posthog.testing.submission import Submission, distinct_id, properties
 
 INGESTION_PATHS = frozenset({"/batch", "/i/v0/e", "/e", "/capture", "/track"})
@@ -28,10 +26,10 @@ ALLOWED_METHODS = "GET, POST, OPTIONS"
 
 
 class PostHogSink:
-    """Accept events over HTTP like PostHog, remember them, and misbehave on request.
+    """Accept events over HTTP like PostHog, record them, and fail on request.
 
-    Reading is safe from any thread. The oldest records go first once a bound is reached. Requests to the
-    sink's own page (`/` and `/api/…`) are answered but not recorded.
+    Reading is safe from any thread. At a bound the oldest records are dropped. Requests to the sink's own
+    page (`/` and `/api/…`) are answered but not recorded.
     """
 
     def __init__(
@@ -46,21 +44,21 @@ class PostHogSink:
 
     @property
     def events(self) -> list[ReceivedEvent]:
-        """The accepted events in order of arrival, repeated ones included."""
+        """The accepted events in order of arrival, duplicates included."""
         return self._log.events
 
     @property
     def requests(self) -> list[ReceivedRequest]:
-        """Every request in the order in which it was answered, whatever its path and status."""
+        """Every request, in the order of the answers."""
         return self._log.requests
 
     @property
     def refused(self) -> list[RefusedRequest]:
-        """The requests that broke a rule, in order of arrival; scripted faults are not among them."""
+        """The requests that broke a rule, in order of arrival; scripted faults are not included."""
         return self._log.refused
 
     def clear(self) -> None:
-        """Forget all records; the script of faults stays."""
+        """Delete all records; scripted faults remain."""
         self._log.clear()
 
     def wait_for(
@@ -68,21 +66,21 @@ class PostHogSink:
     ) -> list[ReceivedEvent]:
         """Return all events (of that name) once at least `count` have arrived.
 
-        Raises TimeoutError, which tells what did arrive.
+        Raises TimeoutError, whose message lists what did arrive.
         """
         return self._log.wait_for(count=count, timeout_s=timeout_s, name=name)
 
     def contains(self, text: str | bytes) -> bool:
-        """Say whether any recorded request holds this text: URL, headers, body, raw or decoded."""
+        """Return whether any recorded request holds this text: URL, headers, body, raw or decoded."""
         needle = text.encode() if isinstance(text, str) else text
         return any(request.contains(needle) for request in self._log.requests)
 
     def script(self, faults: Iterable[Fault]) -> None:
-        """Let the next ingestion requests meet these faults in order, then behave; `[]` ends it at once."""
+        """Apply these faults to the next ingestion requests, in order; `[]` ends them at once."""
         self._faults.replace(faults)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; takes part in no lifespan and no WebSocket."""
+        """Answer one HTTP request; a WebSocket is an error."""
         if scope["type"] == "lifespan":
             return await _lifespan(receive, send)
         if scope["type"] != "http":
@@ -116,17 +114,18 @@ class PostHogSink:
         refusal = rules.refusal(submission)
         if refusal is not None:
             status = refusal.rule.status or 400
-            refused = partial(
-                RefusedRequest,
+            refused = RefusedRequest(
+                sequence=0,  # the log gives the number
                 status=status,
                 rule_id=refusal.rule.id,
                 detail=refusal.detail,
                 path=exchange.path,
                 received_at=exchange.arrived_at,
             )
-            self._log.add_refused(lambda sequence: refused(sequence=sequence))
+            self._log.add_refused(refused)
             return PlainTextResponse(f"{refusal.rule.id}: {refusal.detail}", status_code=status)
-        self._log.add_events(_events(submission))
+        found = zip(submission.events, rules.issues(submission), strict=True)
+        self._log.add_events([_event(raw, issues, submission) for raw, issues in found])
         if "beacon=1" in exchange.query.split("&"):
             return Response(status_code=204)
         return JSONResponse({"status": "Ok"})
@@ -143,23 +142,11 @@ class _Exchange:
         self.query: str = scope["query_string"].decode("latin-1")
         self._headers = Headers(scope=scope)
         self._body = body
-        self._decoded: Decoded = decode(self.path, self.query, self._headers, body)
-
-    @property
-    def payload(self) -> bytes:
-        return self._decoded.payload
-
-    @property
-    def is_ingestion(self) -> bool:
-        return self.path.rstrip("/") in INGESTION_PATHS and self.method in {"GET", "POST"}
-
-    @property
-    def submission(self) -> Submission:
-        return Submission(
-            path=self.path,
-            root=self._decoded.root,
-            problem=self._decoded.problem,
-            received_at=self.arrived_at,
+        self.is_ingestion = self.path.rstrip("/") in INGESTION_PATHS and self.method in {"GET", "POST"}
+        decoded = decode(self.path, self.query, self._headers, body)
+        self.payload = decoded.payload
+        self.submission = Submission(
+            path=self.path, root=decoded.root, problem=decoded.problem, received_at=self.arrived_at
         )
 
     @property
@@ -179,7 +166,7 @@ class _Exchange:
     def answer_other(self) -> Response:
         if self.method == "OPTIONS":
             return JSONResponse({"status": "Ok"})
-        return answer_start_request(self.path)
+        return pages.answer_start_request(self.path)
 
     def record(self, *, status: int | None) -> ReceivedRequest:
         return ReceivedRequest(
@@ -188,24 +175,17 @@ class _Exchange:
             query=self.query,
             headers=tuple(self._headers.items()),
             body=self._body,
-            decoded=self._decoded.payload,
+            decoded=self.payload,
             status=status,
             arrived_at=self.arrived_at,
             arrived_at_ns=self._arrived_at_ns,
         )
 
 
-def _events(submission: Submission) -> Iterator[partial[ReceivedEvent]]:
-    for raw, issues in zip(submission.events, rules.issues(submission), strict=True):
-        yield partial(_event, raw, issues, submission)
-
-
-def _event(
-    raw: dict[str, object], issues: tuple[str, ...], submission: Submission, sequence: int
-) -> ReceivedEvent:
+def _event(raw: dict[str, object], issues: tuple[str, ...], submission: Submission) -> ReceivedEvent:
     timestamp, uuid = raw.get("timestamp"), raw.get("uuid")
     return ReceivedEvent(
-        sequence=sequence,
+        sequence=0,  # the log gives the number
         name=str(raw["event"]),
         distinct_id=str(distinct_id(raw)),
         properties=properties(raw),
@@ -222,7 +202,7 @@ def _event(
 
 
 async def _read(receive: Receive, limit: int) -> bytes:
-    # One byte above the limit is kept, so that the rule sees the excess; the rest is read and let go.
+    # One byte above the limit is kept, so that the rule sees the excess; the rest is read and dropped.
     body = bytearray()
     while True:
         message = await receive()

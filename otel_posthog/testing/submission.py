@@ -1,4 +1,4 @@
-"""An ingestion request as the rules see it: decoded, with the places where PostHog looks for things."""
+"""Show an ingestion request as the rules see it: decoded, read where PostHog reads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TOKEN_KEYS = ("token", "$token", "api_key")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """One decoded request; `root` is the JSON, None where `problem` says why there is none."""
+    """One decoded request; `root` is its JSON, or None if `problem` is set."""
 
     path: str
     root: object
@@ -21,12 +21,12 @@ class Submission:
 
     @property
     def is_batch(self) -> bool:
-        """Whether this is the shape `{api_key, batch, sent_at}`."""
+        """Whether it has the form `{api_key, batch, sent_at}`."""
         return isinstance(self.root, dict) and "batch" in self.root
 
     @property
     def items(self) -> list[object]:
-        """What stands where events belong, whatever its type."""
+        """What is in the place of events, of any type."""
         root = self.root["batch"] if isinstance(self.root, dict) and self.is_batch else self.root
         if isinstance(root, list):
             return list(root)
@@ -39,20 +39,20 @@ class Submission:
 
     @property
     def batch_token(self) -> object:
-        """The token of the whole batch, None where there is none."""
+        """The token of the whole batch, or None."""
         if not isinstance(self.root, dict) or not self.is_batch:
             return None
         return self.root.get("token", self.root.get("api_key"))
 
     @property
     def token(self) -> str:
-        """The token that counts for the request, empty where there is none."""
+        """The token that counts for the request, or an empty text."""
         tokens = [self.batch_token, *map(event_token, self.events)]
         return next((token for token in tokens if isinstance(token, str)), "")
 
     @property
     def sent_at(self) -> str | None:
-        """When the sender says it sent the batch."""
+        """When the sender sent the batch, by its own clock."""
         value = self.root.get("sent_at") if isinstance(self.root, dict) and self.is_batch else None
         return value if isinstance(value, str) else None
 
@@ -67,12 +67,12 @@ def event_token(event: dict[str, object]) -> object:
 
 
 def properties(event: dict[str, object]) -> dict[str, object]:
-    """Return the event's properties, empty where they are missing or not an object."""
+    """Return the event's properties; empty if they are no object."""
     value = event.get("properties")
     return value if isinstance(value, dict) else {}
 
 
 def distinct_id(event: dict[str, object]) -> object:
-    """Return the distinct_id from the three places where PostHog looks, None where none holds one."""
+    """Return the distinct_id from the three places where PostHog looks, or None."""
     places = (event.get("distinct_id"), event.get("$distinct_id"), properties(event).get("distinct_id"))
     return next((value for value in places if value is not None), None)

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from collectors import FOLDER
 
-from otel_posthog.config import SETTINGS
+from otel_posthog.config.settings import SETTINGS
 
 MANIFESTS = sorted((FOLDER / "kubernetes").glob("*.yaml"))
 COLLECTOR, GATEWAY = "otelcol-posthog", "otel-posthog-gateway"

@@ -12,8 +12,8 @@ import httpx2
 import pytest
 from collectors import WAIT_S, collector
 from gateways import consent, manifest_at, rules_at, running_gateway, spans
-from servers import free_port
-from trackers import IS_FULL
+from ports import free_port
+from thoroughness import IS_FULL
 from waiting import wait_until
 
 from otel_posthog.testing import PostHogSink, serve

@@ -7,8 +7,8 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from collectors import WAIT_S, collector
 from gateways import config_of, manifest_at, rules_at, served_gateway
+from ports import free_port
 from product_both_ways import EVENTS, RULES, SECRET, Product
-from servers import free_port
 from waiting import wait_until
 
 from otel_posthog import Telemetry, track

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Status, StatusCode
 
 from otel_posthog import capture_exception, track
-from otel_posthog.tracebacks import MAX_MESSAGE_CHARS
+from otel_posthog.emit.tracebacks import MAX_MESSAGE_CHARS
 
 SHORT = 190  # longer texts are no property
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 from corpus.figures import PAGE, figures, table
 from corpus.innocents import INNOCENTS
 from corpus.kinds import KINDS, planted
 from corpus.making import encodings
 from corpus.positions import POSITIONS, Place
+from thoroughness import IS_FULL
 
 from otel_posthog.scrubbing import Machine, Scrubber
 
-IS_FULL = os.environ.get("OTEL_POSTHOG_FULL") == "1"
 SEEDS = 1000
 FLUSH_TIMEOUT_S = 300  # texts of 10,000 characters, on a busy machine
 

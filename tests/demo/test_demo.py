@@ -9,8 +9,7 @@ import requests
 from demo_process import WAIT_TIMEOUT_S, eventually, running, start
 
 from otel_posthog.demo import run
-from otel_posthog.demo.app import example_app
-from otel_posthog.demo.events import EVENTS, PLANTED
+from otel_posthog.demo.app import EVENTS, PLANTED, example_app
 from otel_posthog.errors import MissingExtraError
 from otel_posthog.telemetry import Telemetry
 from otel_posthog.testing import PostHogSink, serve

@@ -9,8 +9,7 @@ from demo_process import eventually, running
 from fastflow_product import Person
 from frontends import need_frontend
 
-from otel_posthog.demo.fastflow import built_frontend
-from otel_posthog.demo.frontend import build
+from otel_posthog.demo.running import build, built_frontend
 
 CONSENT = {"is_setup_completed": True, "enable_error_reporting": True, "enable_telemetry": True}
 

@@ -8,6 +8,7 @@ import pytest
 from frameworks import faults
 
 from otel_posthog import Telemetry
+from otel_posthog.testing import PostHogSink, serve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,14 @@ def _report(properties):
         path=properties.get("$request_path"),
         chain=chain,
     )
+
+
+@pytest.fixture(scope="module")
+def _served_sink():
+    """Serve one PostHog for the product of this file."""
+    sink = PostHogSink()
+    with serve(sink) as url:
+        yield sink, url
 
 
 @pytest.fixture(scope="module")

@@ -14,24 +14,24 @@ import atheris
 from google.protobuf.json_format import MessageToJson
 
 with atheris.instrument_imports(include=["otel_posthog.gateway", "otel_posthog.mapping"]):
-    from otel_posthog.counts import Counts
+    from otel_posthog._runtime.reporting import Counts
     from otel_posthog.gateway.decoding import JSON, LOGS, PROTOBUF, TRACES, RefusedError, message, plain
-    from otel_posthog.gateway.intake import Intake
+    from otel_posthog.gateway.records import RecordMapper
 
+from otel_posthog._runtime.reporting import LogLimiter
 from otel_posthog.mapping import BaseProperties
-from otel_posthog.notices import Notices
 from otel_posthog.registry import Registry
 from otel_posthog.span_rules import SpanRule, SpanRules
 
 MAX_BYTES = 100_000
 REFUSALS = {400, 413, 415}
 COUNTS = Counts()
-INTAKE = Intake(
+MAPPER = RecordMapper(
     registry=Registry(),
     rules=SpanRules([SpanRule(name="GET *", event="shown", properties={"a": "a"})]),
     base=BaseProperties(environment="production", reads_source=False),
     counts=COUNTS,
-    notices=Notices(),
+    log_limiter=LogLimiter(),
 )
 
 
@@ -50,9 +50,9 @@ def check(data: bytes) -> None:
             raise
         return
     if signal is LOGS:
-        INTAKE.logs(request)
+        MAPPER.logs(request)
     else:
-        INTAKE.spans(request, content if media_type == PROTOBUF else None)
+        MAPPER.spans(request, content if media_type == PROTOBUF else None)
     assert "unmappable" not in COUNTS.as_dict()
 
 

@@ -10,9 +10,10 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 
-from otel_posthog.attributes import HEARTBEAT_SCOPE
 from otel_posthog.heartbeat import Result
 from otel_posthog.heartbeat.exporter import PostHogMetricExporter
+from otel_posthog.otel.attributes import GAUGE_VALUE, HEARTBEAT_SCOPE
+from otel_posthog.registry import Kind
 
 NOON_S = 1_795_521_600
 DAY_S = 86_400
@@ -20,7 +21,7 @@ DAY_S = 86_400
 
 @pytest.fixture
 def telemetry(make_telemetry):
-    """Return a `Telemetry` for which a heartbeat is owed at the second look at the clock."""
+    """Return a `Telemetry` for which a heartbeat is due at the second reading of the clock."""
     now_s = itertools.chain([NOON_S], itertools.repeat(NOON_S + DAY_S))
     made = make_telemetry(clock=lambda: next(now_s))
     made.heartbeat.gauge("total_pipelines")(lambda: 3)
@@ -49,6 +50,32 @@ def test_gauges_of_our_meter_become_the_heartbeat(provider, sink):
 
     (event,) = sink.events
     assert (event.name, event.properties["total_pipelines"]) == ("instance_heartbeat", 3)
+
+
+def test_texts_and_booleans_are_attributes(provider, telemetry, sink):
+    """A text or boolean is an attribute of the number 1; a number is its value."""
+    telemetry.heartbeat.gauge("db_kind")(lambda: "sqlite")
+    telemetry.heartbeat.gauge("is_on")(lambda: False)
+    telemetry.answer(agreed=[Kind.TELEMETRY])
+    meter = provider.get_meter(HEARTBEAT_SCOPE)
+    for name, value in (("db_kind", "sqlite"), ("is_on", False)):
+        observation = Observation(1, {GAUGE_VALUE: value})
+        meter.create_observable_gauge(name, callbacks=[lambda _, found=observation: [found]])
+
+    provider.force_flush()
+
+    (event,) = sink.events
+    assert (event.properties["db_kind"], event.properties["is_on"]) == ("sqlite", False)
+
+
+def test_base_properties_win(provider, sink):
+    """No gauge of a host can change a property that every event has."""
+    meter = provider.get_meter(HEARTBEAT_SCOPE)
+    meter.create_observable_gauge("source", callbacks=[lambda _: [Observation(7)]])
+
+    provider.force_flush()
+
+    assert sink.events[0].properties["source"] == "backend"
 
 
 def test_other_metrics_are_dropped(provider, sink):

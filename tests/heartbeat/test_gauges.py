@@ -170,7 +170,7 @@ def test_decorated_function_stays_as_it_is(make_telemetry):
         (["total_users_bucket"], {}, "count="),
     ],
 )
-def test_ready_made_gauge_says_what_it_lacks(make_telemetry, names, options, message):
+def test_built_in_gauge_names_what_is_missing(make_telemetry, names, options, message):
     """An unknown name, or a missing folder or count, is an error at the start."""
     with pytest.raises(RegistryError, match=message):
         make_telemetry().heartbeat.use(*names, **options)

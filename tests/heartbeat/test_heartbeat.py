@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import signal
 import threading
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,10 @@ from logs import warnings
 from waiting import wait_until
 
 from otel_posthog import track
+from otel_posthog.delivery.transport import Delivery
+from otel_posthog.delivery.transport import Result as Answer
 from otel_posthog.heartbeat import Result
+from otel_posthog.heartbeat.gauges import Collected
 from otel_posthog.registry import Kind
 from otel_posthog.registry.domains import canonical_json
 from otel_posthog.testing.faults import Fault
@@ -59,8 +63,8 @@ def make_beating(make_telemetry, clock):
 
 
 @pytest.fixture
-def owed(make_beating, clock):
-    """Return a `Telemetry` that is not started, for which a heartbeat is owed."""
+def due(make_beating, clock):
+    """Return a `Telemetry` that is not started, for which a heartbeat is due."""
     telemetry = make_beating()
     telemetry.update_settings(enable_telemetry=True)
     assert telemetry.heartbeat.send_if_due() is Result.NOT_DUE
@@ -69,12 +73,12 @@ def owed(make_beating, clock):
 
 
 @pytest.fixture
-def late(owed):
-    """Return a function that adds a gauge to the one for which a heartbeat is owed, and agrees to it."""
+def late(due):
+    """Return a function that adds a gauge to the one for which a heartbeat is due, and agrees to it."""
 
     def add(name, callback):
-        owed.heartbeat.gauge(name)(callback)
-        owed.answer(agreed=[Kind.TELEMETRY])
+        due.heartbeat.gauge(name)(callback)
+        due.answer(agreed=[Kind.TELEMETRY])
 
     return add
 
@@ -105,9 +109,9 @@ def test_heartbeat_goes_out_at_three(make_beating, clock, sink):
     assert event.issues == ()
 
 
-def test_uuid_follows_from_instance_and_day(owed, sink):
+def test_uuid_follows_from_instance_and_day(due, sink):
     """Any worker of the installation would give the day's heartbeat the same uuid."""
-    owed.heartbeat.send_if_due()
+    due.heartbeat.send_if_due()
 
     (event,) = sink.events
     assert event.uuid == str(uuid.uuid5(uuid.UUID(event.distinct_id), "instance_heartbeat:2026-11-21"))
@@ -127,7 +131,7 @@ def test_day_of_consent_has_none(make_beating, clock, sink):
     assert len(sink.events) == 1
 
 
-def test_downtime_is_caught_up_once(owed, make_beating, clock, sink):
+def test_downtime_is_caught_up_once(due, make_beating, clock, sink):
     """A process that comes back after days sends one heartbeat, that of the latest day."""
     clock.to("2026-11-24 11:00")
     fresh = make_beating()
@@ -138,15 +142,15 @@ def test_downtime_is_caught_up_once(owed, make_beating, clock, sink):
     assert [event.timestamp[:10] for event in sink.events] == ["2026-11-24"]
 
 
-def test_new_consent_has_another_first_day(owed, clock, sink):
+def test_new_consent_has_another_first_day(due, clock, sink):
     """Withdrawn and given again, telemetry owes nothing for that day."""
     clock.to("2026-11-23 12:00")
-    owed.update_settings(enable_telemetry=False)
-    owed.update_settings(enable_telemetry=True)
+    due.update_settings(enable_telemetry=False)
+    due.update_settings(enable_telemetry=True)
 
-    assert owed.heartbeat.send_if_due() is Result.NOT_DUE
+    assert due.heartbeat.send_if_due() is Result.NOT_DUE
     clock.to("2026-11-24 03:00")
-    assert owed.heartbeat.send_if_due() is Result.SENT
+    assert due.heartbeat.send_if_due() is Result.SENT
 
 
 def test_without_consent_there_is_none(make_beating, clock, sink):
@@ -192,13 +196,13 @@ def test_thread_exists_only_while_telemetry_is_on(make_beating):
     assert THREAD not in threads()
 
 
-def test_withdrawal_while_gauges_are_read_sends_nothing(owed, sink):
+def test_withdrawal_while_gauges_are_read_sends_nothing(due, sink):
     """A gauge that is read when consent goes is the last one, and the event stays behind."""
     asked = []
-    owed.heartbeat.gauge("withdrawing")(lambda: owed.update_settings(enable_telemetry=False) and None)
-    owed.heartbeat.gauge("too_late")(lambda: asked.append(1))
+    due.heartbeat.gauge("withdrawing")(lambda: due.update_settings(enable_telemetry=False) and None)
+    due.heartbeat.gauge("too_late")(lambda: asked.append(1))
 
-    owed.heartbeat.send_if_due()
+    due.heartbeat.send_if_due()
 
     assert (asked, sink.requests) == ([], [])
 
@@ -207,11 +211,11 @@ def test_withdrawal_while_gauges_are_read_sends_nothing(owed, sink):
     ("value", "is_kept"),
     [(5, True), (0, True), (2.5, True), (True, True), (False, True), ("sqlite", True), (None, False)],
 )
-def test_value_arrives_as_it_is(owed, late, sink, value, is_kept):
+def test_value_arrives_as_it_is(due, late, sink, value, is_kept):
     """Numbers, booleans and texts keep their type; None leaves the property out and is no failure."""
     late("value", lambda: value)
 
-    owed.heartbeat.send_if_due()
+    due.heartbeat.send_if_due()
 
     (event,) = sink.events
     assert ("value" in event.properties) is is_kept
@@ -220,12 +224,12 @@ def test_value_arrives_as_it_is(owed, late, sink, value, is_kept):
     assert event.properties["failed_gauges"] == 0
 
 
-def test_text_is_scrubbed(owed, late, sink):
+def test_text_is_scrubbed(due, late, sink):
     """A secret in a gauge's text does not leave (R21)."""
     token = "ghp" + "_" + "0" * 36
     late("label", lambda: f"uses {token}")
 
-    owed.heartbeat.send_if_due()
+    due.heartbeat.send_if_due()
 
     assert not sink.contains(token)
     assert "[scrubbed:" in sink.events[0].properties["label"]
@@ -258,13 +262,13 @@ class Hostile(int):
     ],
     ids=["raises", "hostile", "nan", "inf", "huge", "long", "list", "coroutine", "exit", "interrupt"],
 )
-def test_broken_gauge_costs_itself_only(owed, late, sink, caplog, broken):
+def test_broken_gauge_costs_itself_only(due, late, sink, caplog, broken):
     """It is left out, named in one log line without its value, and counted in the event (R20)."""
     late("broken", broken)
     late("after_it", lambda: 4)
 
     with caplog.at_level(logging.WARNING, "otel_posthog"):
-        owed.heartbeat.send_if_due()
+        due.heartbeat.send_if_due()
 
     (event,) = sink.events
     assert gauges_of(event) == {"total_pipelines": 3, "after_it": 4, "failed_gauges": 1}
@@ -273,12 +277,12 @@ def test_broken_gauge_costs_itself_only(owed, late, sink, caplog, broken):
     assert "planted" not in line
 
 
-def test_broken_gauges_are_named_together(owed, caplog):
+def test_broken_gauges_are_named_together(due, caplog):
     """Two failures of one day are one line with both names."""
-    owed.heartbeat.gauge("first")(_raise)
-    owed.heartbeat.gauge("second")(_raise)
+    due.heartbeat.gauge("first")(_raise)
+    due.heartbeat.gauge("second")(_raise)
 
-    owed.heartbeat.send_if_due()
+    due.heartbeat.send_if_due()
 
     (line,) = warnings(caplog)
     assert "first raised ValueError, second raised ValueError" in line
@@ -353,7 +357,7 @@ def test_gauges_are_read_only_when_due(make_beating, clock):
     assert calls == [1]
 
 
-def test_async_gauge_without_a_loop_of_the_application(owed, late, sink):
+def test_async_gauge_without_a_loop_of_the_application(due, late, sink):
     """In a script an async callback runs on a private event loop."""
 
     async def soon():
@@ -362,7 +366,7 @@ def test_async_gauge_without_a_loop_of_the_application(owed, late, sink):
 
     late("soon", soon)
 
-    owed.heartbeat.send_if_due()
+    due.heartbeat.send_if_due()
 
     assert gauges_of(sink.events[0])["soon"] == 7
 
@@ -385,7 +389,7 @@ def test_async_gauge_without_a_loop_has_the_same_timeout(make_beating, clock, si
     wait_until(lambda: "otel-posthog-gauge" not in threads())
 
 
-def test_async_gauge_runs_on_the_applications_loop(owed, late, sink):
+def test_async_gauge_runs_on_the_applications_loop(due, late, sink):
     """With `async with` the callback runs where the application's own pools live."""
 
     async def on_its_loop():
@@ -396,7 +400,7 @@ def test_async_gauge_runs_on_the_applications_loop(owed, late, sink):
 
     async def run():
         application.append(id(asyncio.get_running_loop()))
-        async with owed:
+        async with due:
             await asyncio.to_thread(sink.wait_for, timeout_s=BOUND_S)
 
     asyncio.run(run())
@@ -430,7 +434,7 @@ def test_async_gauge_on_the_applications_loop_is_cancelled(make_beating, clock, 
     assert (cancelled, sink.events[0].properties["failed_gauges"]) == ([True], 1)
 
 
-def test_loop_and_track_go_on_while_a_gauge_is_read(owed, late, sink):
+def test_loop_and_track_go_on_while_a_gauge_is_read(due, late, sink):
     """With a gauge blocked for as long as the test wants, the loop turns and `track` returns."""
     begun, finish = threading.Event(), threading.Event()
 
@@ -441,7 +445,7 @@ def test_loop_and_track_go_on_while_a_gauge_is_read(owed, late, sink):
     late("slow", slow)
 
     async def run():
-        async with owed:
+        async with due:
             await asyncio.to_thread(begun.wait, BOUND_S)
             for _ in range(1000):
                 await asyncio.sleep(0)
@@ -458,35 +462,108 @@ def test_loop_and_track_go_on_while_a_gauge_is_read(owed, late, sink):
     assert heartbeat.properties["slow"] == 1
 
 
-def test_store_that_is_down_sends_nothing(owed, sink, tmp_path, caplog):
+def test_store_that_is_down_sends_nothing(due, sink, tmp_path, caplog):
     """Without the lease nobody sends, and the reason is logged."""
     database = tmp_path / "data" / "app.db"
     database.rename(tmp_path / "elsewhere")
 
-    result = owed.heartbeat.send_if_due()
+    result = due.heartbeat.send_if_due()
 
     assert result is Result.FAILED
     assert sink.requests == []
     assert "heartbeat is not sent" in caplog.text
 
 
-def test_unreachable_posthog_holds_it(owed, sink):
+def test_store_that_stays_down_is_asked_ever_less_often(due, tmp_path):
+    """Each failure doubles the pause before the next round, and a success starts again at one minute."""
+    database, elsewhere = tmp_path / "data" / "app.db", tmp_path / "elsewhere"
+    rounds = due.heartbeat.rounds
+
+    def pauses(number):
+        database.rename(elsewhere)
+        found = [rounds.run(lambda _: Collected(values={})).pause_s for _ in range(number)]
+        elsewhere.rename(database)
+        return found
+
+    first = pauses(13)
+    wait_until(lambda: rounds.run(lambda _: Collected(values={})).result is Result.SENT, timeout_s=BOUND_S)
+
+    assert first[:4] == [60, 120, 240, 480]
+    assert first[-2:] == [60 * 2**10] * 2
+    assert pauses(1) == [60]
+
+
+class SeveringTransport:
+    """Accept events, and move the database away before the day can be marked as done."""
+
+    def __init__(self, database, elsewhere):
+        self._database = database
+        self._elsewhere = elsewhere
+        self.events = []
+
+    def send(self, batch, may_leave):
+        assert may_leave()
+        self.events += batch
+        self._database.rename(self._elsewhere)
+        return Delivery(result=Answer.ACCEPTED)
+
+    def close(self):
+        pass
+
+
+def test_sent_heartbeat_is_marked_as_done_later(make_beating, clock, tmp_path):
+    """If the store fails after the event was sent, the next round marks the day and sends nothing."""
+    database, elsewhere = tmp_path / "data" / "app.db", tmp_path / "elsewhere"
+    transport = SeveringTransport(database, elsewhere)
+    telemetry = make_beating(transport=transport)
+    telemetry.update_settings(enable_telemetry=True)
+    telemetry.heartbeat.send_if_due()
+    clock.to("2026-11-21 03:00")
+    assert telemetry.heartbeat.send_if_due() is Result.FAILED
+    elsewhere.rename(database)
+
+    clock.to("2026-11-21 03:30")  # the claim of the first attempt has expired
+    wait_until(lambda: telemetry.heartbeat.rounds.run(_must_not_collect).result is Result.SENT)
+
+    assert telemetry.heartbeat.send_if_due() is Result.NOT_DUE
+    assert len(transport.events) == 1
+
+
+def test_unreachable_posthog_holds_it(due, sink):
     """With PostHog out of reach the event waits in the spool, and the day is done."""
     sink.script([Fault(status=503)])
 
-    results = [owed.heartbeat.send_if_due(), owed.heartbeat.send_if_due()]
+    results = [due.heartbeat.send_if_due(), due.heartbeat.send_if_due()]
 
     assert results == [Result.HELD, Result.NOT_DUE]
 
 
-def test_refused_heartbeat_is_not_repeated_all_day(owed, sink, clock):
+def test_refused_day_reads_no_gauge_again(due, late, sink, clock):
+    """After PostHog's rejection neither the lease nor a gauge is asked again on that day."""
+    calls = []
+    late("counting", lambda: calls.append(1) or 1)
+    sink.script([Fault(status=401)])
+    due.heartbeat.send_if_due()
+
+    clock.to("2026-11-21 03:30")  # the claim of the first attempt has expired
+    again = due.heartbeat.rounds.run(_must_not_collect)
+
+    assert (again.result, again.pause_s) == (Result.FAILED, 23.5 * 3600)
+    assert calls == [1]
+
+
+def _must_not_collect(_is_wanted):
+    raise AssertionError("the gauges are read")
+
+
+def test_refused_heartbeat_is_not_repeated_all_day(due, sink, clock):
     """PostHog's no is taken for this day by this process; the next day is tried again."""
     sink.script([Fault(status=401)])
 
     results = []
     for moment in ("2026-11-21 03:00", "2026-11-21 03:30", "2026-11-22 03:00"):
         clock.to(moment)
-        results.append(owed.heartbeat.send_if_due())
+        results.append(due.heartbeat.send_if_due())
 
     assert results == [Result.FAILED, Result.FAILED, Result.SENT]
     assert [request.status for request in sink.requests] == [401, 200]
@@ -564,22 +641,22 @@ def _sha256(batch):
     return hashlib.sha256(canonical_json(batch).encode()).hexdigest()
 
 
-def test_withdrawn_events_are_not_even_counted(owed, sink, clock):
+def test_withdrawn_events_are_not_even_counted(due, sink, clock):
     """After a withdrawal and a new grant the heartbeat does not tell how much was withdrawn."""
-    with owed:
+    with due:
         track("withdrawn_soon")
-        owed.update_settings(enable_telemetry=False)
-        owed.update_settings(enable_telemetry=True)
-        wait_until(lambda: owed.heartbeat.send_if_due() is Result.NOT_DUE)
+        due.update_settings(enable_telemetry=False)
+        due.update_settings(enable_telemetry=True)
+        wait_until(lambda: due.heartbeat.send_if_due() is Result.NOT_DUE)
         clock.now += timedelta(days=1)
         wait_until(lambda: any(event.name == "instance_heartbeat" for event in sink.events))
 
     assert not sink.contains("telemetry_dropped_withdrawn")
 
 
-def test_two_workers_send_one(owed, make_beating, sink):
+def test_two_workers_send_one(due, make_beating, sink):
     """Two objects on one database, asked at the same moment, send one heartbeat between them."""
-    workers = [owed, *(make_beating() for _ in range(4))]
+    workers = [due, *(make_beating() for _ in range(4))]
     results = []
     callers = [
         threading.Thread(target=lambda w=w: results.append(w.heartbeat.send_if_due())) for w in workers
@@ -592,31 +669,93 @@ def test_two_workers_send_one(owed, make_beating, sink):
     assert results.count(Result.SENT) == len(sink.events) == 1
 
 
-def test_fork_leaves_the_thread_to_the_parent(owed, clock, sink):
+def in_child(check):
+    """Run the check in a forked child and return its exit code."""
+    child = os.fork()
+    if child == 0:
+        signal.alarm(BOUND_S)  # a lock that was copied locked would block it for ever
+        code = 1
+        try:
+            check()
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_fork_leaves_the_thread_to_the_parent(due, clock, sink):
     """A child of a process that sleeps until three gets a thread of its own, and the day has one event."""
     clock.to("2026-11-21 02:58")
-    with owed:
+    with due:
         wait_until(lambda: THREAD in threads())
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                clock.to("2026-11-21 03:00")
-                owed.touch()
-                wait_until(lambda: owed.heartbeat.send_if_due() is Result.NOT_DUE, timeout_s=BOUND_S)
-                code = 0
-            finally:
-                os._exit(code)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+        def has_thread_of_its_own():
+            due.lifecycle.touch()  # as each request does; the next reading of consent starts the thread
+            return THREAD in threads()
+
+        def check():
+            clock.to("2026-11-21 03:00")
+            wait_until(has_thread_of_its_own)
+            wait_until(lambda: due.heartbeat.send_if_due() is Result.NOT_DUE, timeout_s=BOUND_S)
+
+        status = in_child(check)
         clock.to("2026-11-21 03:00")
-        wait_until(lambda: owed.heartbeat.send_if_due() is Result.NOT_DUE)
+        wait_until(lambda: due.heartbeat.send_if_due() is Result.NOT_DUE)
 
     assert status == 0
     assert len({event.uuid for event in sink.events}) == len(sink.events) == 1
 
 
+def test_fork_while_gauges_are_read(due, late, sink, never):
+    """A child of a process whose round hangs in a gauge runs rounds and reads that gauge itself."""
+    begun, parent = threading.Event(), os.getpid()
+
+    def hanging():
+        if os.getpid() == parent:
+            begun.set()
+            never.wait(BOUND_S)
+        return 5
+
+    late("hanging", hanging)
+    caller = threading.Thread(target=due.heartbeat.send_if_due)
+    caller.start()
+    assert begun.wait(BOUND_S)
+
+    def check():
+        assert due.heartbeat.send_if_due() is Result.TAKEN
+        event = due.heartbeat.as_of_now(str(uuid.uuid4()))
+        assert (event.properties["hanging"], event.properties["failed_gauges"]) == (5, 0)
+
+    code = in_child(check)
+    never.set()
+    caller.join(BOUND_S)
+
+    assert code == 0
+
+
+def test_fork_reports_its_own_drops(make_telemetry, clock):
+    """A child counts from zero, so what its parent has reported already is not subtracted."""
+    telemetry = make_telemetry(clock=clock, queue_max_records=1, batch_delay_s=60)
+    telemetry.heartbeat.delay(ONLY_BY_HAND_S)
+    telemetry.heartbeat.gauge("total_pipelines")(lambda: 3)
+    with telemetry:
+        telemetry.update_settings(enable_telemetry=True)
+        wait_until(lambda: _track_many() or "queue_full" in telemetry.delivery(), timeout_s=BOUND_S)
+        telemetry.heartbeat.send_if_due()
+        clock.to("2026-11-21 03:00")
+        assert telemetry.heartbeat.send_if_due() is Result.SENT
+
+        def check():
+            telemetry.lifecycle.touch()
+            wait_until(lambda: _track_many() or "queue_full" in telemetry.delivery(), timeout_s=BOUND_S)
+            event = telemetry.heartbeat.as_of_now(str(uuid.uuid4()))
+            assert event.properties["telemetry_dropped_queue_full"] == telemetry.delivery()["queue_full"]
+
+        assert in_child(check) == 0
+
+
 @pytest.mark.parametrize("variable", ["DO_NOT_TRACK", "OTEL_POSTHOG_DISABLED"])
-def test_kill_switch_stops_it(owed, make_beating, sink, variable):
+def test_kill_switch_stops_it(due, make_beating, sink, variable):
     """Switched off from outside, there is no heartbeat whatever the database says."""
     telemetry = make_beating(environ={variable: "1"})
 
@@ -625,16 +764,16 @@ def test_kill_switch_stops_it(owed, make_beating, sink, variable):
 
 
 def test_web_application_gets_time_to_start(make_beating, clock, sink):
-    """In a lifespan an owed heartbeat waits, since gauges may need the application ready."""
+    """In a lifespan an due heartbeat waits, since gauges may need the application ready."""
     telemetry = make_beating(heartbeat_delay_s=3600)
     telemetry.update_settings(enable_telemetry=True)
     telemetry.heartbeat.send_if_due()
     clock.to("2026-11-21 04:00")
 
     async def run():
-        await telemetry.astart()
+        await telemetry.lifecycle.astart()
         await asyncio.to_thread(wait_until, lambda: THREAD in threads())
-        await telemetry.ashutdown()
+        await telemetry.lifecycle.ashutdown()
 
     asyncio.run(run())
 
@@ -642,9 +781,9 @@ def test_web_application_gets_time_to_start(make_beating, clock, sink):
     assert THREAD not in threads()
 
 
-def test_script_catches_up_and_ends(owed, sink):
-    """A short script sends the owed heartbeat before it ends."""
-    with owed:
+def test_script_catches_up_and_ends(due, sink):
+    """A short script sends the due heartbeat before it ends."""
+    with due:
         pass
 
     assert [event.name for event in sink.events] == ["instance_heartbeat"]

@@ -8,8 +8,7 @@ from functools import partial
 
 import pytest
 
-from otel_posthog.heartbeat.gauges import make_gauge
-from otel_posthog.heartbeat.reading import GaugeError, Reader
+from otel_posthog.heartbeat.gauges import GaugeError, GaugeReader, make_gauge
 
 TIMEOUT_S = 0.05
 BOUND_S = 30
@@ -51,8 +50,8 @@ def test_gauge_recovers_from_the_end_of_its_loop(running_loop):
                     raise
         return 7
 
-    reader = Reader()
-    reader.use_loop(loop)
+    reader = GaugeReader()
+    reader.loop = loop
     with pytest.raises(GaugeError, match="took longer"):
         reader.read(gauge(stubborn), TIMEOUT_S)
     with pytest.raises(GaugeError, match="still hangs"):
@@ -79,8 +78,8 @@ def test_reading_that_was_given_up_before_it_began_never_begins(running_loop):
 
     loop.call_soon_threadsafe(block)
     assert blocked.wait(BOUND_S)
-    reader = Reader()
-    reader.use_loop(loop)
+    reader = GaugeReader()
+    reader.loop = loop
 
     with pytest.raises(GaugeError, match="took longer"):
         reader.read(gauge(number), TIMEOUT_S)
@@ -96,8 +95,8 @@ def test_loop_that_does_not_run_is_not_waited_for():
     """With a loop that was closed already the callback runs on a private one."""
     loop = asyncio.new_event_loop()
     loop.close()
-    reader = Reader()
-    reader.use_loop(loop)
+    reader = GaugeReader()
+    reader.loop = loop
 
     async def seven():
         return 7
@@ -111,4 +110,4 @@ def test_partial_of_an_async_function_is_async():
     async def number(value):
         return value
 
-    assert Reader().read(gauge(partial(number, 7)), BOUND_S) == 7
+    assert GaugeReader().read(gauge(partial(number, 7)), BOUND_S) == 7

@@ -12,7 +12,7 @@ from pathlib import Path
 from asgi import some_app
 
 from otel_posthog import Telemetry
-from otel_posthog.transport import PostHogTransport
+from otel_posthog.delivery.transport import PostHogTransport
 
 CLOCK = Path(os.environ["CLOCK_FILE"])
 AHEAD_S = float(os.environ["CLOCK_AHEAD_S"])
@@ -32,9 +32,7 @@ class DyingTransport:
     """The real transport in a process that can die once PostHog has answered, before anybody noted it."""
 
     def __init__(self):
-        self._real = PostHogTransport(
-            api_key="phc_test", host=os.environ["SINK_URL"], timeout_s=5, user_agent="test"
-        )
+        self._real = PostHogTransport(api_key="phc_test", host=os.environ["SINK_URL"], timeout_s=5)
 
     def send(self, batch, may_leave):
         delivery = self._real.send(batch, may_leave)

@@ -14,18 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from ports import free_port
+from trackers import PATIENT
 from waiting import wait_until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from otel_posthog import Telemetry
+from otel_posthog.testing import PostHogSink, serve
 
 HERE = Path(__file__).parent
 TIMEOUT_S = 30
 PATIENCE_S = 3.0
 """Daphne leaves the connection of a request that failed half-way open, and so a client waiting."""
-STOP_TIMEOUT_S = 15
-"""Telemetry's own `shutdown_timeout_s` is 5 s, the rest is the servers'."""
+STOP_TIMEOUT_S = 90
+"""Telemetry's own `shutdown_timeout_s` is 60 s here, so that all is sent on a busy machine too."""
 SERVERS = {
     "uvicorn": ["uvicorn", "{app}", "--port", "{port}", "--timeout-graceful-shutdown", "5"],
     "hypercorn": ["hypercorn", "{app}", "--bind", "127.0.0.1:{port}", "--graceful-timeout", "5"],
@@ -85,8 +88,7 @@ def request(path, *, method="GET", headers=(), content=b"", closes=False):
 @contextmanager
 def serving(name, app, environment, folder):
     """Run a server, and stop it after use."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     command = [part.format(app=f"odd_product:{app}", port=port) for part in SERVERS[name]]
     log = folder / f"{name}-{app}.log"
     with log.open("wb") as output:
@@ -128,18 +130,32 @@ def _granted(url, folder):
     return {**os.environ, "SINK_URL": url, "DATABASE_URL": database, "PYTHONPATH": str(HERE)}
 
 
-@pytest.fixture(scope="module", params=SERVERS)
-def pair(request, _served_sink, tmp_path_factory):
-    """Return each kind of server, twice."""
-    folder = tmp_path_factory.mktemp(request.param)
-    environment = _granted(_served_sink[1], folder)
+@pytest.fixture(scope="module")
+def _served_sink():
+    """Serve one PostHog for the servers of this file."""
+    sink = PostHogSink()
+    with serve(sink) as url:
+        yield sink, url
+
+
+@contextmanager
+def _serving_both(name, sink_url, folder):
+    """Run one kind of server, twice."""
+    environment = _granted(sink_url, folder)
     with ExitStack() as stack:
         bare, wrapped = (
-            stack.enter_context(serving(request.param, app, environment, folder)) for app in ("bare", "app")
+            stack.enter_context(serving(name, app, environment, folder)) for app in ("bare", "app")
         )
         wait_until_it_serves(bare)
         wait_until_it_serves(wrapped)
         yield Pair(bare=bare, wrapped=wrapped)
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def pair(request, _served_sink, tmp_path_factory):
+    """Return each kind of server, twice."""
+    with _serving_both(request.param, _served_sink[1], tmp_path_factory.mktemp(request.param)) as both:
+        yield both
 
 
 def _errors(sink):
@@ -286,22 +302,24 @@ def test_websocket_failure(pair, sink):
     assert _errors(sink) == ["failure on a socket"]
 
 
-def test_failure_after_the_start(pair, sink):
+@pytest.mark.parametrize("name", SERVERS)
+def test_failure_after_the_start(name, sink, sink_url, tmp_path):
     """An exception in the middle of an answer cuts it off at the same byte, and gives one report (R12)."""
-    # Last of the module: Daphne reports no exception to any client after this one.
     packet = request("/fail-late", closes=True)
 
-    bare, wrapped = pair.both(lambda server: server.talk(packet, patience_s=PATIENCE_S))
+    # Servers of its own: after this, Daphne shows no other client an exception.
+    with _serving_both(name, sink_url, tmp_path) as pair:
+        bare, wrapped = pair.both(lambda server: server.talk(packet, patience_s=PATIENCE_S))
 
-    assert wrapped == bare
-    wait_until(lambda: _errors(sink), timeout_s=TIMEOUT_S)
-    assert _errors(sink) == ["failure after the start"]
+        assert wrapped == bare
+        wait_until(lambda: _errors(sink), timeout_s=TIMEOUT_S)
+        assert _errors(sink) == ["failure after the start"]
 
 
 @pytest.mark.parametrize("name", SERVERS)
 def test_graceful_stop(name, sink, sink_url, tmp_path):
     """SIGTERM sends what waits, and ends the process in time (R4)."""
-    environment = {**_granted(sink_url, tmp_path), "BATCH_DELAY_S": "60"}
+    environment = {**_granted(sink_url, tmp_path), **PATIENT, "BATCH_DELAY_S": "60"}
 
     with serving(name, "app", environment, tmp_path) as server:
         wait_until_it_serves(server)

@@ -10,7 +10,9 @@ from collections import Counter
 from contextlib import closing
 
 import pytest
-from trackers import IS_FULL, WAIT_S, spooled_numbers, tracking
+from ports import free_port
+from thoroughness import IS_FULL
+from trackers import WAIT_S, spooled_numbers, tracking
 from waiting import wait_until
 
 from otel_posthog import Telemetry
@@ -35,11 +37,6 @@ def spool_folder(tmp_path):
     return tmp_path / "data" / "app.db-spool"
 
 
-def _free_port():
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        return listener.getsockname()[1]
-
-
 def _numbers(sink):
     return {event.properties["number"] for event in sink.events}
 
@@ -47,7 +44,7 @@ def _numbers(sink):
 def test_scripted_day(granted_database, record_property):
     """Through all kinds of trouble each event arrives, twice only where the line was cut after storing."""
     sink = PostHogSink(max_events=2 * EVENTS, max_requests=FAR_TOO_MANY)
-    port, phases = _free_port(), iter(range(8))
+    port, phases = free_port(), iter(range(8))
     share = EVENTS // 8
     script = [
         [Fault(delay_s=0.1, times=5)],
@@ -82,7 +79,7 @@ def test_scripted_day(granted_database, record_property):
 
 def test_killed_processes_lose_nothing_that_was_spooled(granted_database, spool_folder, record_property):
     """Killed at any moment of an outage, again and again, the spool is sound and keeps what it has."""
-    sink, port, safe, first = PostHogSink(), _free_port(), set(), 0
+    sink, port, safe, first = PostHogSink(), free_port(), set(), 0
     chance = random.Random(20261124)
     url = f"http://127.0.0.1:{port}"
     for _ in range(KILLS):
@@ -141,7 +138,7 @@ def test_end_of_a_process_spools_what_cannot_be_sent(granted_database, spool_fol
 
 def test_next_process_sends_what_the_last_one_left(granted_database, spool_folder):
     """What one process spooled arrives through the next, once, under the same identity."""
-    sink, port = PostHogSink(), _free_port()
+    sink, port = PostHogSink(), free_port()
     url = f"http://127.0.0.1:{port}"
     with tracking(url, granted_database) as product:
         product.ask("track 0 300")
@@ -156,7 +153,7 @@ def test_next_process_sends_what_the_last_one_left(granted_database, spool_folde
 
 def test_withdrawal_while_nobody_ran(granted_database, spool_folder):
     """What a process left is dropped where consent was withdrawn before the next one, though it is back."""
-    sink, port = PostHogSink(), _free_port()
+    sink, port = PostHogSink(), free_port()
     url = f"http://127.0.0.1:{port}"
     with tracking(url, granted_database) as product:
         product.ask("track 0 100")

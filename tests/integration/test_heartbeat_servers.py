@@ -17,11 +17,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from databases import SQLITE_KINDS, SomeDatabase, some_database
+from databases import SomeDatabase, new_database
+from thoroughness import IS_FULL
 from waiting import wait_until
 
 TESTS = Path(__file__).parent.parent
-IS_FULL = bool(os.environ.get("OTEL_POSTHOG_FULL"))
 WORKERS = 4 if IS_FULL else 2
 DAYS = 10 if IS_FULL else 4
 SEEDS = range(5) if IS_FULL else range(1)
@@ -183,9 +183,7 @@ class Life:
 def installation(request, tmp_path, make_telemetry):
     """Return a database in which telemetry was granted, and how many hosts share it."""
     kind, number = request.param
-    is_sqlite = kind in SQLITE_KINDS
-    place = str(tmp_path / "app.db") if is_sqlite else request.getfixturevalue("postgres_database")
-    with some_database(kind, place) as database:
+    with new_database(kind, request) as database:
         make_telemetry(database=database.target).update_settings(enable_telemetry=True)
         yield database, number
 

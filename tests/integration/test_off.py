@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from textwrap import dedent
+
+from programs import run_python
 
 PROGRAM = """
     import json, sys, threading
@@ -33,9 +32,7 @@ PROGRAM = """
 
 def test_off_sends_nothing_and_costs_nothing(sink, sink_url, database_url, tmp_path):
     """1,000 requests, 100 of them failing, 50 events: no request, thread, file, nor posthog (R2)."""
-    command = [sys.executable, "-c", dedent(PROGRAM), sink_url, database_url, str(tmp_path)]
-
-    run = subprocess.run(command, cwd="tests", capture_output=True, text=True, timeout=120, check=True)
+    run = run_python(PROGRAM, sink_url, database_url, tmp_path, timeout_s=120)
 
     nothing = {"threads": [], "modules": [], "delivery": {}, "files": ["app.db"]}
     assert json.loads(run.stdout) == nothing

@@ -8,8 +8,9 @@ import sys
 from textwrap import dedent
 
 import pytest
-from databases import some_database
-from trackers import IS_FULL, PATIENT
+from databases import new_database
+from thoroughness import IS_FULL
+from trackers import PATIENT
 
 FORKS = 150 if IS_FULL else 10
 START = """
@@ -55,10 +56,8 @@ def test_exit_is_bounded_when_posthog_cannot_be_reached(database_url):
 @pytest.fixture(params=["sqlite-url", "psycopg-url"])
 def either_database(request, tmp_path, monkeypatch):
     """Return the URL of a SQLite or PostgreSQL database, with the spool in a folder of the test's own."""
-    is_sqlite = request.param == "sqlite-url"
-    place = str(tmp_path / "app.db") if is_sqlite else request.getfixturevalue("postgres_database")
     monkeypatch.setenv("OTEL_POSTHOG_SPOOL_DIR", str(tmp_path / "spool"))
-    with some_database(request.param, place) as made:
+    with new_database(request.param, request) as made:
         yield str(made.target)
 
 
@@ -129,6 +128,7 @@ if __name__ == "__main__":
     assert sorted(event.name for event in sink.events) == ["in_a_child"] * 3 + ["in_the_parent"]
 
 
+@pytest.mark.timeout(660)
 def test_fork_while_other_threads_are_busy(sink, sink_url, either_database):
     """Children of a process in which threads deliver, spool and look at consent all work."""
     program = """

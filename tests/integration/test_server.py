@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from contextlib import closing
-from pathlib import Path
 
 import httpx2
 import pytest
+from ports import free_port
+from programs import TESTS, environment
+from trackers import PATIENT
 
-TESTS = Path(__file__).parent.parent
-TIMEOUT_S = 60
+TIMEOUT_S = 120  # longer than a patient product takes to end
 
 
 @pytest.fixture
 def server(sink_url, database_url, make_telemetry, tmp_path):
     """Return a client of two uvicorn workers, with error reporting granted, and their process."""
     make_telemetry().update_settings(enable_error_reporting=True)
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "uvicorn", "product:app", "--workers", "2", "--port", str(port)]
-    environment = {**os.environ, "SINK_URL": sink_url, "DATABASE_URL": database_url}
-    environment["PYTHONPATH"] = f"{TESTS}{os.pathsep}{TESTS / 'integration'}"
+    product = {"SINK_URL": sink_url, "DATABASE_URL": database_url, **PATIENT}
+    variables = environment(TESTS / "integration", **product)
     log = tmp_path / "server.log"
     with log.open("w") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
-    with httpx2.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        process = subprocess.Popen(command, env=variables, stdout=output, stderr=output)
+    with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=TIMEOUT_S) as client:
         _wait_for(client, process, log)
         yield client, process
     if process.poll() is None:

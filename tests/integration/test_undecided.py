@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import re
 import socket
-import subprocess
-import sys
-from textwrap import dedent
+
+from programs import run_python
 
 UUID = re.compile(rb"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}", re.IGNORECASE)
 PROGRAM = """
@@ -54,9 +53,7 @@ PROGRAM = """
 
 def test_undecided_reaches_nobody(tmp_path):
     """1,000 errors and 400 days undecided: no connection, no look-up, no identifier on disk (R2, R3)."""
-    command = [sys.executable, "-c", dedent(PROGRAM), f"sqlite:///{tmp_path}/data/app.db"]
-
-    run = subprocess.run(command, cwd="tests", capture_output=True, text=True, timeout=300, check=False)
+    run = run_python(PROGRAM, f"sqlite:///{tmp_path}/data/app.db", timeout_s=300, check=False)
 
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout) == {

@@ -9,7 +9,9 @@ import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,7 @@ print("runs")
 """
 FOLLOWED_WITHIN_NS = 10**9
 FAR_TOO_MANY = 2_000
+AT_ONCE = 5
 
 
 @pytest.fixture
@@ -56,6 +59,8 @@ def environment(own_sink, database):
         "POSTHOG_API_KEY": "phc_test",
         "POSTHOG_HOST": own_sink[1],
         "OTEL_POSTHOG_DATABASE": f"sqlite:///{database}",
+        # One worker may meet hundreds of the same failure before the other one meets any.
+        "OTEL_POSTHOG_ERROR_BURST": "1000000",
     }
 
 
@@ -103,18 +108,24 @@ def _ask_both_workers(url, first):
     """Send requests until both workers have answered; return their numbers."""
     workers, number = set(), first
     while number < first + 10 or len(workers) < 2:
-        workers.add(_ask(url, number))
-        number += 1
+        workers |= _ask_at_once(url, number)
+        number += AT_ONCE
         assert number < first + FAR_TOO_MANY, "one worker answers all"
     return range(first, number)
+
+
+def _ask_at_once(url, first):
+    """Send several requests at the same time, since one after the other may always meet the same worker."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return set(pool.map(partial(_ask, url), range(first, first + AT_ONCE)))
 
 
 def _ask_until_both_send(url, sink, first):
     """Send requests until errors of both workers have arrived."""
     deadline, number = time.monotonic() + WAIT_S, first
     while len({pid for at, pid in _failures(sink) if at >= first}) < 2:
-        _ask(url, number)
-        number += 1
+        _ask_at_once(url, number)
+        number += AT_ONCE
         assert time.monotonic() < deadline, "a worker does not follow"
 
 
@@ -236,12 +247,9 @@ def test_bad_file_does_not_stop_the_product(name, reason, own_sink, environment,
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("misspelt_exporter", ":6: tracer_provider.processors[0].batch.exporter.postog: no package brings"),
-        ("misspelt_processor", ":4: tracer_provider.processors[0].btch: no package brings"),
-        ("no_file_format", ":1: file_format: missing, expected a text."),
+        ("misspelt_exporter", ": OpenTelemetry refuses the file: Plugin 'postog' not found"),
         ("no_yaml", ":4: this is no YAML, expected the node content"),
-        ("queue_below_one", ":5: tracer_provider.processors[0].batch.max_queue_size: found -1, expected"),
-        ("unsupported_file_format", ":1: file_format: Unsupported file_format '2.0'"),
+        ("queue_below_one", ":5: tracer_provider.processors[0].batch.max_queue_size: OpenTelemetry refuses"),
         ("not_there", " cannot be read ([Errno 2] No such file or directory"),
     ],
 )
@@ -273,7 +281,7 @@ def test_file_that_is_refused_late_sends_nothing(own_sink, database, environment
 
     assert ran.stdout == "runs\n", ran.stderr
     [line] = [line for line in ran.stderr.splitlines() if "PostHog" in line]
-    assert "no package brings this exporter. Did you mean 'posthog'?" in line
+    assert "OpenTelemetry refuses the file: Plugin 'postog' not found" in line
     assert own_sink[0].requests == []
 
 
@@ -326,22 +334,6 @@ def test_file_takes_any_version(version, own_sink, database, environment):
     assert ran.stdout == "runs\n"
     assert event.properties["environment"] == "production", ran.stderr
     assert event.properties.get("service_version") == (version or None)
-
-
-def test_section_that_opentelemetry_ignores_is_told_of(environment):
-    """It takes such a file without a word, so ours is the only one."""
-    file = ROOT / "tests" / "golden" / "config" / "misspelt_section.yaml"
-    environment["OTEL_CONFIG_FILE"] = str(file)
-
-    ran = _run([*INSTRUMENT, sys.executable, "-c", "print('runs')"], environment)
-
-    [line] = [line for line in ran.stderr.splitlines() if "PostHog" in line]
-    assert (ran.returncode, ran.stdout) == (0, "runs\n")
-    assert line == (
-        f"Nothing is sent to PostHog by a part of OTEL_CONFIG_FILE that OpenTelemetry ignores. "
-        f"{file}:2: tracer_providr: unknown key. Did you mean 'tracer_provider'? "
-        f"Try: otel-posthog config check {file}"
-    )
 
 
 def test_settings_are_options_of_the_instrument_command(environment):

@@ -7,21 +7,14 @@ import traceback
 from uuid import UUID
 
 import pytest
+from raising import caught
 
-from otel_posthog import attributes
+from otel_posthog.emit.tracebacks import MAX_FRAMES_HEAD, MAX_FRAMES_TAIL, describe
 from otel_posthog.mapping import BaseProperties, exception_properties
-from otel_posthog.mapping.exceptions import exception_list, exception_uuid
-from otel_posthog.tracebacks import MAX_FRAMES_HEAD, MAX_FRAMES_TAIL, describe
+from otel_posthog.mapping.exceptions import exception_uuid, route_of
+from otel_posthog.otel import attributes
 
 BASE = BaseProperties(environment="production", service_version="1.2")
-
-
-def _caught(action):
-    try:
-        action()
-    except Exception as error:  # noqa: BLE001 - the tests want every kind
-        return error
-    raise AssertionError("nothing was raised")
 
 
 def _fail_from_cause():
@@ -51,9 +44,13 @@ def _properties(recorded, base=BASE, trace_id=0, span_id=0):
     return exception_properties(recorded, base, trace_id=trace_id, span_id=span_id)
 
 
+def _exceptions(recorded):
+    return _properties(recorded)["$exception_list"]
+
+
 def test_chain_is_told_outermost_first():
     """The exception that was caught comes first, what caused it follows (R15)."""
-    entries = exception_list(_ours(_caught(_fail_from_cause)))
+    entries = _exceptions(_ours(caught(_fail_from_cause)))
 
     assert [(entry["type"], entry["value"]) for entry in entries] == [
         ("RuntimeError", "outer"),
@@ -66,7 +63,7 @@ def test_mechanisms_link_the_chain():
     group = ExceptionGroup("several", [KeyError("k")])
     group.__cause__ = ValueError("cause")
 
-    entries = exception_list(_ours(group, **{attributes.EXCEPTION_HANDLED: True}))
+    entries = _exceptions(_ours(group, **{attributes.EXCEPTION_HANDLED: True}))
 
     assert [entry["mechanism"] for entry in entries] == [
         {
@@ -83,16 +80,16 @@ def test_mechanisms_link_the_chain():
 
 def test_frames_are_told_oldest_first():
     """The innermost call comes last, with its source line."""
-    [entry] = exception_list(_ours(_caught(lambda: 1 / 0)))
+    [entry] = _exceptions(_ours(caught(lambda: 1 / 0)))
 
     assert entry["stacktrace"]["type"] == "raw"
-    assert [frame["function"] for frame in entry["stacktrace"]["frames"]] == ["_caught", "<lambda>"]
+    assert [frame["function"] for frame in entry["stacktrace"]["frames"]] == ["caught", "<lambda>"]
     assert "1 / 0" in entry["stacktrace"]["frames"][-1]["context_line"]
 
 
 def test_exception_without_traceback_has_no_stacktrace():
     """PostHog wants no empty stack."""
-    [entry] = exception_list(_ours(ValueError("never raised")))
+    [entry] = _exceptions(_ours(ValueError("never raised")))
 
     assert "stacktrace" not in entry
 
@@ -102,16 +99,16 @@ def test_exception_without_traceback_has_no_stacktrace():
 )
 def test_module_of_a_builtin_is_left_out(error, module):
     """As posthog-python does, only types that are not built in name their module."""
-    assert exception_list(_ours(error))[0]["module"] == module
+    assert _exceptions(_ours(error))[0]["module"] == module
 
 
 def test_foreign_record_is_read_from_its_stack_text():
     """Without our attribute type, value, file, line, function and module come from the standard ones."""
-    error = _caught(lambda: 1 / 0)
+    error = caught(lambda: 1 / 0)
 
-    [entry] = exception_list(_foreign(error))
+    [entry] = _exceptions(_foreign(error))
 
-    [ours] = exception_list(_ours(error))
+    [ours] = _exceptions(_ours(error))
     assert (entry["type"], entry["value"]) == ("ZeroDivisionError", "division by zero")
     assert entry["stacktrace"]["frames"] == [_without_source(frame) for frame in ours["stacktrace"]["frames"]]
 
@@ -122,7 +119,7 @@ def _without_source(frame):
 
 def test_foreign_type_is_split_from_its_module():
     """A qualified type gives module and type."""
-    [entry] = exception_list({attributes.EXCEPTION_TYPE: "sqlalchemy.exc.OperationalError"})
+    [entry] = _exceptions({attributes.EXCEPTION_TYPE: "sqlalchemy.exc.OperationalError"})
 
     assert (entry["module"], entry["type"], entry["value"]) == ("sqlalchemy.exc", "OperationalError", "")
 
@@ -131,7 +128,7 @@ def test_forged_frames_change_neither_count_nor_type():
     """A message that looks like a stack stays a message of one exception."""
     forged = 'x\n  File "/etc/hostname", line 1, in planted\nSystemExit: 1'
 
-    [entry] = exception_list(_foreign(_caught(lambda: int(forged)), message=forged))
+    [entry] = _exceptions(_foreign(caught(lambda: int(forged)), message=forged))
 
     assert (entry["type"], entry["value"]) == ("ValueError", forged)
 
@@ -142,7 +139,7 @@ def test_forged_frames_read_no_file(tmp_path):
     secret.write_text("planted = 1\n")
     stack = f'Traceback (most recent call last):\n  File "{secret}", line 1, in f\nValueError: x\n'
 
-    [entry] = exception_list({"exception.type": "ValueError", "exception.stacktrace": stack})
+    [entry] = _exceptions({"exception.type": "ValueError", "exception.stacktrace": stack})
 
     assert [frame["function"] for frame in entry["stacktrace"]["frames"]] == ["f"]
     assert "planted = 1" not in json.dumps(entry)
@@ -152,7 +149,7 @@ def test_frames_of_a_text_are_bounded():
     """A text of thousands of frames does not make the event too large to be sent."""
     stack = "Traceback (most recent call last):\n" + '  File "x.py", line 1, in f\n' * 10_000
 
-    [entry] = exception_list({"exception.type": "ValueError", "exception.stacktrace": stack})
+    [entry] = _exceptions({"exception.type": "ValueError", "exception.stacktrace": stack})
 
     assert len(entry["stacktrace"]["frames"]) == MAX_FRAMES_HEAD + MAX_FRAMES_TAIL
 
@@ -164,7 +161,7 @@ def test_unreadable_chain_falls_back(chain):
     """A chain that was cut or is none gives way to the standard attributes."""
     recorded = {attributes.EXCEPTION_TYPE: "ValueError", attributes.EXCEPTION_MESSAGE: "m"}
 
-    [entry] = exception_list(recorded | {attributes.EXCEPTION_CHAIN: chain})
+    [entry] = _exceptions(recorded | {attributes.EXCEPTION_CHAIN: chain})
 
     assert (entry["type"], entry["value"]) == ("ValueError", "m")
 
@@ -175,7 +172,7 @@ def test_unreadable_chain_falls_back(chain):
 )
 def test_odd_chain_still_gives_an_exception(item):
     """A chain that somebody else wrote gives an entry with the types that PostHog wants."""
-    [entry] = exception_list({attributes.EXCEPTION_CHAIN: json.dumps([item])})
+    [entry] = _exceptions({attributes.EXCEPTION_CHAIN: json.dumps([item])})
 
     assert isinstance(entry["type"], str)
     assert isinstance(entry["value"], str)
@@ -184,7 +181,7 @@ def test_odd_chain_still_gives_an_exception(item):
 
 def test_empty_record_still_gives_an_exception():
     """PostHog refuses an empty list, so there is always one entry."""
-    assert [entry["type"] for entry in exception_list({})] == ["Exception"]
+    assert [entry["type"] for entry in _exceptions({})] == ["Exception"]
 
 
 REQUEST = {
@@ -244,7 +241,7 @@ def test_base_properties_win():
 
     assert properties["step"] == "sync"
     assert properties["$exception_list"] != []
-    assert BASE.as_dict().items() <= properties.items()
+    assert BASE.properties.items() <= properties.items()
 
 
 def test_only_marked_attributes_are_taken_over():
@@ -266,7 +263,7 @@ def test_no_trace_is_not_told():
 
 def test_base_properties():
     """Each event says where it comes from, and nothing about a person or place (R18)."""
-    base = BASE.as_dict()
+    base = dict(BASE.properties)
 
     assert base.pop("$lib_version")
     assert base == {
@@ -332,7 +329,34 @@ def test_texts_stay_inside_posthogs_limits_in_bytes():
     """Type and value are cut by bytes, never inside a character."""
     chain = json.dumps([{"type": "é" * 1000, "module": "m", "value": "日" * 9000, "frames": []}])
 
-    [entry] = exception_list({"exception.type": "x", "posthog.exception_chain": chain})
+    [entry] = _exceptions({"exception.type": "x", "posthog.exception_chain": chain})
 
     assert entry["type"] == "é" * 127
     assert entry["value"] == "日" * 2666
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/", "/"),
+        ("", ""),
+        ("/api/v1/pipelines", "/api/v1/pipelines"),
+        ("/api/pipelines/17/run", "/api/pipelines/{id}/run"),
+        ("/runs/01912d6e-5f3a-7c1e-8a77-2b1f0c9d8e7f", "/runs/{id}"),
+        ("/commits/9fceb02d0ae598e95dc970b74767f19372d61af8", "/commits/{id}"),
+        ("/logs/2026-11-25", "/logs/{id}"),
+        ("/files/17.pdf", "/files/{id}.pdf"),
+        ("/invite/q7Hn3kPz9LmXv2Rt", "/invite/{id}"),
+        ("/feedback", "/feedback"),
+        ("/decade/deadbeef", "/decade/deadbeef"),
+        ("/x/" + "a" * 41, "/x/{id}"),
+    ],
+)
+def test_ids_in_a_path_are_templated(path, expected):
+    """Of a path whose route nobody told, parts that stand for one thing are taken out."""
+    assert route_of({}, path) == expected
+
+
+def test_known_route_wins():
+    """The framework's own template is told as it is."""
+    assert route_of({attributes.HTTP_ROUTE: "/runs/{run_id}"}, "/runs/17") == "/runs/{run_id}"

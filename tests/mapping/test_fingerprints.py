@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from raising import caught
 
-from otel_posthog import attributes
+from otel_posthog.emit.tracebacks import describe, type_of
 from otel_posthog.mapping import BaseProperties, exception_properties
-from otel_posthog.tracebacks import describe, type_of
+from otel_posthog.otel import attributes
 
 BASE = BaseProperties(environment="production")
 
@@ -15,14 +16,6 @@ def _fingerprint(error):
     recorded = {attributes.EXCEPTION_TYPE: type_of(error), attributes.EXCEPTION_CHAIN: describe(error)}
     properties = exception_properties(recorded, BASE, trace_id=0, span_id=0)
     return properties.get("$exception_fingerprint")
-
-
-def _caught(action):
-    try:
-        action()
-    except Exception as error:  # noqa: BLE001 - the tests want every kind
-        return error
-    raise AssertionError("nothing was raised")
 
 
 def _fail(message="x"):
@@ -35,7 +28,7 @@ def _fail_otherwise():
 
 def test_exception_with_a_stack_is_left_to_posthog():
     """Where type and frames say it all, there is no fingerprint of ours."""
-    assert _fingerprint(_caught(_fail)) is None
+    assert _fingerprint(caught(_fail)) is None
 
 
 @pytest.mark.parametrize(
@@ -72,21 +65,21 @@ def _recurse(left, extra):
 
 def test_recursions_of_other_depths_are_one():
     """However deep a recursion was when it ended, whatever was cut out of its stack, it is one failure."""
-    one, other = _caught(lambda: _recurse(200, extra=False)), _caught(lambda: _recurse(333, extra=False))
+    one, other = caught(lambda: _recurse(200, extra=False)), caught(lambda: _recurse(333, extra=False))
 
     assert _fingerprint(one) == _fingerprint(other) is not None
-    assert _fingerprint(_caught(lambda: _recurse(200, extra=True))) != _fingerprint(one)
+    assert _fingerprint(caught(lambda: _recurse(200, extra=True))) != _fingerprint(one)
 
 
 def test_groups_are_one_whatever_the_number_and_order_of_members():
     """Tasks fail in any order and number; which failures there are is what counts."""
-    first, second = _caught(_fail), _caught(_fail_otherwise)
+    first, second = caught(_fail), caught(_fail_otherwise)
 
-    one = _fingerprint(_caught(lambda: _group([first, second])))
-    other = _fingerprint(_caught(lambda: _group([second, first, _caught(_fail), _caught(_fail)])))
+    one = _fingerprint(caught(lambda: _group([first, second])))
+    other = _fingerprint(caught(lambda: _group([second, first, caught(_fail), caught(_fail)])))
 
     assert one == other is not None
-    assert _fingerprint(_caught(lambda: _group([first]))) != one
+    assert _fingerprint(caught(lambda: _group([first]))) != one
 
 
 def _group(members):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import json.decoder
 import linecache
 import sys
+import sysconfig
 import zipfile
 
 import pytest
@@ -12,9 +14,20 @@ import pytest
 from otel_posthog.mapping.frames import (
     CONTEXT_LINES,
     MAX_SOURCE_LINE_CHARS,
-    bare_frame,
-    frame_of,
+    is_in_app,
+    module_of,
+    relative_filename,
+    stacks_of,
 )
+from otel_posthog.scrubbing import Scrubber
+
+SCRUBBER = Scrubber()
+
+
+def frame_of(*call, reads_source=True):
+    """Return one frame of one stack."""
+    [[frame]] = stacks_of([[[*call]]], SCRUBBER, reads_source=reads_source)
+    return frame
 
 
 @pytest.fixture
@@ -63,7 +76,7 @@ def test_line_outside_the_file_has_no_context(source, lineno):
 
 def test_missing_file_has_no_context():
     """A frame of a file that is gone is still a frame."""
-    assert frame_of("/gone/x.py", 3, "", "x") == bare_frame("/gone/x.py", 3, "", "x")
+    assert frame_of("/gone/x.py", 3, "", "x") == frame_of("/gone/x.py", 3, "", "x", reads_source=False)
 
 
 @pytest.mark.parametrize("filename", ["/\ud83e.py", "a\x00b.py", "", "/" + "x" * 5_000])
@@ -74,7 +87,7 @@ def test_name_that_no_file_can_have_gives_no_source(filename):
 
 def test_nameless_function_gets_a_name():
     """PostHog expects a function's name."""
-    assert bare_frame("x.py", 1, "", "x")["function"] == "<unknown>"
+    assert frame_of("x.py", 1, "", "x", reads_source=False)["function"] == "<unknown>"
 
 
 def test_long_source_line_is_cut(tmp_path):
@@ -97,7 +110,7 @@ def test_own_running_frame():
 
 def test_module_of_the_standard_library_by_name_only_stays_in_app():
     """A product's own file named like a module of the standard library says where it lies: PostHog asks."""
-    frame = bare_frame("/srv/app/queue.py", 3, "f", "queue")
+    frame = frame_of("/srv/app/queue.py", 3, "f", "queue", reads_source=False)
 
     assert (frame["in_app"], frame["abs_path"]) == (True, "queue.py")
 
@@ -119,3 +132,96 @@ def test_files_read_for_source_are_not_kept_for_good(source):
     frame_of(source, 3, "run", "pkg.mod")
 
     assert source not in linecache.cache
+
+
+ROOTS = frozenset({"fastflow"})
+
+
+@pytest.mark.parametrize(
+    ("filename", "module", "expected"),
+    [
+        ("/srv/max/app/fastflow/runs/api.py", "fastflow.runs.api", "fastflow/runs/api.py"),
+        ("C:\\Users\\max\\app\\fastflow\\runs\\api.py", "fastflow.runs.api", "fastflow/runs/api.py"),
+        ("/srv/fastflow/fastflow/api.py", "fastflow.api", "fastflow/api.py"),
+        ("/srv/max/fastflow/runs/__init__.py", "fastflow.runs", "fastflow/runs/__init__.py"),
+        ("C:\\max\\fastflow\\__init__.py", "fastflow", "__init__.py"),
+        ("/srv/max/app/main.py", "main", "main.py"),
+        ("/srv/max/app/main.py", "__main__", "main.py"),
+        ("/srv/max/fastflow/__main__.py", "__main__", "__main__.py"),
+        ("/srv/max/fastflow/__main__.py", "fastflow.__main__", "fastflow/__main__.py"),
+        ("/srv/max/other/api.py", "fastflow.runs.api", "api.py"),
+        ("api.py", "fastflow.runs.deeper.api", "api.py"),
+        ("/srv/max/app/script.py", "", "script.py"),
+        ("<frozen importlib._bootstrap>", "importlib._bootstrap", "<frozen importlib._bootstrap>"),
+        ("<string>", "__main__", "<string>"),
+    ],
+)
+def test_file_is_relative_to_its_package(filename, module, expected):
+    """Where the code was installed does not leave, on POSIX and on Windows (R15)."""
+    assert relative_filename(filename, module) == expected
+
+
+@pytest.mark.parametrize(
+    "filename",
+    [
+        "/srv/venv/lib/python3.11/site-packages/starlette/routing.py",
+        "C:\\venv\\Lib\\site-packages\\starlette\\routing.py",
+        "/usr/lib/python3/dist-packages/yaml/__init__.py",
+        "/usr/lib/python3.12/asyncio/events.py",
+        json.decoder.__file__,
+        "<frozen importlib._bootstrap>",
+        "<string>",
+    ],
+)
+def test_foreign_code_is_not_in_app(filename):
+    """Installed packages, the standard library and frozen modules are not the product."""
+    assert not is_in_app(filename)
+
+
+@pytest.mark.parametrize(
+    "filename", ["/srv/app/fastflow/api.py", "C:\\app\\fastflow\\api.py", "main.py", __file__]
+)
+def test_own_code_is_in_app(filename):
+    """Everything else is the product."""
+    assert is_in_app(filename)
+
+
+def test_standard_library_is_known_on_any_layout():
+    """The folder of the running interpreter's standard library counts, whatever it is called."""
+    assert not is_in_app(sysconfig.get_path("stdlib") + "/json/decoder.py")
+
+
+@pytest.mark.parametrize(
+    ("filename", "module", "expected"),
+    [
+        ("/srv/venv/lib/python3.11/site-packages/fastflow/api.py", "fastflow.api", True),
+        ("/srv/venv/lib/python3.11/site-packages/fastflow/__main__.py", "__main__", True),
+        ("/srv/fastflow/venv/lib/python3.11/site-packages/starlette/routing.py", "starlette.routing", False),
+        ("/srv/fastflow/venv/lib/python3.11/site-packages/starlette/routing.py", "", False),
+        ("/usr/lib/python3.11/json/decoder.py", "json.decoder", False),
+        ("/srv/app/fastflow/api.py", "", True),
+        ("/srv/app/main.py", "main", True),
+    ],
+)
+def test_named_roots_are_the_product_wherever_they_are_installed(filename, module, expected):
+    """A product that is installed with pip is still the product, and what it is installed beside is not."""
+    assert is_in_app(filename, module, ROOTS) is expected
+
+
+@pytest.mark.parametrize(
+    ("filename", "expected"),
+    [
+        ("/x/lib/python3.11/site-packages/starlette/routing.py", "starlette.routing"),
+        ("C:\\venv\\Lib\\site-packages\\starlette\\routing.py", "starlette.routing"),
+        ("/x/lib/python3.11/site-packages/yaml/__init__.py", "yaml"),
+        ("/elsewhere/lib/python3.9/json/decoder.py", "json.decoder"),
+        (json.decoder.__file__, "json.decoder"),
+        (__file__, __name__),
+        ("/srv/fastflow/fastflow/runs/api.py", "fastflow.runs.api"),
+        ("/srv/app/other/api.py", ""),
+        ("<string>", ""),
+    ],
+)
+def test_module_is_found_by_the_file(filename, expected):
+    """A stack text names files only; what is loaded, installed or below a named root has a module."""
+    assert module_of(filename, ROOTS) == expected

@@ -8,8 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from otel_posthog import attributes
 from otel_posthog.mapping import BaseProperties, event_from_log, kind_of_log
+from otel_posthog.otel import attributes
 from otel_posthog.registry import Kind, Registry, event
 
 BASE = BaseProperties(environment="production")
@@ -53,9 +53,9 @@ RAISED = {attributes.EXCEPTION_TYPE: "ValueError", attributes.EXCEPTION_MESSAGE:
         ("foreign", None, {}, None),
         ("foreign", "anything", {}, None),
         ("foreign", "$exception", {}, None),
-        ("otel_posthog.gate", None, {}, None),
-        ("otel_posthog.gate", None, RAISED, None),
-        ("otel_posthog.gate", "run_finished", {}, None),
+        ("otel_posthog.delivery.gate", None, {}, None),
+        ("otel_posthog.delivery.gate", None, RAISED, None),
+        ("otel_posthog.delivery.gate", "run_finished", {}, None),
         ("otel_posthog_like", "run_finished_like", {}, None),
     ],
 )
@@ -72,23 +72,9 @@ def test_foreign_name_counts_once_it_is_registered(registry, kind):
     assert kind_of_log("foreign", "run_finished", {}, registry) is kind
 
 
-@pytest.mark.parametrize(
-    "record",
-    [
-        FakeLog(scope="otel_posthog.gate", attributes=RAISED),
-        FakeLog(scope="foreign", event_name="anything"),
-        FakeLog(),
-    ],
-    ids=["own log line", "foreign name", "no name"],
-)
-def test_other_records_become_nothing(record):
-    """What needs no consent becomes no event."""
-    assert event_from_log(record, BASE, Registry()) is None
-
-
 def test_exception_becomes_an_event():
     """An exception record becomes `$exception` with the record's times and trace."""
-    made = event_from_log(FakeLog(attributes=RAISED, trace_id=1, span_id=2), BASE, Registry())
+    made = event_from_log(FakeLog(attributes=RAISED, trace_id=1, span_id=2), Kind.ERRORS, BASE)
 
     assert (made.name, made.kind, made.accepted_ns) == ("$exception", Kind.ERRORS, 1_700_000_000_000_000_005)
     assert made.timestamp == datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
@@ -99,23 +85,23 @@ def test_named_record_becomes_an_event():
     """A tracked event carries its own properties, its uuid and the base."""
     recorded = {"success": True, attributes.EVENT_UUID: str(UUID(int=5))}
 
-    made = event_from_log(FakeLog(event_name="run_finished", attributes=recorded), BASE, Registry())
+    made = event_from_log(FakeLog(event_name="run_finished", attributes=recorded), Kind.TELEMETRY, BASE)
 
     assert (made.name, made.uuid) == ("run_finished", UUID(int=5))
-    assert made.properties == {"success": True} | BASE.as_dict()
+    assert made.properties == {"success": True} | BASE.properties
 
 
 def test_base_properties_win_over_the_callers():
     """A tracked property cannot replace what each event carries (R18)."""
     recorded = {"$ip": "203.0.113.7", "$process_person_profile": True, "source": "x"}
 
-    made = event_from_log(FakeLog(event_name="run_finished", attributes=recorded), BASE, Registry())
+    made = event_from_log(FakeLog(event_name="run_finished", attributes=recorded), Kind.TELEMETRY, BASE)
 
-    assert made.properties == BASE.as_dict()
+    assert made.properties == BASE.properties
 
 
 def test_consent_has_the_last_word_on_identity():
     """Mapping leaves the distinct id open."""
-    made = event_from_log(FakeLog(event_name="run_finished"), BASE, Registry())
+    made = event_from_log(FakeLog(event_name="run_finished"), Kind.TELEMETRY, BASE)
 
     assert made.distinct_id is None

@@ -7,9 +7,9 @@ from uuid import uuid5
 
 import pytest
 
-from otel_posthog import attributes
 from otel_posthog.mapping import BaseProperties, events_from_span, kinds_of_span
 from otel_posthog.mapping.exceptions import UUID_NAMESPACE, exception_uuid
+from otel_posthog.otel import attributes
 from otel_posthog.registry import Kind, Registry, event
 
 BASE = BaseProperties(environment="production")
@@ -124,7 +124,7 @@ def test_registered_name_takes_the_attributes():
     [made] = events_from_span(_named("run_finished", success=True), BASE, registry)
 
     assert made.properties["success"] is True
-    assert registry.admit(made.name, made.properties) == {"success": True} | BASE.as_dict()
+    assert registry.admit(made.name, made.properties) == {"success": True} | BASE.properties
 
 
 def test_unregistered_name_takes_only_what_was_meant_for_it():
@@ -135,7 +135,7 @@ def test_unregistered_name_takes_only_what_was_meant_for_it():
 
     [made] = events_from_span(span, BASE, Registry())
 
-    assert made.properties == {"step": "sync", "duration_ms": 2} | BASE.as_dict()
+    assert made.properties == {"step": "sync", "duration_ms": 2} | BASE.properties
 
 
 def test_base_properties_win_over_the_spans():
@@ -144,7 +144,7 @@ def test_base_properties_win_over_the_spans():
 
     [made] = events_from_span(span, BASE, Registry([RunFinished]))
 
-    assert BASE.as_dict().items() <= made.properties.items()
+    assert BASE.properties.items() <= made.properties.items()
 
 
 def test_duration_is_never_negative():

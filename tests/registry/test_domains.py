@@ -22,8 +22,8 @@ from otel_posthog.registry.domains import (
     Words,
     canonical_json,
 )
-from otel_posthog.registry.made import made
-from otel_posthog.registry.reading import domain_from_json
+from otel_posthog.registry.manifest import domain_from_json
+from otel_posthog.registry.shapes import made
 
 USERS = Bucketed((1, 2, 6, 11, 51), is_whole=True)
 SECONDS = Bucketed((0, 0.5, 60), is_whole=False)

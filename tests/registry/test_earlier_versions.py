@@ -11,9 +11,8 @@ import pytest
 
 from otel_posthog import Buckets, MaxChars, Range, Version, event
 from otel_posthog.registry import Kind, Registry
-from otel_posthog.registry.manifest import hash_of
-from otel_posthog.registry.reading import parse
-from otel_posthog.registry.schema import schema_of
+from otel_posthog.registry.documents import schema_of
+from otel_posthog.registry.manifest import hash_of, parse
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "manifests"
 KEPT = sorted(GOLDEN.glob("*.json"))

@@ -30,9 +30,9 @@ from otel_posthog.registry import (
     Registry,
     spec_of,
 )
+from otel_posthog.registry.documents import bits_of, schema_of
 from otel_posthog.registry.domains import Scalar, Words
-from otel_posthog.registry.reading import parse
-from otel_posthog.registry.schema import bits_of, schema_of
+from otel_posthog.registry.manifest import parse
 
 
 @event("run_finished", why="to know", since="1.0", owner="maintainers", expires="2028-01-01")

@@ -1,31 +1,20 @@
 """Events without secrets, within bounds."""
 
+import gc
 import json
 import math
 from collections import deque
 from datetime import UTC, date, datetime
 from typing import Annotated, Literal
-from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import some_event
 
 from otel_posthog import MaxChars, Range, Registry, event
-from otel_posthog.events import Event
 from otel_posthog.scrubbing import Scrubber, scrub_text
 from otel_posthog.scrubbing.scrubber import MAX_DEPTH, MAX_ITEMS, MAX_KEY_CHARS, MAX_TEXT_CHARS
-
-
-def some_event(properties, name="something"):
-    return Event(
-        name=name,
-        properties=properties,
-        timestamp=datetime(2026, 1, 2, tzinfo=UTC),
-        uuid=UUID(int=1),
-        accepted_ns=1,
-        distinct_id="someone",
-    )
 
 
 def _scrubbed(properties):
@@ -342,3 +331,22 @@ def test_unknown_list_of_source_lines_is_scrubbed():
     odd = [{"a": "password=planted"}, "secret = 'planted'", 3, None]
 
     assert "planted" not in json.dumps(_scrubbed({"a": {"pre_context": odd}}))
+
+
+def test_number_longer_than_python_reads_is_taken_out():
+    """A number of 5,000 digits beside a sensitive name is replaced like any other value."""
+    assert scrub_text("password=" + "7" * 5000) == "password=[scrubbed:value]"
+
+
+def test_no_value_is_kept_in_memory():
+    """Answers about names are cached, and no value beside one, which may be a secret, is among them."""
+    scrubber = Scrubber()
+
+    for text in ("password=Planted7value9", "token: (Planted7value8, 1)", "token is 'Planted7value7'"):
+        scrubber.text(text)
+    scrubber.scrub(some_event({"a": {"name": "Planted7value6", "value": ["Planted7value5", "x"]}}))
+
+    names = scrubber._names
+    cached = repr([gc.get_referents(cache) for cache in (names.is_secret, names.is_personal)])
+    assert "password" in cached
+    assert "Planted" not in cached

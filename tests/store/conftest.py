@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psycopg
 import pytest
-from databases import KINDS, SQLITE_KINDS, some_database
+from databases import KINDS, new_database, some_database
 
 from otel_posthog.store import SettingsStore
 
@@ -12,18 +12,14 @@ from otel_posthog.store import SettingsStore
 @pytest.fixture(params=KINDS)
 def database(request, tmp_path):
     """Return an empty database; a SQLite file is not there yet."""
-    is_sqlite = request.param in SQLITE_KINDS
-    place = str(tmp_path / "app.db") if is_sqlite else request.getfixturevalue("postgres_database")
-    with some_database(request.param, place) as made:
+    with new_database(request.param, request) as made:
         yield made
 
 
 @pytest.fixture(params=["sqlite-url", "psycopg-url"])
 def plain_database(request, tmp_path):
     """Return an empty database by URL: where the way in does not matter."""
-    is_sqlite = request.param in SQLITE_KINDS
-    place = str(tmp_path / "app.db") if is_sqlite else request.getfixturevalue("postgres_database")
-    with some_database(request.param, place) as made:
+    with new_database(request.param, request) as made:
         yield made
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import multiprocessing
 import sys
 
-from otel_posthog.schedule import latest_due, stale_after_s, time_of_day
+from otel_posthog.config.settings import time_of_day
+from otel_posthog.heartbeat.rounds import latest_due, stale_after_s
 from otel_posthog.store import HeartbeatLease, SettingsStore
 
 AT = time_of_day("03:00")

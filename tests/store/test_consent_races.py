@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import pairwise
 from random import Random
 
 import pytest
+from thoroughness import IS_FULL
 
 from otel_posthog.errors import StoreError
 from otel_posthog.registry import Kind
 from otel_posthog.registry.manifest import hash_of
 
 THREADS = 6
-CHANGES = 40 if os.environ.get("OTEL_POSTHOG_FULL") == "1" else 8
+CHANGES = 40 if IS_FULL else 8
 VERSIONS = (
     {Kind.ERRORS: "errors 1", Kind.TELEMETRY: "telemetry 1"},
     {Kind.ERRORS: "errors 1", Kind.TELEMETRY: "telemetry 2"},
@@ -92,9 +92,9 @@ def test_withdrawal_beats_an_answer_under_way(two_versions):
 def _is_whole(row):
     """Tell whether each kind that is on has a manifest that somebody knows, and each that is off none."""
     return all(
-        (row.manifest(kind) is not None) == row.is_granted(kind)
-        and {row.manifest(kind), row.declined(kind)} <= HASHES
-        and (row.is_granted(kind) or row.declined(kind) is None)
+        (row.kinds[kind].manifest is not None) == row.kinds[kind].is_granted
+        and {row.kinds[kind].manifest, row.kinds[kind].declined} <= HASHES
+        and (row.kinds[kind].is_granted or row.kinds[kind].declined is None)
         for kind in Kind
     ) and (row.instance_id is not None) == (row.enable_telemetry or row.enable_error_reporting)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from databases import SQLITE_KINDS
 
-from otel_posthog.schedule import latest_due, time_of_day
+from otel_posthog.config.settings import time_of_day
+from otel_posthog.heartbeat.rounds import latest_due
 from otel_posthog.store import HeartbeatLease
 
 NOW_S = 1_800_000_000

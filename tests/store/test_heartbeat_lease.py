@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -11,13 +10,14 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url
+from thoroughness import IS_FULL
 
+from otel_posthog.config.settings import time_of_day
 from otel_posthog.errors import StoreError
-from otel_posthog.schedule import Begin, Claim, Wait, latest_due, next_step, stale_after_s, time_of_day
-from otel_posthog.store import DatabaseMeasures, HeartbeatLease
+from otel_posthog.heartbeat.rounds import latest_due, next_step, stale_after_s
+from otel_posthog.store import HeartbeatLease
 
 ROOT = Path(__file__).parents[2]
-IS_FULL = bool(os.environ.get("OTEL_POSTHOG_FULL"))
 PROCESSES, ROUNDS = (50, 200) if IS_FULL else (12, 20)
 RACE_TIMEOUT_S = 1200
 AT = time_of_day("03:00")
@@ -91,17 +91,17 @@ def test_claim_by_the_databases_clock(any_lease):
 
 def test_new_consent_owes_nothing_for_its_day(lease):
     """After the first look of a consent the day counts as done."""
-    assert isinstance(step(lease), Begin)
+    assert step(lease).action == "begin"
 
     lease.begin(latest_due(NOW_S, AT))
 
-    assert step(lease).is_done
+    assert step(lease).action == "done"
     assert not claim(lease)
 
 
 def test_next_day_is_won_once(owed):
     """Of two that want the day, the second gets no for an answer."""
-    assert isinstance(step(owed), Claim)
+    assert step(owed).action == "claim"
 
     assert [claim(owed), claim(owed)] == [True, False]
 
@@ -113,7 +113,7 @@ def test_finished_day_cannot_be_claimed(owed):
 
     assert not claim(owed)
     assert not claim(owed, NOW_S + LEASE_S + 1)
-    assert step(owed).is_done
+    assert step(owed).action == "done"
 
 
 def test_unfinished_claim_expires(owed):
@@ -131,7 +131,7 @@ def test_late_finish_counts(owed):
 
     owed.finish(latest_due(NOW_S, AT))
 
-    assert step(owed, NOW_S + LEASE_S + 1).is_done
+    assert step(owed, NOW_S + LEASE_S + 1).action == "done"
 
 
 def test_host_behind_cannot_undo_a_day(owed):
@@ -143,7 +143,7 @@ def test_host_behind_cannot_undo_a_day(owed):
     assert not claim(owed, behind_s)
     owed.finish(latest_due(behind_s, AT))
 
-    assert step(owed).is_done
+    assert step(owed).action == "done"
 
 
 @pytest.mark.parametrize("stamp", ["done_day = '2099-01-01'", "claimed_until = 4000000000"])
@@ -155,7 +155,7 @@ def test_stamp_in_the_future_holds_nothing_back(owed, plain_database, stamp):
     owed.finish(latest_due(NOW_S, AT))
 
     assert is_won
-    assert step(owed).is_done
+    assert step(owed).action == "done"
 
 
 def test_withdrawn_consent_cannot_be_claimed(owed, plain_store):
@@ -167,7 +167,7 @@ def test_withdrawn_consent_cannot_be_claimed(owed, plain_store):
     plain_store.update(enable_telemetry=True)
 
     assert not claim(owed)
-    assert isinstance(step(owed), Begin)
+    assert step(owed).action == "begin"
 
 
 def test_errors_alone_are_no_consent_to_it(plain_store):
@@ -188,14 +188,14 @@ def test_regrant_of_telemetry_alone_begins_anew(lease, plain_store):
     plain_store.update(enable_telemetry=True)
 
     assert plain_store.read().instance_id == before
-    assert isinstance(step(lease), Begin)
+    assert step(lease).action == "begin"
 
 
 def test_begin_under_the_same_consent_changes_nothing(owed):
     """Of two workers that see a new consent, the later one leaves the row alone."""
     owed.begin(latest_due(NOW_S + 5 * DAY_S, AT))
 
-    assert isinstance(step(owed), Claim)
+    assert step(owed).action == "claim"
 
 
 def test_locked_store_is_an_error(plain_database, open_store):
@@ -231,7 +231,7 @@ def test_workers_that_start_at_once_make_one_row(plain_database, open_store):
     states = [HeartbeatLease(store.database).read(now_s=NOW_S) for store in stores]
 
     assert states[0] == states[1]
-    assert isinstance(next_step(states[0], AT, lease_s=LEASE_S), (Begin, Wait))
+    assert next_step(states[0], AT, lease_s=LEASE_S).action != "claim"
 
 
 def test_racing_processes_have_one_winner_each_day(plain_database, open_store):
@@ -263,6 +263,6 @@ def test_size_is_the_files(sqlite_database, open_store):
     """On SQLite the size is that of the file."""
     store = open_store(sqlite_database.target)
     store.create()
-    measures = DatabaseMeasures(store.database)
+    database = store.database
 
-    assert (measures.kind(), measures.size_bytes()) == ("sqlite", Path(sqlite_database.place).stat().st_size)
+    assert (database.kind, database.size_bytes()) == ("sqlite", Path(sqlite_database.place).stat().st_size)

@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from databases import SQLITE_KINDS, some_database
+from databases import new_database
+from thoroughness import IS_FULL
 
 from otel_posthog.store import SettingsStore
 
-PROCESSES = 32
+PROCESSES = 32 if IS_FULL else 8
 TIMEOUT_S = 120
 ROOT = Path(__file__).parents[2]
 FORK_SCRIPT = """
@@ -23,7 +24,6 @@ before = store.update(enable_telemetry=True)
 child = os.fork()
 if child == 0:
     warnings.simplefilter("ignore", ResourceWarning)  # psycopg's at exit, on the parent's connection
-    store.after_fork()
     is_same = store.read() == before and store.update(is_setup_completed=True).is_setup_completed
     store.close()
     sys.exit(0 if is_same else 1)
@@ -39,9 +39,6 @@ from otel_posthog.store import SettingsStore
 FORKS = 20
 store = SettingsStore(sys.argv[1], timeout_s=30)
 store.update(enable_telemetry=True)
-os.register_at_fork(
-    before=store.before_fork, after_in_parent=store.after_fork_in_parent, after_in_child=store.after_fork
-)
 is_over = threading.Event()
 
 def work():
@@ -82,16 +79,13 @@ engine = sqlalchemy.create_engine(url)
 store = SettingsStore(engine if is_engine else url)
 store.update(enable_telemetry=True)
 written, closed = os.pipe(), os.pipe()
-store.before_fork()
 child = os.fork()
 if child == 0:
-    store.after_fork()
     store.update(is_setup_completed=True)
     os.write(written[1], b"x")
     os.read(closed[0], 1)
     store.update(enable_error_reporting=True)
     os._exit(0)
-store.after_fork_in_parent()
 os.read(written[0], 1)
 store.close()
 engine.dispose()
@@ -126,9 +120,7 @@ def run_at_once(url, what):
 @pytest.fixture(params=["sqlite-url", "aiosqlite-url", "psycopg-url", "asyncpg-url"])
 def url_database(request, tmp_path):
     """Return an empty database that other processes can open too."""
-    is_sqlite = request.param in SQLITE_KINDS
-    place = str(tmp_path / "new" / "app.db") if is_sqlite else request.getfixturevalue("postgres_database")
-    with some_database(request.param, place) as made:
+    with new_database(request.param, request) as made:
         yield made
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from otel_posthog.testing import rules
 from otel_posthog.testing.decoding import decode
-from otel_posthog.testing.rule_kinds import Verdict
+from otel_posthog.testing.rules import Verdict
 from otel_posthog.testing.submission import Submission
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

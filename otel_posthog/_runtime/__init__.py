@@ -1,0 +1,1 @@
+"""Handle forks, the end of the process and threads; count events and limit log lines."""

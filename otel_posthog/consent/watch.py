@@ -1,0 +1,179 @@
+"""Keep this process's view of consent fresh, and announce each change.
+
+Three answers: granted, denied, unknown. Denied discards, unknown holds. A withdrawal between two reads
+shows in the generation of the row, so that switching off and on again sends nothing from before.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
+
+from otel_posthog._runtime.process import follow_forks
+from otel_posthog._runtime.reporting import LogLimiter
+from otel_posthog._runtime.threads import in_thread
+from otel_posthog.errors import OtelPosthogError
+from otel_posthog.otel import records
+from otel_posthog.registry import Kind
+
+from .state import DENIED, UNKNOWN, Answer, Consent, KindConsent, Settings
+
+_log = logging.getLogger(__name__)
+_FORK_TIMEOUT_S = 1.0
+_NS_PER_S = 1_000_000_000
+
+
+class ConsentWatch:
+    """Read the settings row, remember the answer, and pass a new one to `on_change`.
+
+    While nothing is granted, every answer counts as new: another worker may have spooled events since.
+    `read` returns the row, None for a missing one, or raises `OtelPosthogError`; it may block. One lock
+    covers reading and applying, so that an older answer never replaces a newer one.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], Settings | None],
+        *,
+        max_age_s: float,
+        is_disabled: bool,
+        log_limiter: LogLimiter,
+        on_change: Callable[[Consent], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._read = read
+        self._max_age_s = max_age_s
+        self._is_disabled = is_disabled
+        self._log_limiter = log_limiter
+        self._on_change = on_change
+        self._clock = clock
+        self._announced: Mapping[Kind, KindConsent] = {}
+        self._refreshing: Future[Consent] | None = None
+        self._is_closed = False
+        self._is_held_for_fork = False
+        self._lock = threading.Lock()
+        self.on_read: Callable[[Consent], None] | None = None
+        """Called with each answer, also one that changes nothing."""
+        self.current = DENIED if is_disabled else UNKNOWN
+        self.last_row: Settings | None = None
+        """The row as it was read last; what it grants may be unknown by now."""
+        follow_forks(self)
+
+    def cached(self) -> Consent:
+        """Return the last answer without waiting; refresh one that is too old in the background."""
+        consent = self.current
+        if self._clock() - consent.read_at_s <= self._max_age_s or self._is_disabled or self._is_closed:
+            return consent
+        if self._refreshing is None or self._refreshing.done():
+            # A short thread a second, only where requests come in: a permanent one would stay in an
+            # idle process, and the host's executor may be full.
+            self._refreshing = in_thread(self.refresh, "otel-posthog-consent")
+        return consent
+
+    def refresh(self) -> Consent:
+        """Read the row now and return the answer; may wait for the database, never raises."""
+        if self._is_disabled:
+            return self.current
+        asked_at_s = self._clock()
+        with self._lock:
+            if self.current.read_at_s >= asked_at_s or self._has_just_failed():
+                return self.current  # another thread has read it, or failed to, while this one waited
+            return self._read_row()
+
+    def fresh(self) -> Consent | None:
+        """Return the last answer, or None if it is too old."""
+        consent = self.current
+        is_fresh = self._is_disabled or self._clock() - consent.read_at_s <= self._max_age_s
+        return consent if is_fresh else None
+
+    def open(self) -> None:
+        """Let `cached` refresh answers, and announce the next one whatever it is."""
+        self._is_closed = False
+        self.announce_again()
+
+    def announce_again(self) -> None:
+        """Pass the next answer to `on_change` even if it is the same."""
+        self._announced = {}
+
+    def close(self, timeout_s: float) -> None:
+        """Let `cached` start no more refreshes, and wait for one in progress."""
+        self._is_closed = True
+        self.wait(timeout_s)
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until a refresh that `cached` started has ended."""
+        if self._refreshing is not None:
+            wait([self._refreshing], timeout_s)
+
+    def change(self, write: Callable[[], Settings]) -> Settings:
+        """Write the row and apply it at once; no refresh can come between and undo it."""
+        with self._lock:
+            began_s = self._clock()
+            row = write()
+            if not self._is_disabled:
+                self._apply(row, began_s)
+            return row
+
+    def before_fork(self) -> None:
+        """Wait a second at most for a read in progress: the child would inherit its locks locked."""
+        self._is_held_for_fork = self._lock.acquire(timeout=_FORK_TIMEOUT_S)
+
+    def after_fork_in_parent(self) -> None:
+        """Release what `before_fork` locked."""
+        if self._is_held_for_fork:
+            self._lock.release()
+
+    def after_fork(self) -> None:
+        """Replace, in a child, the lock and the thread of the parent."""
+        self._lock = threading.Lock()
+        self._refreshing = None
+        self.announce_again()  # the threads that the last answer called for are the parent's
+
+    def _has_just_failed(self) -> bool:
+        # Half of the age: each attempt waits for the database's timeout, and meanwhile the queue would
+        # overflow while the spool has room.
+        is_unknown = self.current.kinds[Kind.ERRORS].answer is Answer.UNKNOWN
+        return is_unknown and self._clock() - self.current.read_at_s < self._max_age_s / 2
+
+    def _read_row(self) -> Consent:
+        began_s = self._clock()
+        try:
+            row = self._read()
+        except OtelPosthogError as error:
+            self._log_limiter.warning(_log, "Consent is unknown, so nothing is sent: %s", error)
+            row = None
+        except Exception as error:  # noqa: BLE001 - drivers raise what they like; unknown is safe
+            self._log_limiter.warning(
+                _log, "Consent is unknown, so nothing is sent (%s)", type(error).__name__
+            )
+            row = None
+        else:
+            if row is None:
+                self._log_limiter.warning(
+                    _log,
+                    "Consent is unknown, so nothing is sent: system_settings has no row with id 1. "
+                    "Save the telemetry settings once, or restart, to create it.",
+                )
+        if row is None:
+            return self._publish(self.current.unknown(self._clock()))
+        return self._apply(row, began_s)
+
+    def _apply(self, row: Settings, began_s: float) -> Consent:
+        before, self.last_row = self.last_row, row
+        now_ns = records.now_ns()
+        oldest_ns = now_ns - int(self._max_age_s * _NS_PER_S)
+        return self._publish(
+            self.current.followed_by(row, before, now_ns=now_ns, oldest_ns=oldest_ns, read_at_s=began_s)
+        )
+
+    def _publish(self, consent: Consent) -> Consent:
+        self.current = consent
+        if consent.kinds != self._announced:
+            self._announced = consent.kinds if consent.is_on else {}
+            self._on_change(consent)
+        if self.on_read is not None:
+            self.on_read(consent)
+        return consent

@@ -1,0 +1,1 @@
+"""Send events that consent allows, and keep what cannot be sent yet."""

@@ -1,0 +1,148 @@
+"""Record the requests that would be made, without a connection.
+
+The transport is the real one with another adapter under its session: address, headers, compression and
+body are those that would be sent, and nothing below could open a connection.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from otel_posthog._runtime.reporting import Counts, LogLimiter
+from otel_posthog.config.settings import Config
+from otel_posthog.consent.state import Settings
+from otel_posthog.consent.watch import ConsentWatch
+from otel_posthog.registry import Registry
+from otel_posthog.scrubbing import BeforeSend, Scrubber
+
+from .gate import Gate
+from .prepare import Preparation
+from .spool import make_spool
+from .transport import PostHogTransport, Transport, open_session
+from .transport import RecordingTransport as RecordingTransport  # noqa: PLC0414 - for `cli.telemetry`
+
+if TYPE_CHECKING:
+    import requests
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedRequest:
+    """One request as it would be sent; the API key is masked."""
+
+    method: str
+    url: str
+    headers: dict[str, str]
+    body: dict[str, object]
+    batch: list[dict[str, object]]
+    json_bytes: int
+    sent_bytes: int  # of the body after compression
+
+    def to_json(self) -> dict[str, object]:
+        """Return the request as data."""
+        return {
+            "method": self.method,
+            "url": self.url,
+            "headers": self.headers,
+            "json_bytes": self.json_bytes,
+            "sent_bytes": self.sent_bytes,
+            "body": {**self.body, "batch": self.batch},
+        }
+
+
+class RequestRecorder(PostHogTransport):
+    """Keep each request in `recorded`, and accept it as PostHog would."""
+
+    def __init__(self, config: Config, *, api_key: str, shown_key: str) -> None:
+        super().__init__(
+            api_key=api_key,
+            host=config.host,
+            timeout_s=config.http_timeout_s,
+            make_session=self._recording_session,
+        )
+        self._shown_key = shown_key
+        self.recorded: list[RecordedRequest] = []
+
+    def _recording_session(self) -> requests.Session:
+        from requests import Response  # noqa: PLC0415 - comes with posthog, so as late
+        from requests.adapters import BaseAdapter  # noqa: PLC0415
+
+        transport = self
+
+        class Recorder(BaseAdapter):
+            def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> Response:
+                transport.recorded.append(transport._as_recorded(request))
+                response = Response()
+                response.status_code = 200
+                response.request = request
+                return response
+
+            def close(self) -> None:
+                """Do nothing: no connection is open."""
+
+        session = open_session()
+        # Afterwards there is none that could open a connection.
+        session.adapters.clear()
+        session.mount("http://", Recorder())
+        session.mount("https://", Recorder())
+        return session
+
+    def _as_recorded(self, request: requests.PreparedRequest) -> RecordedRequest:
+        sent: bytes = request.body.read()  # type: ignore[union-attr]  # our own body, see transport._Post
+        text = gzip.decompress(sent)
+        body: dict[str, Any] = json.loads(text)
+        batch = body.pop("batch")
+        return RecordedRequest(
+            method=request.method or "",
+            url=request.url or "",
+            headers={str(name): str(value) for name, value in request.headers.items()},
+            body={**body, "api_key": self._shown_key},
+            batch=batch,
+            json_bytes=len(text),
+            sent_bytes=len(sent),
+        )
+
+
+def assumed(row: Settings | None) -> Settings:
+    """Return the row with both kinds granted; a missing instance id is made up."""
+    granted: dict[str, Any] = {
+        "enable_error_reporting": True,
+        "enable_telemetry": True,
+        "instance_id": (row and row.instance_id) or uuid4(),
+        "errors_generation": 0,  # nothing that is shown was withdrawn
+        "telemetry_generation": 0,
+    }
+    return Settings(is_setup_completed=True, **granted) if row is None else replace(row, **granted)
+
+
+def gate_granting(
+    row: Settings,
+    *,
+    registry: Registry,
+    config: Config,
+    transport: Transport,
+    scrubber: Scrubber | None = None,
+    before_send: BeforeSend | None = None,
+) -> Gate:
+    """Return a gate like that of real events, with this consent, over the given transport."""
+    counts, log_limiter = Counts(), LogLimiter()  # of its own, so that nothing is counted or logged twice
+    watch = ConsentWatch(
+        lambda: row,
+        max_age_s=config.consent_max_age_s,
+        is_disabled=False,
+        log_limiter=log_limiter,
+        on_change=lambda _consent: None,
+    )
+    preparation = Preparation(
+        config,
+        registry=registry,
+        scrubber=scrubber or Scrubber(),
+        counts=counts,
+        log_limiter=log_limiter,
+        before_send=before_send,
+    )
+    spool = make_spool(None, config, counts=counts, log_limiter=log_limiter)
+    return Gate(preparation, watch=watch, transport=transport, spool=spool)

@@ -1,0 +1,369 @@
+"""Decide whether an event may leave the process.
+
+Every path out of otel_posthog ends here; nothing else may call a transport. The order is fixed:
+consent, registry, scrubbing, limits, then one POST of one kind. It fails closed.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from itertools import islice
+
+from otel_posthog._runtime.process import follow_forks
+from otel_posthog.consent.state import Answer, Consent
+from otel_posthog.consent.watch import ConsentWatch
+from otel_posthog.events import Event
+from otel_posthog.mapping import without_events
+from otel_posthog.registry import Kind
+
+from .prepare import Batch, Preparation
+from .spool import Spool
+from .transport import Delivery, Result, Transport, WireBatch
+
+_log = logging.getLogger(__name__)
+
+DEVELOPMENT = "development"
+JITTER = 0.2  # of the pause, so that installations do not all return at once after an outage
+_NO_KEY = Delivery(result=Result.REFUSED, reason="no project API key is set (POSTHOG_API_KEY)")
+
+
+class Outcome(IntEnum):
+    """What became of the events, worst last."""
+
+    NOTHING = 0  # denied, withdrawn, sent before, or not registered
+    SENT = 1
+    HELD = 2  # in the spool: consent is unknown, or PostHog out of reach
+    LOST = 3  # rejected by PostHog, or dropped for want of room; counted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What became of events for which the sender waits."""
+
+    outcome: Outcome
+    refused: int = 0  # by PostHog
+    unkept: int = 0  # neither sent nor kept, for want of room
+
+
+@dataclass(slots=True, eq=False)
+class _Submission:
+    """Events on their way: not prepared yet, to be tried now, or waiting for a later attempt."""
+
+    events: Sequence[Event] = ()
+    todo: deque[Batch] = field(default_factory=deque)
+    held: list[Batch] = field(default_factory=list)
+    refused: int = 0
+    # Still in the spool: what was withdrawn of it is counted when it is purged.
+    is_spooled: bool = False
+    # Spooled by a process that ends: a request that has not begun its body must not send it.
+    is_given_up: bool = False
+
+
+class Gate:
+    """Pass on the events that consent allows, scrubbed."""
+
+    def __init__(
+        self,
+        preparation: Preparation,
+        *,
+        watch: ConsentWatch,
+        transport: Transport | None,
+        spool: Spool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Without a project API key there is no transport, and events are rejected."""
+        self.counts = preparation.counts
+        self._preparation = preparation
+        self._config = preparation.config
+        self._watch = watch
+        self._transport = transport
+        self._spool = spool
+        self._clock = clock
+        self._seen: dict[int, None] = {}  # uuids, the one that was not repeated for longest first
+        self._lock = threading.Condition()
+        self._in_flight = dict.fromkeys(Kind, 0)
+        self._not_before = 0.0
+        self._backoff_s = self._config.retry_initial_s
+        self._in_progress: set[_Submission] = set()
+        follow_forks(self)
+
+    def send(self, events: Sequence[Event]) -> Outcome:
+        """Send the events once, now; spool what cannot be sent yet. Never raises."""
+        return self.submit(events).outcome
+
+    def submit(self, events: Sequence[Event]) -> Report:
+        """Send like `send`, and return how many events are neither sent nor kept."""
+        submission = _Submission(self._unseen(events))
+        with self._lock:
+            self._in_progress.add(submission)
+        consent = self._consent_for({event.kind for event in submission.events})
+        batches = deque(self._batches(submission.events, consent))
+        with self._lock:
+            if submission.is_given_up:
+                return Report(outcome=Outcome.HELD)
+            submission.events, submission.todo = (), batches
+        outcome = self._deliver(submission)
+        with self._lock:
+            if submission not in self._in_progress:  # spooled by a process that ends
+                return Report(outcome=outcome, refused=submission.refused)
+            self._in_progress.discard(submission)
+        kept = [(piece, self._keep(piece)) for piece in submission.held]
+        return Report(
+            outcome=max([outcome, *(done for _, done in kept)]),
+            refused=submission.refused,
+            unkept=sum(len(piece.events) for piece, done in kept if done is Outcome.LOST),
+        )
+
+    def forget(self, events: Sequence[Event]) -> None:
+        """Accept these events again: they could not be kept."""
+        with self._lock:
+            for event in events:
+                self._seen.pop(event.uuid.int, None)
+
+    def hold(self, events: Sequence[Event]) -> Outcome:
+        """Spool the events without an attempt, and without a read of the database. Never raises."""
+        return self._hold(self._unseen(events))
+
+    def hold_unfinished(self) -> None:
+        """Spool what is prepared or sent for the first time: the process ends and does not wait.
+
+        PostHog may receive such an event twice, with the same uuid and time.
+        """
+        with self._lock:
+            given_up, self._in_progress = self._in_progress, set()
+            for submission in given_up:
+                submission.is_given_up = True
+            batches = [batch for each in given_up for batch in (*each.todo, *each.held)]
+        for batch in batches:
+            self._keep(batch)
+        for submission in given_up:
+            self._hold(submission.events)
+
+    def resend(self, batch: Batch) -> bool:
+        """Send a spooled batch under today's consent and registry; return whether it is dealt with."""
+        # Without its grant, since what it covered may have expired while the batch waited.
+        submission = _Submission(todo=deque([replace(batch, grant=None)]), is_spooled=True)
+        self._deliver(submission)
+        if sum(len(piece.events) for piece in submission.held) == len(batch.events):
+            return False
+        for piece in submission.held:
+            self._keep_in_spool(piece)
+        return True
+
+    def send_startup_test(self, event: Event) -> Outcome:
+        """Send one test event in development, whatever consent says (requirement R19)."""
+        if self._config.environment != DEVELOPMENT or self._config.disabled or self._transport is None:
+            return Outcome.NOTHING
+        prepared = self._preparation.prepared(event, None, None)
+        if prepared is None:
+            return Outcome.NOTHING
+        delivery = self._transport.send(WireBatch([prepared.written()]), lambda: True)
+        if not self._watch.current.is_on:
+            self._transport.close()
+        return Outcome.SENT if delivery.result is Result.ACCEPTED else Outcome.LOST
+
+    def pause_s(self) -> float:
+        """Return for how many seconds deliveries pause; 0 or less if they do not."""
+        return self._not_before - self._clock()
+
+    def wait_until_idle(self, kind: Kind, timeout_s: float) -> bool:
+        """Wait until no POST of the kind is in progress; return False if the time did not suffice."""
+        with self._lock:
+            return self._lock.wait_for(lambda: self._in_flight[kind] == 0, timeout_s)
+
+    def after_fork(self) -> None:
+        """Start again in a child: locks and POSTs in progress are the parent's."""
+        self._lock = threading.Condition()
+        self._in_flight = dict.fromkeys(Kind, 0)
+        self._in_progress = set()
+
+    def _unseen(self, events: Sequence[Event]) -> list[Event]:
+        """Return the events whose uuids were not seen before, and remember these."""
+        seen, unseen = self._seen, []
+        with self._lock:
+            for event in events:
+                number = event.uuid.int
+                if number in seen:
+                    del seen[number]  # so that it is the youngest again
+                else:
+                    unseen.append(event)
+                seen[number] = None
+            for number in [*islice(seen, max(0, len(seen) - self._config.uuid_memory))]:
+                del seen[number]
+        self.counts.add("told_before", len(events) - len(unseen))
+        return unseen
+
+    def _consent_for(self, kinds: Collection[Kind]) -> Consent:
+        """Return a recent answer only if it grants all kinds, else a new one; each attempt reads again."""
+        consent = self._watch.fresh()
+        if consent is not None and all(consent.kinds[kind].answer is Answer.GRANTED for kind in kinds):
+            return consent
+        return self._watch.refresh()
+
+    def _batches(self, events: Sequence[Event], consent: Consent) -> Iterator[Batch]:
+        by_kind: dict[Kind, list[Event]] = {kind: [] for kind in Kind}
+        for event in events:
+            by_kind[event.kind].append(event)
+        for kind, same in by_kind.items():
+            yield from self._preparation.batches(kind, same, consent)
+
+    def _hold(self, events: Sequence[Event]) -> Outcome:
+        batches = self._batches(events, self._watch.current)
+        return max(map(self._keep_in_spool, batches), default=Outcome.NOTHING)
+
+    def _deliver(self, submission: _Submission) -> Outcome:
+        """Try each batch until one begins a pause; the rest is left for a later attempt."""
+        worst = Outcome.NOTHING
+        while submission.todo:
+            batch = submission.todo[0]
+            outcome, pieces = Outcome.HELD, [batch]
+            if not submission.is_given_up and self.pause_s() <= 0:
+                outcome, pieces = self._attempt(submission, batch)
+            with self._lock:
+                submission.todo.popleft()
+                if outcome is Outcome.LOST:
+                    submission.refused += len(batch.events)
+                if outcome is Outcome.HELD:
+                    submission.held.extend(pieces)
+                else:
+                    submission.todo.extendleft(reversed(pieces))
+            worst = max(worst, outcome)
+        return worst
+
+    def _attempt(self, submission: _Submission, batch: Batch) -> tuple[Outcome, list[Batch]]:
+        """Make one POST of what consent allows at this moment.
+
+        Return with the outcome what has to wait if it is HELD, else smaller pieces to try now.
+        """
+        self._watch.refresh()
+        # A withdrawal publishes its answer and then waits for this lock, so that no POST begins after the
+        # call that withdrew has returned.
+        with self._lock:
+            consent = self._watch.current
+            allowed = self._allowed(submission, batch, consent)
+            if allowed:
+                self._in_flight[batch.kind] += 1
+        if not allowed:
+            if submission.is_spooled:
+                self._spool.purge(consent)
+            return (Outcome.HELD, [batch]) if allowed is None else (Outcome.NOTHING, [])
+        opened = replace(batch, events=allowed)
+        try:
+            delivery = self._post(submission, opened, consent)
+        finally:
+            with self._lock:
+                self._in_flight[batch.kind] -= 1
+                self._lock.notify_all()
+            now = self._watch.current
+            if now is not consent and now.is_off and self._transport is not None:
+                self._transport.close()  # it may have been opened after the withdrawal closed it
+        return self._settle(opened, delivery)
+
+    def _allowed(self, submission: _Submission, batch: Batch, consent: Consent) -> tuple[Event, ...] | None:
+        """Return what this consent allows to be sent now, or None if the batch has to wait for it."""
+        known = consent.kinds[batch.kind]
+        if known.answer is Answer.UNKNOWN:
+            return None
+        if known.answer is Answer.GRANTED and consent.instance_id is None:
+            return None
+        before_ns = known.discard_stamped_before_ns(batch.stamp)
+        events = tuple(event for event in batch.events if event.accepted_ns >= before_ns)
+        if not submission.is_spooled:
+            self.counts.add("withdrawn", len(batch.events) - len(events))
+        if batch.kind is Kind.ERRORS:  # their breadcrumbs name product events
+            tracking = consent.kinds[Kind.TELEMETRY]
+            events = tuple(e if tracking.allows(e.accepted_ns) else _without_tracked(e) for e in events)
+        if known.grant is not batch.grant:  # consent has changed since the events were prepared
+            events = tuple(self._narrowed(events, batch.kind, consent))
+        return events
+
+    def _narrowed(self, events: Sequence[Event], kind: Kind, consent: Consent) -> Iterator[Event]:
+        """Yield what the grant covers of each event."""
+        grant = consent.kinds[kind].grant
+        for event in events:
+            narrowed = self._preparation.admitted(event, grant.manifest_at(event.accepted_ns))
+            if narrowed is not None:
+                yield narrowed
+
+    def _post(self, submission: _Submission, batch: Batch, consent: Consent) -> Delivery:
+        def may_leave() -> bool:
+            # Connecting can take seconds, and another worker may withdraw meanwhile.
+            now = self._watch.fresh() or self._watch.refresh()
+            is_allowed = now is consent or now.kinds[batch.kind].allows(batch.oldest_ns, batch.stamp)
+            return is_allowed and not submission.is_given_up
+
+        texts = [event.address(consent.instance_id) for event in batch.events]
+        return _NO_KEY if self._transport is None else self._transport.send(WireBatch(texts), may_leave)
+
+    def _settle(self, batch: Batch, delivery: Delivery) -> tuple[Outcome, list[Batch]]:
+        match delivery.result:
+            case Result.ACCEPTED:
+                if self.pause_s() <= 0:  # a pause that began meanwhile is newer than this request
+                    self._backoff_s = self._config.retry_initial_s
+                self.counts.add("sent", len(batch.events))
+                return Outcome.SENT, []
+            case Result.WITHDRAWN:  # denied or unknown by now: the next attempt finds out which
+                return Outcome.HELD, [batch]
+            case Result.RETRY:
+                self._pause(delivery)
+                return Outcome.HELD, [batch]
+            case Result.SPLIT if len(batch.events) > 1:
+                return Outcome.NOTHING, _halves(batch)
+            case _:
+                self.counts.add("refused", len(batch.events))
+                self._preparation.log_limiter.warning(
+                    _log,
+                    "PostHog rejected events, so they are dropped: %s (%d of them, first %s, uuid %s)",
+                    delivery.reason,
+                    len(batch.events),
+                    batch.events[0].name,
+                    batch.events[0].uuid,
+                )
+                return Outcome.LOST, []
+
+    def _pause(self, delivery: Delivery) -> None:
+        """Begin no delivery before a pause that doubles with each failure."""
+        backoff_s = min(self._config.retry_max_s, self._backoff_s)
+        spread = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load, guards nothing
+        self._backoff_s = 2 * backoff_s
+        self._not_before = self._clock() + max(delivery.retry_after_s, backoff_s * spread)
+        self._preparation.log_limiter.warning(
+            _log,
+            "PostHog is out of reach, so events are kept and sent later: %s. "
+            "Check the host setting and the network.",
+            delivery.reason,
+        )
+
+    def _keep(self, batch: Batch) -> Outcome:
+        """Spool what this process accepted, unless it was withdrawn during the attempt."""
+        before_ns = self._watch.current.kinds[batch.kind].discard_stamped_before_ns
+        if any(event.accepted_ns < before_ns(event.stamp) for event in batch.events):
+            self.counts.add("withdrawn", len(batch.events))
+            return Outcome.NOTHING
+        return self._keep_in_spool(batch)
+
+    def _keep_in_spool(self, batch: Batch) -> Outcome:
+        # The names of product events need a consent of their own, which a later process cannot judge.
+        events = tuple(map(_without_tracked, batch.events))
+        return Outcome.LOST if self._spool.put(replace(batch, events=events)) else Outcome.HELD
+
+
+def _without_tracked(event: Event) -> Event:
+    """Return an exception without the names of product events among its breadcrumbs."""
+    return event.with_properties(without_events(event.properties))
+
+
+def _halves(batch: Batch) -> list[Batch]:
+    """Return both halves: one bad event makes PostHog reject the whole batch."""
+    middle = len(batch.events) // 2
+    return [
+        replace(batch, events=events, size_bytes=sum(event.size_bytes() for event in events))
+        for events in (batch.events[:middle], batch.events[middle:])
+    ]

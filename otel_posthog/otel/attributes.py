@@ -1,0 +1,60 @@
+"""Names of the log-record attributes that emitters and the mapping share.
+
+The standard ones come from OpenTelemetry's semantic conventions (exceptions, HTTP, URL, server);
+the `posthog.*` ones are ours.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Instrumentation scope of our own records; scopes below it (`otel_posthog.…`) are our log lines.
+SCOPE: Final = "otel_posthog"
+
+EXCEPTION_TYPE: Final = "exception.type"
+EXCEPTION_MESSAGE: Final = "exception.message"
+EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
+# Of the request: the path without its query, which may hold tokens, and the host as the client named it,
+# which is sent only with `send_host`.
+HTTP_REQUEST_METHOD: Final = "http.request.method"
+HTTP_ROUTE: Final = "http.route"
+URL_SCHEME: Final = "url.scheme"
+URL_PATH: Final = "url.path"
+SERVER_ADDRESS: Final = "server.address"
+
+# Names that instrumentations write unless OTEL_SEMCONV_STABILITY_OPT_IN says otherwise.
+FORMER_NAMES: Final = {
+    HTTP_REQUEST_METHOD: "http.method",
+    URL_SCHEME: "http.scheme",
+    URL_PATH: "http.target",
+    SERVER_ADDRESS: "http.host",
+}
+
+# A record keeps its uuid on every way to PostHog, which counts two events with one uuid as one.
+EVENT_UUID: Final = "posthog.event_uuid"
+EVENT_NAME: Final = "posthog.event"
+# JSON text built by `emit.tracebacks.describe`.
+EXCEPTION_CHAIN: Final = "posthog.exception_chain"
+EXCEPTION_HANDLED: Final = "posthog.exception_handled"
+# Its severity, if that is not `error`.
+EXCEPTION_LEVEL: Final = "posthog.exception_level"
+# How it was caught, if neither by the middleware nor by `capture_exception`.
+EXCEPTION_MECHANISM: Final = "posthog.exception_mechanism"
+# JSON text made by `emit.breadcrumbs.Breadcrumbs.as_json`.
+EXCEPTION_STEPS: Final = "posthog.exception_steps"
+# Before each property that a caller of `capture_exception` adds.
+PROPERTY_PREFIX: Final = "posthog.property."
+
+# On a span: the exception that ended it is reported elsewhere, so the span must not report it.
+EXCEPTION_REPORTED_ELSEWHERE: Final = "posthog.exception_told"
+
+# A gateway has no consent of its own: it reads on each record what its installation had allowed, and
+# drops the names again before it sends.
+INSTANCE_ID: Final = "posthog.instance_id"
+# Before each attribute that `consent.stamps` writes on a record for a Collector.
+CONSENT_PREFIX: Final = "posthog.consent."
+
+# Name of the meter whose gauges become the daily heartbeat.
+HEARTBEAT_SCOPE: Final = "otel_posthog.heartbeat"
+# Attribute of a constant 1 that carries a text or a boolean, which a metric cannot hold itself.
+GAUGE_VALUE: Final = "posthog.gauge_value"

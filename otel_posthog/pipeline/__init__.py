@@ -1,0 +1,1 @@
+"""Connect OpenTelemetry SDK objects to the gate."""

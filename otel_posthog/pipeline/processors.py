@@ -1,0 +1,349 @@
+"""Queue the records that consent allows, for an exporter on another thread.
+
+Processors cannot be removed from a provider, and consent changes at run time, so these switch
+themselves: while consent is denied they hold no queue and no thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+from uuid import uuid4
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import StatusCode
+
+from otel_posthog._runtime.process import follow_forks
+from otel_posthog._runtime.reporting import Counts, LogLimiter
+from otel_posthog.config.settings import Config
+from otel_posthog.consent.stamps import Stamper
+from otel_posthog.consent.state import Answer, Consent
+from otel_posthog.emit.breadcrumbs import SPAN, Breadcrumbs
+from otel_posthog.emit.failures import RateLimit, claim
+from otel_posthog.emit.request_context import current_request, request_attributes
+from otel_posthog.mapping import fatal_exceptions, kind_of_log, kinds_of_span
+from otel_posthog.otel import attributes
+from otel_posthog.otel.api import SeverityNumber
+from otel_posthog.otel.records import NOTHING, accept
+from otel_posthog.otel.sdk import (
+    BatchLogRecordProcessor,
+    LogRecordProcessor,
+    ReadWriteLogRecord,
+    shut_down_within,
+    take_what_waits,
+    without_events,
+    write_attributes,
+)
+from otel_posthog.registry import ERROR_EVENTS, Kind, Registry
+from otel_posthog.span_rules import SpanRules
+
+from .exporters import (
+    Delivering,
+    PostHogLogExporter,
+    PostHogSpanExporter,
+    Waiting,
+    may_become_event,
+    recorded_span,
+    scope_of,
+)
+
+_log = logging.getLogger(__name__)
+_ERROR = StatusCode.ERROR  # an enum's members are slow to look up
+_P = TypeVar("_P", bound=BatchLogRecordProcessor | BatchSpanProcessor)
+_HELD_PER_S = 3_000  # records mapped, scrubbed and spooled in a second, on a core shared with others
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inner(Generic[_P]):
+    """A running batch processor, its exporter and its count of records."""
+
+    processor: _P
+    exporter: Delivering[Any]
+    waiting: Waiting
+
+    def close(self, deadline_s: float) -> int:
+        """Export until it is time to spool the rest; return how many records were left over then."""
+        until_s = deadline_s - self.waiting.number / _HELD_PER_S
+        # Sending gets half of the time, or less if spooling the rest takes more than the other half.
+        half_s = (deadline_s - time.monotonic()) / 2
+        shut_down_within(self.processor, max(0.0, min(half_s, until_s - time.monotonic())))
+        self.waiting.end()  # its thread may go on, and would begin requests whose answers nobody awaits
+        return self.exporter.hold(take_what_waits(self.processor), until_s=deadline_s)
+
+
+class Switch(Generic[_P]):
+    """An inner batch processor that exists only while records are accepted."""
+
+    def __init__(self, make: Callable[[Waiting], Inner[_P]], *, max_records: int, counts: Counts) -> None:
+        self._make = make
+        self._max_records = max_records
+        self._counts = counts
+        self._running: Inner[_P] | None = None
+        self._is_closed = True
+        self._lock = threading.RLock()  # reentrant, as in Waiting
+        follow_forks(self)
+
+    def enter(self) -> _P | None:
+        """Take a place in the queue and start the processor if necessary; None if there is no place."""
+        running = self._running or self._start()
+        if running is None:
+            return None
+        if running.waiting.enter():
+            return running.processor
+        self._counts.add("queue_full")
+        return None
+
+    def stop(self) -> None:
+        """Discard the processor without waiting."""
+        with self._lock:
+            running, self._running = self._running, None
+        if running is not None:
+            # Both kinds were withdrawn, and so is everything in its queue.
+            # This may be its own thread, which cannot join itself and ends anyway.
+            with suppress(RuntimeError):
+                shut_down_within(running.processor, 0)
+
+    def close(self, timeout_s: float) -> None:
+        """Export for at most `timeout_s`, spool the rest, and accept nothing until `open`."""
+        with self._lock:
+            running, self._running = self._running, None
+            self._is_closed = True
+        if running is not None:
+            self._counts.add("shutdown", running.close(time.monotonic() + timeout_s))
+
+    def open(self) -> None:
+        """Accept records until `close`."""
+        self._is_closed = False
+
+    def after_fork(self) -> None:
+        """Reset in a child; the inner processor empties its queue and restarts its thread itself."""
+        self._lock = threading.RLock()
+
+    def flush(self) -> bool:
+        """Export the queue on this thread."""
+        running = self._running
+        return running is None or running.processor.force_flush()
+
+    def _start(self) -> Inner[_P] | None:
+        with self._lock:
+            if self._running is None and not self._is_closed:
+                self._adopt(self._make(Waiting(self._max_records)))
+            return self._running
+
+    def _adopt(self, inner: Inner[_P]) -> None:
+        if self._running is None:
+            self._running = inner
+        else:  # a signal handler made one while this thread was at it
+            shut_down_within(inner.processor, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessorParts:
+    """Collaborators of both processors.
+
+    With a `stamper` nothing is queued: consent is written on each record, for the host's own exporter,
+    which comes after the processor.
+    """
+
+    consent: Callable[[], Consent]
+    rate_limit: RateLimit
+    config: Config
+    counts: Counts
+    log_limiter: LogLimiter
+    stamper: Stamper | None = None
+
+    def switch(
+        self, batch_processor: Callable[..., _P], make_exporter: Callable[[Waiting], Any]
+    ) -> Switch[_P]:
+        """Return a switch that makes batch processors of this class."""
+        config = self.config
+
+        def make(waiting: Waiting) -> Inner[_P]:
+            exporter = make_exporter(waiting)
+            processor = batch_processor(
+                exporter,
+                schedule_delay_millis=config.batch_delay_s * 1000,
+                max_export_batch_size=min(config.batch_max_events, config.queue_max_records),
+                max_queue_size=config.queue_max_records,
+            )
+            return Inner(processor=processor, exporter=exporter, waiting=waiting)
+
+        return Switch(make, max_records=config.queue_max_records, counts=self.counts)
+
+
+class _Switched(Generic[_P]):
+    """Common part of the processors: the switch, and the end of the provider's life."""
+
+    def __init__(self, parts: ProcessorParts, switch: Switch[_P]) -> None:
+        self.switch = switch
+        self._parts = parts
+        self._consent, self._stamper, self._rate_limit = parts.consent, parts.stamper, parts.rate_limit
+
+    def shutdown(self) -> None:
+        """Export the queue and stop; the provider calls this."""
+        self.switch.close(self._parts.config.shutdown_timeout_s)
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002 - each attempt has its own timeout
+        """Export the queue."""
+        return self.switch.flush()
+
+    def _warn(self, what: str, error: Exception) -> None:
+        """Log a fault of ours, which must never reach the host's code."""
+        self._parts.log_limiter.warning(_log, f"{what} (%s)", type(error).__name__)
+
+
+class ConsentLogRecordProcessor(_Switched[BatchLogRecordProcessor], LogRecordProcessor):
+    """Queue the log records that may become events, and none while consent is denied."""
+
+    def __init__(
+        self,
+        make_exporter: Callable[[Waiting], PostHogLogExporter],
+        parts: ProcessorParts,
+        registry: Registry,
+    ) -> None:
+        super().__init__(parts, parts.switch(BatchLogRecordProcessor, make_exporter))
+        self._registry = registry
+
+    def enabled(
+        self,
+        *,
+        context: Context | None = None,  # noqa: ARG002 - the interface's
+        instrumentation_scope: InstrumentationScope | None = None,  # noqa: ARG002
+        severity_number: SeverityNumber | None = None,  # noqa: ARG002
+        event_name: str | None = None,
+    ) -> bool:
+        """Return whether building a record is worth it."""
+        kind = Kind.TELEMETRY if event_name and event_name not in ERROR_EVENTS else Kind.ERRORS
+        return self._consent().kinds[kind].answer is not Answer.DENIED
+
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        """Queue the record if it becomes an event and its kind is not denied."""
+        try:
+            if self._stamper is None:
+                self._queue(log_record)
+            else:
+                self._stamp(log_record, self._stamper.current())
+        except Exception as error:  # noqa: BLE001 - see _warn
+            self._warn("A log record could not be queued", error)
+
+    def _stamp(self, log_record: ReadWriteLogRecord, written: Mapping[str, bool | int | str]) -> None:
+        """Write consent on the record, and a uuid if a third-party record becomes an event."""
+        record = log_record.log_record
+        recorded = record.attributes or {}
+        if written and attributes.EVENT_UUID not in recorded:
+            kind = kind_of_log(scope_of(log_record), record.event_name, recorded, self._registry)
+            written = written if kind is None else {**written, attributes.EVENT_UUID: str(uuid4())}
+        write_attributes(record, written)
+
+    def _queue(self, log_record: ReadWriteLogRecord) -> None:
+        consent = self._consent()
+        if consent.is_off:
+            return
+        record = log_record.log_record
+        request: Mapping[str, object] = NOTHING
+        recorded, scope = record.attributes or {}, scope_of(log_record)
+        kind = kind_of_log(scope, record.event_name, recorded, self._registry)
+        if kind is None or consent.kinds[kind].answer is Answer.DENIED:
+            return
+        if kind is Kind.ERRORS and scope != attributes.SCOPE:
+            # Our own reports have passed both questions in `emit.capture`.
+            given = getattr(record, "exception", None)
+            if not (claim(recorded, given) and self._rate_limit.admits_record(recorded)):
+                return
+            request = request_attributes(current_request())
+        processor = self.switch.enter()
+        if processor is not None:
+            # Before the batch thread can have the record.
+            accept(record, kind, request)
+            processor.on_emit(log_record)
+
+
+class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
+    """Queue the ended spans that become events, and none while consent is denied."""
+
+    def __init__(
+        self,
+        make_exporter: Callable[[Waiting], PostHogSpanExporter],
+        parts: ProcessorParts,
+        rules: SpanRules,
+        breadcrumbs: Breadcrumbs,
+    ) -> None:
+        super().__init__(parts, parts.switch(BatchSpanProcessor, make_exporter))
+        self._rules = rules
+        self._breadcrumbs = breadcrumbs
+
+    def on_start(
+        self,
+        span: Span,
+        parent_context: Context | None = None,  # noqa: ARG002 - the interface's
+    ) -> None:
+        """Record the span's name as a breadcrumb, unless it is our span of a request."""
+        try:
+            scope = span.instrumentation_scope
+            if scope is not None and scope.name == attributes.SCOPE:
+                return
+            if self._consent().kinds[Kind.ERRORS].answer is not Answer.DENIED:
+                self._breadcrumbs.note(SPAN, span.name)
+        except Exception as error:  # noqa: BLE001 - see _warn
+            self._warn("A span could not be noted", error)
+
+    def _on_ending(self, span: Span) -> None:
+        """Write on the span what a gateway has to know: at its start a later withdrawal would be missed."""
+        try:
+            if self._stamper is not None and (written := self._stamper.current()):
+                self._stamp(span, written)
+        except Exception as error:  # noqa: BLE001 - see _warn
+            self._warn("A span could not be stamped", error)
+
+    def _stamp(self, span: Span, written: Mapping[str, bool | int | str]) -> None:
+        is_failed = span.status.status_code is _ERROR and Kind.ERRORS in kinds_of_span(
+            recorded_span(span), self._rules
+        )
+        if is_failed and not self._reports_exception(span):
+            written = {**written, attributes.EXCEPTION_REPORTED_ELSEWHERE: True}
+        write_attributes(span, written)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Queue the span if any of its events is not denied."""
+        if self._stamper is not None:
+            return
+        try:
+            if may_become_event(span, self._rules):  # asked first: reading consent costs more
+                self._queue(span)
+        except Exception as error:  # noqa: BLE001 - see _warn
+            self._warn("A span could not be queued", error)
+
+    def _queue(self, span: ReadableSpan) -> None:
+        # As the stock processors do: the host's sampler has decided.
+        if span.context is None or not span.context.trace_flags.sampled:
+            return
+        kinds = kinds_of_span(recorded_span(span), self._rules)
+        consent = self._consent()
+        if all(consent.kinds[kind].answer is Answer.DENIED for kind in kinds):
+            return
+        if Kind.ERRORS in kinds and not self._reports_exception(span):
+            if Kind.TELEMETRY not in kinds:
+                return
+            span = without_events(span)
+        processor = self.switch.enter()
+        if processor is not None:
+            accept(span)
+            processor.on_end(span)
+
+    def _reports_exception(self, span: ReadableSpan) -> bool:
+        """Return whether the span reports the exception that ended it; then nothing else does."""
+        request = current_request()
+        if request is not None:  # the middleware sees whether the application handles it
+            # For its report, which is emitted after this span has ended.
+            request.noted().span = span.context
+            return False
+        recorded = fatal_exceptions(recorded_span(span))[-1].attributes
+        return claim(recorded) and self._rate_limit.admits_record(recorded)

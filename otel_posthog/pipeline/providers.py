@@ -1,0 +1,78 @@
+"""Attach the processors to the host's providers, or to private ones.
+
+Processors cannot be removed from a provider, so each gets ours once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.trace import Tracer, get_tracer_provider
+
+from otel_posthog.mapping import LIBRARY
+from otel_posthog.otel import attributes
+from otel_posthog.otel.api import Logger
+from otel_posthog.otel.sdk import LoggerProvider, LogRecordLimits, put_first
+
+from .processors import ConsentLogRecordProcessor, ConsentSpanProcessor
+
+_MAX_ATTRIBUTES = 128
+_MAX_ATTRIBUTE_CHARS = 1_000_000  # room for an exception's whole chain as JSON
+
+
+@dataclass(slots=True, kw_only=True)
+class Providers:
+    """Attach the processors to the given providers, or to those of the process."""
+
+    logs: ConsentLogRecordProcessor
+    spans: ConsentSpanProcessor
+    logger_provider: LoggerProvider | None
+    tracer_provider: TracerProvider | None
+    _is_extending_logger: bool = field(default=False, init=False)
+    _extended_tracer: TracerProvider | None = field(default=None, init=False)
+
+    def logger(self) -> Logger:
+        """Return a logger of the given provider, else of a private one."""
+        provider = self.logger_provider
+        if provider is None:
+            # Its resource is built by hand, like the tracer's: `Resource.create` copies
+            # OTEL_RESOURCE_ATTRIBUTES and can add user name and command line.
+            provider = self.logger_provider = LoggerProvider(
+                resource=Resource({"service.name": LIBRARY}),
+                shutdown_on_exit=False,
+                log_record_limits=LogRecordLimits(
+                    max_log_record_attributes=_MAX_ATTRIBUTES,
+                    max_log_record_attribute_length=_MAX_ATTRIBUTE_CHARS,
+                ),
+            )
+        if not self._is_extending_logger:
+            self._is_extending_logger = True
+            # The host's processors have to see the consent that ours writes (docs/adr/0039).
+            put_first(provider, self.logs)
+        return provider.get_logger(attributes.SCOPE, version(LIBRARY))
+
+    def extend_tracer(self) -> None:
+        """Attach the span processor to the given tracer provider, or to the process's if the host set one."""
+        provider = self.tracer_provider or get_tracer_provider()
+        if isinstance(provider, TracerProvider) and self._extended_tracer is None:
+            self._extend(provider)
+
+    def request_tracer(self) -> Tracer:
+        """Return a tracer of the host's provider, else of a private one."""
+        self.extend_tracer()  # the host may have made its provider since the start
+        provider = self._extended_tracer or self._extend(
+            # Samples everything; otherwise a client's traceparent decides which events exist.
+            TracerProvider(
+                sampler=ALWAYS_ON, resource=Resource({"service.name": LIBRARY}), shutdown_on_exit=False
+            )
+        )
+        return provider.get_tracer(attributes.SCOPE, version(LIBRARY))
+
+    def _extend(self, provider: TracerProvider) -> TracerProvider:
+        self._extended_tracer = provider
+        provider.add_span_processor(self.spans)
+        return provider

@@ -1,0 +1,170 @@
+"""Load the manifests that the settings row names; explain what is sent, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+
+from otel_posthog.config.settings import Config
+from otel_posthog.consent.state import Settings
+from otel_posthog.errors import OtelPosthogError, RegistryError, StoreError
+from otel_posthog.registry import Kind, Registry
+from otel_posthog.registry.diff import Change
+from otel_posthog.store import AbsentError, DatabaseSource, SettingsStore
+
+
+class Reason(StrEnum):
+    """Why a kind is sent or not."""
+
+    UNDECIDED = "undecided"  # the admin has not answered yet, or the wizard is to be shown again
+    DECLINED = "declined"  # the admin has answered no, or withdrawn a yes
+    ENV = "env"  # `DO_NOT_TRACK` or `OTEL_POSTHOG_DISABLED` switches everything off
+    STORE_UNREADABLE = "store_unreadable"  # the database does not answer, so the decision is unknown
+    EXPIRED = "expired"  # consent was given, but the last day of collection has passed
+    GRANTED = "granted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What a newer version would send beyond the grant; none of it is sent until an admin agrees."""
+
+    manifest: str  # hash of the manifest that needs agreement
+    changes: tuple[Change, ...]
+
+    def to_json(self) -> dict[str, object]:
+        """Return the question as data."""
+        return {"manifest": self.manifest, "changes": [change.to_json() for change in self.changes]}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KindStatus:
+    """Whether one kind is sent, and why."""
+
+    kind: Kind
+    reason: Reason
+    has_key: bool  # whether a project API key is set; without one nothing is sent
+    granted: str | None  # hash of the manifest that was agreed to
+    present: str  # hash of the manifest of this version
+    question: Question | None
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether events of this kind are sent."""
+        return self.reason is Reason.GRANTED and self.has_key
+
+    def to_json(self) -> dict[str, object]:
+        """Return the state as data."""
+        return {
+            "is_sending": self.is_sending,
+            "reason": self.reason.value,
+            "has_key": self.has_key,
+            "granted_manifest": self.granted,
+            "present_manifest": self.present,
+            "question": None if self.question is None else self.question.to_json(),
+        }
+
+
+class ConsentService:
+    """The settings row and the manifests that it names; each call asks the database.
+
+    The registry needs every one of these manifests, since it judges by them what may be sent.
+    """
+
+    def __init__(self, database: DatabaseSource, config: Config, registry: Registry) -> None:
+        self.store = SettingsStore(
+            database,
+            timeout_s=config.database_timeout_s,
+            manifests=lambda: {kind: registry.manifest(kind).text for kind in Kind},
+        )
+        self._registry = registry
+        self._is_disabled = config.disabled
+        self._has_created_row = False
+        self._loaded: set[str] = set()
+
+    def row(self) -> Settings:
+        """Return the row, creating it if necessary."""
+        row = self.store.read() if self._has_created_row else None
+        return row or self.store.update()
+
+    def settled_row(self) -> Settings | None:
+        """Return the repaired row with its manifests loaded, as it counts for what is sent."""
+        if not self._has_created_row:
+            self.store.create()
+            self._has_created_row = True
+        row = self.store.settle()
+        if row is not None:
+            self._load_manifests(row)
+        return row
+
+    def apply(self, change: Callable[[], Settings]) -> Settings:
+        """Change the row and return it; where a manifest is missing, the next refresh reports it."""
+        row = change()
+        with suppress(OtelPosthogError):
+            self._load_manifests(row)
+        return row
+
+    def status(self, *, has_key: bool) -> dict[Kind, KindStatus]:
+        """Return for each kind whether it is sent and why; creates nothing in the database."""
+        row, reason = self.read()
+        return {
+            kind: KindStatus(
+                kind=kind,
+                reason=reason or (_reason_of(kind, row, self._registry) if row else Reason.UNDECIDED),
+                has_key=has_key,
+                granted=row.kinds[kind].manifest if row else None,
+                present=self._registry.manifest(kind).hash,
+                question=_question_of(kind, row, self._registry) if row else None,
+            )
+            for kind in Kind
+        }
+
+    def read(self) -> tuple[Settings | None, Reason | None]:
+        """Return the row, if it can be read, and the reason that overrules it; creates nothing."""
+        off = Reason.ENV if self._is_disabled else None
+        try:
+            row = self.store.read()
+            if row is not None:
+                self._load_manifests(row)
+        # Without a file or table nobody has decided, which is no failure.
+        except AbsentError:
+            return None, off
+        except OtelPosthogError:
+            return None, off or Reason.STORE_UNREADABLE
+        return row, off or (Reason.STORE_UNREADABLE if row is None else None)
+
+    def questions(self, row: Settings) -> dict[Kind, Question]:
+        """Return what this version would send beyond what was agreed to, by kind."""
+        self._load_manifests(row)
+        found = ((kind, _question_of(kind, row, self._registry)) for kind in Kind)
+        return {kind: question for kind, question in found if question is not None}
+
+    def _load_manifests(self, row: Settings) -> None:
+        """Load every manifest the row references; raise `StoreError` if one is missing."""
+        named = {name for kind in row.kinds.values() for name in (kind.manifest, kind.declined)}
+        for name in named - self._loaded - {None}:
+            try:
+                self._registry.remember(str(name), self.store.manifest)
+            except RegistryError as error:
+                raise StoreError(str(error)) from error
+            self._loaded.add(str(name))
+
+
+def _reason_of(kind: Kind, row: Settings, registry: Registry) -> Reason:
+    held = row.kinds[kind]
+    if not held.is_granted:
+        return Reason.DECLINED if row.is_setup_completed else Reason.UNDECIDED
+    is_over = registry.allowed(kind, held.manifest).has_ended(registry.today())
+    return Reason.EXPIRED if is_over else Reason.GRANTED
+
+
+def _question_of(kind: Kind, row: Settings, registry: Registry) -> Question | None:
+    """Return what needs agreement, or None; what was declined once is not asked again."""
+    held = row.kinds[kind]
+    if not held.is_granted or held.manifest is None:
+        return None
+    changes = registry.added(kind, held.manifest)
+    if not changes or (held.declined is not None and not registry.added(kind, held.declined)):
+        return None
+    return Question(manifest=registry.manifest(kind).hash, changes=changes)

@@ -1,0 +1,151 @@
+"""One line a minute for each problem."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+
+import pytest
+from logs import warning_records, warnings
+
+from otel_posthog._runtime.reporting import DROPS, NOTICE_INTERVAL_S, Counts, LogLimiter
+
+LOGGER = logging.getLogger("tests.log_limiter")
+
+
+class Clock:
+    """A clock that is moved by hand."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def log_limiter(clock):
+    return LogLimiter(clock)
+
+
+def test_first_line_is_logged(log_limiter, caplog):
+    """A problem is told at once, at warning level, without a traceback."""
+    log_limiter.warning(LOGGER, "lost %d", 3)
+
+    [record] = warning_records(caplog, LOGGER.name)
+    assert (record.levelname, record.getMessage(), record.exc_info) == ("WARNING", "lost 3", None)
+
+
+def test_same_template_within_a_minute_is_silent(log_limiter, clock, caplog):
+    """The same problem with other arguments is not told again within a minute."""
+    log_limiter.warning(LOGGER, "lost %d", 3)
+    clock.now += NOTICE_INTERVAL_S - 0.1
+
+    log_limiter.warning(LOGGER, "lost %d", 4)
+
+    assert warnings(caplog, LOGGER.name) == ["lost 3"]
+
+
+def test_same_template_after_a_minute_is_told_again(log_limiter, clock, caplog):
+    """A problem that lasts is told once a minute."""
+    log_limiter.warning(LOGGER, "lost %d", 3)
+    clock.now += NOTICE_INTERVAL_S
+
+    log_limiter.warning(LOGGER, "lost %d", 4)
+
+    assert warnings(caplog, LOGGER.name) == ["lost 3", "lost 4"]
+
+
+def test_silent_lines_do_not_prolong_the_silence(log_limiter, clock, caplog):
+    """A problem met all the time is still told once a minute."""
+    for _ in range(121):
+        log_limiter.warning(LOGGER, "lost")
+        clock.now += 1
+
+    assert len(warnings(caplog, LOGGER.name)) == 3
+
+
+def test_other_template_is_told(log_limiter, caplog):
+    """Problems do not silence each other."""
+    log_limiter.warning(LOGGER, "lost %d", 3)
+
+    log_limiter.warning(LOGGER, "refused %d", 3)
+
+    assert warnings(caplog, LOGGER.name) == ["lost 3", "refused 3"]
+
+
+def test_child_process_may_speak(log_limiter, caplog):
+    """After a fork the lines still come, and what was told before stays told."""
+    log_limiter.warning(LOGGER, "lost")
+
+    log_limiter.after_fork()
+    log_limiter.warning(LOGGER, "lost")
+    log_limiter.warning(LOGGER, "refused")
+
+    assert warnings(caplog, LOGGER.name) == ["lost", "refused"]
+
+
+def test_failing_log_handler_is_none_of_our_business(log_limiter):
+    """A handler of the host that raises costs the line, never the caller."""
+
+    class Full(logging.Handler):
+        """A handler whose disk is full."""
+
+        def __init__(self):
+            super().__init__()
+            self.records = []
+
+        def emit(self, record):
+            self.records.append(record.getMessage())
+            raise OSError("no room for the log")
+
+    tried = Full()
+    LOGGER.addHandler(tried)
+    try:
+        log_limiter.warning(LOGGER, "lost %d", 3)
+    finally:
+        LOGGER.removeHandler(tried)
+
+    assert tried.records == ["lost 3"]
+
+
+ROOT = Path(__file__).parents[2]
+NO_DROPS = {
+    "sent",
+    "withdrawn",
+    "told_before",
+    "suppressed",
+    "trimmed",
+    "outside_declaration",
+    "before_send",
+}
+
+
+def test_drops_are_told_apart():
+    """What was lost is told without what was sent, repeated or withdrawn."""
+    counts = Counts()
+    for reason in ("sent", "queue_full", "withdrawn", "expired", "queue_full"):
+        counts.add(reason)
+
+    assert counts.dropped() == {"queue_full": 2, "expired": 1}
+
+
+def test_each_reason_is_documented():
+    """Each reason in the source stands in the table of docs/delivery.md, and no other.
+
+    What the gateway counts beside events is on its own page.
+    """
+    package = ROOT / "otel_posthog"
+    files = set(package.rglob("*.py")) - set((package / "gateway").rglob("*.py"))
+    sources = "".join(path.read_text() for path in files)
+    used = set(re.findall(r'counts\.add\(\s*"(\w+)"', sources))
+    table = (ROOT / "docs" / "delivery.md").read_text()
+    documented = set(re.findall(r"^\| `(\w+)` \| (?:yes|no) \|", table, re.MULTILINE))
+
+    assert used == documented == DROPS | NO_DROPS

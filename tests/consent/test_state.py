@@ -1,0 +1,188 @@
+"""What follows from the settings row: which events may be sent, judged by time and by stamp."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+
+from otel_posthog.consent.state import DENIED, UNKNOWN, Answer, Grant, KindConsent, KindSettings, Settings
+from otel_posthog.events import Stamp
+from otel_posthog.registry import Kind
+
+ID, OTHER_ID = UUID(int=1), UUID(int=2)
+ROW = Settings(
+    is_setup_completed=True,
+    enable_error_reporting=True,
+    enable_telemetry=False,
+    instance_id=ID,
+    errors_generation=3,
+    telemetry_generation=4,
+    errors_manifest="e",
+    telemetry_manifest="t",
+    errors_declined="wider e",
+    telemetry_declined="wider t",
+)
+GRANTED = KindConsent(
+    answer=Answer.GRANTED, stamp=Stamp(generation=3, instance_id="a"), withdrawn_before_ns=50
+)
+
+
+def _read(row, before=None, *, known=UNKNOWN, now_ns=1000, oldest_ns=10):
+    return known.followed_by(row, before, now_ns=now_ns, oldest_ns=oldest_ns, read_at_s=1.0)
+
+
+def test_columns_are_sorted_by_kind():
+    """Code that treats both kinds alike finds each column of the row under its kind."""
+    assert ROW.kinds == {
+        Kind.ERRORS: KindSettings(is_granted=True, generation=3, manifest="e", declined="wider e"),
+        Kind.TELEMETRY: KindSettings(is_granted=False, generation=4, manifest="t", declined="wider t"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("answer", "accepted_ns", "is_allowed"),
+    [
+        (Answer.GRANTED, 50, True),
+        (Answer.GRANTED, 49, False),
+        (Answer.DENIED, 10**18, False),
+        (Answer.UNKNOWN, 10**18, False),
+    ],
+)
+def test_time_decides_without_a_stamp(answer, accepted_ns, is_allowed):
+    """What was accepted before a withdrawal is not sent, nor anything without a grant."""
+    assert replace(GRANTED, answer=answer).allows(accepted_ns) is is_allowed
+
+
+@pytest.mark.parametrize(
+    ("generation", "instance_id", "is_allowed"),
+    [
+        (3, "a", True),
+        (4, "a", True),  # another worker read the row first
+        (2, "a", False),
+        (3, "b", False),  # another installation
+        (3, None, True),
+        (None, "b", False),  # no generation: time decides
+    ],
+)
+def test_generation_decides_whatever_the_time(generation, instance_id, is_allowed):
+    """An event under the present generation is sent though it is old; one of an earlier one is not."""
+    assert GRANTED.allows(1, Stamp(generation=generation, instance_id=instance_id)) is is_allowed
+
+
+def test_generation_counts_before_the_row_was_read():
+    """A process that knows no generation of its own takes no event for withdrawn."""
+    unread = KindConsent(answer=Answer.UNKNOWN)
+
+    assert unread.discard_stamped_before_ns(Stamp(generation=0, instance_id="a")) == -math.inf
+    assert unread.discard_before_ns == 0
+
+
+def test_denial_discards_whatever_was_accepted():
+    """Nothing that is older or newer outlives a denial, stamped or not."""
+    denied = replace(GRANTED, answer=Answer.DENIED)
+
+    assert denied.discard_before_ns == math.inf
+    assert denied.discard_stamped_before_ns(Stamp(generation=9, instance_id="a")) == math.inf
+
+
+def test_manifest_depends_on_the_time_of_acceptance():
+    """What was accepted before a wider manifest was agreed to is judged by the former one."""
+    grant = Grant(manifest="wide", since_ns=100, before="narrow")
+
+    assert [grant.manifest_at(at) for at in (99, 100)] == ["narrow", "wide"]
+
+
+def test_summary_of_both_kinds():
+    """Unknown is neither on nor off; one grant is on; two denials are off."""
+    consent = _read(ROW)
+
+    assert [(known.is_on, known.is_off) for known in (UNKNOWN, DENIED, consent)] == [
+        (False, False),
+        (False, True),
+        (True, False),
+    ]
+    assert [known.was_read for known in (UNKNOWN, consent)] == [False, True]
+
+
+def test_first_read_trusts_what_was_accepted_since_the_oldest():
+    """Without a read before, an earlier withdrawal limits a grant to what this process can vouch for."""
+    errors, telemetry = (_read(ROW).kinds[kind] for kind in (Kind.ERRORS, Kind.TELEMETRY))
+
+    assert (errors.answer, telemetry.answer) == (Answer.GRANTED, Answer.DENIED)
+    assert (errors.withdrawn_before_ns, telemetry.withdrawn_before_ns) == (10, 1000)
+    assert errors.stamp == Stamp(generation=3, instance_id=str(ID))
+    assert errors.grant == Grant(manifest="e")
+
+
+def test_first_read_without_a_withdrawal_trusts_everything():
+    """A row of which nothing was ever withdrawn sends what was accepted before it was read."""
+    assert _read(replace(ROW, errors_generation=0)).kinds[Kind.ERRORS].withdrawn_before_ns == 0
+
+
+def test_unchanged_grant_is_kept():
+    """A read that finds the same grant keeps the same object."""
+    first = _read(ROW)
+
+    again = _read(ROW, ROW, known=first, now_ns=2000)
+
+    assert again.kinds[Kind.ERRORS] is first.kinds[Kind.ERRORS]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"errors_generation": 4}, {"instance_id": OTHER_ID}, {"enable_error_reporting": False}],
+    ids=["generation", "instance", "flag"],
+)
+def test_broken_grant_discards_what_came_before(change):
+    """A withdrawal, another installation or a denial between two reads discards what was accepted."""
+    later = _read(replace(ROW, **change), ROW, known=_read(ROW), now_ns=2000)
+
+    assert later.kinds[Kind.ERRORS].withdrawn_before_ns == 2000
+
+
+def test_grant_does_not_reach_back():
+    """What was accepted while the flag was off is not sent after a grant."""
+    later = _read(replace(ROW, enable_telemetry=True), ROW, known=_read(ROW), now_ns=2000)
+
+    assert later.kinds[Kind.TELEMETRY].withdrawn_before_ns == 2000
+
+
+def test_wider_manifest_counts_from_its_consent_on():
+    """Events accepted under the narrower manifest keep to it."""
+    later = _read(replace(ROW, errors_manifest="wide"), ROW, known=_read(ROW), now_ns=2000)
+
+    assert later.kinds[Kind.ERRORS].grant == Grant(manifest="wide", since_ns=2000, before="e")
+    assert later.kinds[Kind.ERRORS].withdrawn_before_ns == 10
+
+
+def test_failed_read_forgets_nothing():
+    """After a failed read the answers are unknown; times, stamps and grants stay."""
+    consent = _read(ROW)
+
+    failed = consent.unknown(7.0)
+
+    assert {known.answer for known in failed.kinds.values()} == {Answer.UNKNOWN}
+    assert failed.read_at_s == 7.0
+    assert failed.instance_id == consent.instance_id
+    errors = consent.kinds[Kind.ERRORS]
+    assert failed.kinds[Kind.ERRORS] == replace(errors, answer=Answer.UNKNOWN)
+
+
+def test_read_after_a_failed_one_restores_the_answer():
+    """Once the row can be read again, what it grants is granted as before the failure."""
+    consent = _read(ROW)
+
+    recovered = _read(ROW, ROW, known=consent.unknown(7.0), now_ns=2000)
+
+    assert recovered.kinds[Kind.ERRORS] == consent.kinds[Kind.ERRORS]
+
+
+def test_row_without_an_instance_names_none():
+    """Before the first grant there is no installation that an event could come from."""
+    denied = _read(replace(ROW, enable_error_reporting=False, instance_id=None))
+
+    assert denied.instance_id is None
+    assert denied.kinds[Kind.ERRORS].stamp == Stamp(generation=3, instance_id=None)

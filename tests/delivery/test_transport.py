@@ -1,0 +1,442 @@
+"""One batch to PostHog over a real socket."""
+
+from __future__ import annotations
+
+import gzip
+import inspect
+import json
+import logging
+import socket
+import threading
+import tracemalloc
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
+
+import pytest
+from posthog import request
+
+from otel_posthog.delivery.transport import (
+    MAX_RETRY_AFTER_S,
+    PostHogTransport,
+    Result,
+    WireBatch,
+    open_session,
+)
+
+KEY = "phc_test_key_of_no_project"
+EVENT = {"uuid": "u", "event": "something", "properties": {"text": "planted-in-body"}}
+BATCH = WireBatch([json.dumps(EVENT)])
+
+
+class FakePostHog(ThreadingHTTPServer):
+    """A server that keeps requests and answers as it is told."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.requests = []
+        self.status = 200
+        self.headers = {}
+        self.body = b'{"status": 1}'
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+        self.connections = 0
+        self.is_endless = False
+        self.url = f"http://localhost:{self.server_address[1]}"
+
+    def handle_error(self, *_):
+        """Say nothing of clients that went away: some tests are about them."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Keep the request, then answer."""
+
+    protocol_version = "HTTP/1.1"
+
+    def setup(self):
+        super().setup()
+        self.server.connections += 1
+
+    def _answer(self):
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.server.requests.append(
+            (self.command, self.path, {name.lower(): value for name, value in self.headers.items()}, body)
+        )
+        self.server.may_answer.wait(5)
+        self.send_response(self.server.status)
+        for name, value in self.server.headers.items():
+            self.send_header(name, value)
+        if not (self.server.is_endless or "Content-Length" in self.server.headers):
+            self.send_header("Content-Length", str(len(self.server.body)))
+        self.end_headers()
+        self.wfile.write(self.server.body)
+        while self.server.is_endless:
+            self.wfile.write(b"x" * 65_536)  # until the client closes the connection
+
+    do_GET = do_POST = _answer  # noqa: N815 - names that http.server looks for
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+def _always():
+    return True
+
+
+@pytest.fixture
+def posthog():
+    with FakePostHog() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        yield server
+        server.may_answer.set()
+        server.shutdown()
+        thread.join(5)
+
+
+@pytest.fixture
+def sessions():
+    """Return the sessions that transports have opened, which would be closed if nothing referred to them."""
+    opened = []
+    yield opened
+    for session in opened:
+        session.close()
+
+
+@pytest.fixture
+def make_transport(sessions):
+    made = []
+
+    def make(host, timeout_s=5.0):
+        transport = PostHogTransport(
+            api_key=KEY,
+            host=host,
+            timeout_s=timeout_s,
+            make_session=lambda: sessions.append(open_session()) or sessions[-1],
+        )
+        made.append(transport)
+        return transport
+
+    yield make
+    for transport in made:
+        transport.close()
+
+
+@pytest.fixture
+def transport(posthog, make_transport):
+    return make_transport(posthog.url)
+
+
+def test_variable_that_another_thread_removes_costs_nothing(posthog, sessions):
+    """Requests reads all variables for each request, and fails if one of them has gone meanwhile."""
+    session = open_session()
+    sessions.append(session)
+    outcomes = iter([KeyError("PYTEST_CURRENT_TEST"), KeyError("PYTEST_CURRENT_TEST"), None])
+    merge = session.merge_environment_settings
+
+    def merge_while_variables_go(*arguments):
+        if (error := next(outcomes)) is not None:
+            raise error
+        return merge(*arguments)
+
+    session.merge_environment_settings = merge_while_variables_go
+    transport = PostHogTransport(api_key=KEY, host=posthog.url, timeout_s=5.0, make_session=lambda: session)
+
+    assert transport.send(BATCH, _always).result is Result.ACCEPTED
+    assert len(posthog.requests) == 1
+
+
+def test_attempt_after_an_error_sends_the_whole_body(posthog, sessions):
+    """An error that comes once the body was read costs nothing of it."""
+    session = open_session()
+    sessions.append(session)
+    outcomes = iter([KeyError("late"), None])
+    post = session.post
+
+    def post_again(url, *, data, **options):
+        if (error := next(outcomes)) is not None:
+            data.read(10)
+            raise error
+        return post(url, data=data, **options)
+
+    session.post = post_again
+    transport = PostHogTransport(api_key=KEY, host=posthog.url, timeout_s=5.0, make_session=lambda: session)
+
+    assert transport.send(BATCH, _always).result is Result.ACCEPTED
+    [(*_, body)] = posthog.requests
+    assert json.loads(gzip.decompress(body))["batch"] == [EVENT]
+
+
+def test_200_is_accepted(transport):
+    """A 200 means that PostHog has taken the batch in."""
+    assert transport.send(BATCH, _always).result is Result.ACCEPTED
+
+
+def test_body_is_compressed_json(transport, posthog):
+    """The body holds key, batch and the moment of sending, and nothing else."""
+    transport.send(BATCH, _always)
+
+    [(method, path, headers, body)] = posthog.requests
+    sent = json.loads(gzip.decompress(body))
+    assert (method, path, headers["content-encoding"]) == ("POST", "/batch/", "gzip")
+    assert sent.keys() == {"api_key", "batch", "sent_at"}
+    assert (sent["api_key"], sent["batch"]) == (KEY, [EVENT])
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(sent["sent_at"])) < timedelta(minutes=1)
+
+
+def test_user_agent_is_ours(transport, posthog):
+    """The request says who sends it, and not which Python or requests does."""
+    transport.send(BATCH, _always)
+
+    assert posthog.requests[0][2]["user-agent"] == f"otel-posthog/{version('otel-posthog')}"
+
+
+@pytest.mark.parametrize(
+    ("status", "result"),
+    [
+        (400, Result.SPLIT),
+        (413, Result.SPLIT),
+        (401, Result.REFUSED),
+        (403, Result.REFUSED),
+        (404, Result.REFUSED),
+        (204, Result.REFUSED),
+        (408, Result.RETRY),
+        (429, Result.RETRY),
+        (500, Result.RETRY),
+        (502, Result.RETRY),
+        (503, Result.RETRY),
+    ],
+)
+@pytest.mark.parametrize("body", [b"", b"no", b'{"detail": "no"}', b'["no"]', b'"no"', b"null"], ids=repr)
+def test_status_decides(transport, posthog, status, result, body):
+    """The status alone decides what becomes of the batch, whatever the answer's body is."""
+    posthog.status, posthog.body = status, b"" if status == 204 else body
+
+    delivery = transport.send(BATCH, _always)
+
+    assert delivery.result is result
+    assert f"status {status}" in delivery.reason
+
+
+@pytest.mark.parametrize(
+    ("header", "low_s", "high_s"),
+    [
+        ("7", 7, 7),
+        ("0", 0, 0),
+        ("-5", 0, 0),
+        ("nan", 0, 0),
+        ("soon", 0, 0),
+        ("inf", MAX_RETRY_AFTER_S, MAX_RETRY_AFTER_S),
+        ("99999999", MAX_RETRY_AFTER_S, MAX_RETRY_AFTER_S),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_pause_in_seconds_is_passed_on(transport, posthog, header, low_s, high_s, status):
+    """`Retry-After` counts as seconds, within bounds."""
+    posthog.status, posthog.headers = status, {"Retry-After": header}
+
+    assert low_s <= transport.send(BATCH, _always).retry_after_s <= high_s
+
+
+@pytest.mark.parametrize(("hours", "low_s", "high_s"), [(1, 3000, 3600), (-1, 0, 0)])
+@pytest.mark.parametrize("status", [429, 503])
+def test_pause_until_a_date_is_passed_on(transport, posthog, hours, low_s, high_s, status):
+    """`Retry-After` counts as a date, also one that has passed."""
+    until = format_datetime(datetime.now(UTC) + timedelta(hours=hours), usegmt=True)
+    posthog.status, posthog.headers = status, {"Retry-After": until}
+
+    assert low_s <= transport.send(BATCH, _always).retry_after_s <= high_s
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirect_is_not_followed(transport, posthog, status):
+    """A redirect is not followed, since the batch would be lost or go elsewhere, and is tried again."""
+    posthog.status, posthog.headers = status, {"Location": f"{posthog.url}/elsewhere"}
+
+    delivery = transport.send(BATCH, _always)
+
+    assert delivery.result is Result.RETRY
+    assert "redirect" in delivery.reason
+    assert [path for _, path, _, _ in posthog.requests] == ["/batch/"]
+
+
+def test_refused_connection_is_tried_again(make_transport):
+    """Where nobody listens, the batch is kept for later."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+
+    delivery = make_transport(f"http://127.0.0.1:{port}").send(BATCH, _always)
+
+    assert (delivery.result, delivery.reason) == (Result.RETRY, "no answer (ConnectionError)")
+
+
+def test_silence_is_tried_again(posthog, make_transport):
+    """A server that does not answer in time keeps nobody waiting."""
+    posthog.may_answer.clear()
+
+    delivery = make_transport(posthog.url, timeout_s=0.1).send(BATCH, _always)
+
+    assert (delivery.result, delivery.reason) == (Result.RETRY, "no answer (ReadTimeout)")
+
+
+def test_connection_opens_again_after_closing(transport, posthog, sessions):
+    """`close` closes the connection, and the next batch opens another one."""
+    transport.send(BATCH, _always)
+    transport.close()
+
+    assert transport.send(BATCH, _always).result is Result.ACCEPTED
+    assert (len(posthog.requests), posthog.connections, len(sessions)) == (2, 2, 2)
+    sessions[0].get(posthog.url)
+    assert posthog.connections == 3  # the first session has none left
+
+
+def test_connection_is_used_again(transport, posthog):
+    """One connection carries batch after batch, whatever the answers are."""
+    for status in (200, 503, 400, 200):
+        posthog.status = status
+        transport.send(BATCH, _always)
+
+    assert (len(posthog.requests), posthog.connections) == (4, 1)
+
+
+@pytest.mark.parametrize(("status", "result"), [(200, Result.ACCEPTED), (503, Result.RETRY)])
+def test_endless_answer_is_not_read(transport, posthog, status, result):
+    """An answer without an end, as of a wrong host, neither fills memory nor keeps the thread."""
+    posthog.status, posthog.is_endless = status, True
+
+    assert transport.send(BATCH, _always).result is result
+
+
+def test_answer_that_unpacks_to_gigabytes_is_not_unpacked(transport, posthog):
+    """A compressed response is read as it is, so that it fills no memory and the connection is used again."""
+    posthog.headers = {"Content-Encoding": "gzip"}
+    posthog.body = gzip.compress(bytes(20 * 1024**2))
+    transport.send(BATCH, _always)
+    tracemalloc.start()
+
+    delivery = transport.send(BATCH, _always)
+
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert delivery.result is Result.ACCEPTED
+    assert peak_bytes < 5 * 1024**2
+    assert (len(posthog.requests), posthog.connections) == (2, 1)
+
+
+@pytest.mark.parametrize("status", [200, 503])
+def test_answer_that_breaks_off_is_an_answer(transport, posthog, status):
+    """Where the connection ends within the answer's body, its status counts."""
+    posthog.status, posthog.headers = status, {"Content-Length": "1000", "Connection": "close"}
+
+    delivery = transport.send(BATCH, _always)
+
+    assert delivery.result is (Result.ACCEPTED if status == 200 else Result.RETRY)
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [(b'["no"]', {}), (b"no gzip at all", {"Content-Encoding": "gzip"})],
+    ids=["no object", "cannot be unpacked"],
+)
+def test_pause_is_asked_for_whatever_the_body(transport, posthog, body, headers):
+    """`Retry-After` counts even if the body is no JSON object, or not what its encoding says."""
+    posthog.status, posthog.headers, posthog.body = 503, {"Retry-After": "7"} | headers, body
+
+    assert transport.send(BATCH, _always).retry_after_s == 7
+
+
+def test_child_process_opens_its_own_connection(transport, posthog, sessions):
+    """After a fork the parent's connection is neither used nor closed."""
+    transport.send(BATCH, _always)
+    transport.after_fork()
+
+    assert transport.send(BATCH, _always).result is Result.ACCEPTED
+    assert posthog.connections == 2
+    assert sessions[0].get(posthog.url).status_code == 200  # over the parent's
+    assert posthog.connections == 2
+
+
+def test_netrc_stays_at_home(transport, posthog, tmp_path, monkeypatch):
+    """Credentials that the operator keeps for that host are not sent."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine localhost login planted password planted\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+
+    transport.send(BATCH, _always)
+
+    assert "authorization" not in posthog.requests[0][2]
+
+
+def test_cookies_are_not_sent_back(transport, posthog):
+    """A cookie that the server sets cannot tell installations apart."""
+    posthog.headers = {"Set-Cookie": "id=planted; Path=/"}
+    transport.send(BATCH, _always)
+
+    transport.send(BATCH, _always)
+
+    assert "cookie" not in posthog.requests[1][2]
+
+
+def test_posthogs_debug_log_shows_no_body(transport, caplog):
+    """Posthog's DEBUG lines print whole bodies, with the API key, so there are none for our requests."""
+    with caplog.at_level(logging.DEBUG, logger="posthog"):
+        transport.send(BATCH, _always)
+
+    assert [record for record in caplog.records if record.name.startswith("posthog")] == []
+    assert KEY not in caplog.text
+
+
+def test_posthogs_debug_log_speaks_for_others(transport, posthog, caplog):
+    """A host application that uses posthog itself keeps its DEBUG lines."""
+    transport.send(BATCH, _always)
+
+    with caplog.at_level(logging.DEBUG, logger="posthog"), request._build_session() as session:
+        request.batch_post(KEY, host=posthog.url, session=session, batch=[{"event": "of-the-host"}])
+
+    assert "of-the-host" in caplog.text
+
+
+def test_repr_shows_no_key(transport):
+    """The API key is not in the repr."""
+    assert KEY not in repr(transport)
+
+
+@pytest.mark.parametrize(
+    ("host", "ingestion"),
+    [
+        ("https://eu.posthog.com", "https://eu.i.posthog.com"),
+        ("https://us.posthog.com", "https://us.i.posthog.com"),
+        ("https://posthog.example.org", "https://posthog.example.org"),
+    ],
+)
+def test_app_address_leads_to_the_ingestion_host(host, ingestion):
+    """Posthog's own function knows which host takes events in."""
+    assert request.determine_server_host(host) == ingestion
+
+
+def test_batch_post_takes_what_we_hand_it():
+    """`posthog.request.batch_post` and what it calls have the parameters that we use."""
+    assert list(inspect.signature(request.batch_post).parameters) == [
+        "api_key",
+        "host",
+        "gzip",
+        "timeout",
+        "path",
+        "kwargs",
+    ]
+    assert {"session", "kwargs"} <= inspect.signature(request.post).parameters.keys()
+    assert list(inspect.signature(request.APIError).parameters) == ["status", "message", "retry_after"]
+
+
+def test_no_byte_of_the_events_leaves_once_consent_is_gone(transport, posthog):
+    """Where consent goes while the connection is made, the connection ends without a body (R4)."""
+    delivery = transport.send(BATCH, lambda: False)
+
+    assert delivery.result is Result.WITHDRAWN
+    assert transport.send(BATCH, _always).result is Result.ACCEPTED
+    assert len([body for *_request, body in posthog.requests if body]) == 1

@@ -1,0 +1,137 @@
+"""The switch that starts and stops an inner batch processor."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from otel_posthog._runtime.reporting import Counts
+from otel_posthog.pipeline.processors import Inner, Switch
+
+WAIT_S = 5
+
+
+class Nothing:
+    """An exporter to which nothing is left over."""
+
+    def hold(self, records, *, until_s):
+        return len(records)
+
+
+@pytest.fixture
+def made():
+    """Return the inner processors that a switch made; they are stopped after the test."""
+    processors = []
+    yield processors
+    for processor in processors:
+        processor.shutdown()
+
+
+@pytest.fixture
+def make(made):
+    def make(waiting):
+        made.append(BatchSpanProcessor(InMemorySpanExporter()))
+        return Inner(processor=made[-1], exporter=Nothing(), waiting=waiting)
+
+    return make
+
+
+def test_switch_makes_nothing_before_it_is_opened(make, made):
+    """A closed switch has no place and no inner processor."""
+    switch = Switch(make, max_records=10, counts=Counts())
+
+    assert switch.enter() is None
+    assert made == []
+
+
+def test_full_switch_counts_what_it_turns_away(make):
+    """Where the queue is full there is no place, and that is counted."""
+    counts = Counts()
+    switch = Switch(make, max_records=2, counts=counts)
+    switch.open()
+
+    places = [switch.enter() is not None for _ in range(3)]
+
+    assert places == [True, True, False]
+    assert counts.as_dict() == {"queue_full": 1}
+
+
+def test_signal_handler_may_enter_while_the_switch_starts(make, made):
+    """Who interrupts the making of the inner processor gets a place, and one processor serves both."""
+    places = []
+
+    def make_while_interrupted(waiting):
+        if not places:
+            places.append("interrupted")
+            places.append(switch.enter())
+        return make(waiting)
+
+    switch = Switch(make_while_interrupted, max_records=10, counts=Counts())
+    switch.open()
+    caller = threading.Thread(target=lambda: places.append(switch.enter()), daemon=True)
+
+    caller.start()
+    caller.join(WAIT_S)
+
+    assert not caller.is_alive()
+    _, of_the_handler, of_the_caller = places
+    assert of_the_handler is of_the_caller is made[0]
+
+
+class Slow(InMemorySpanExporter):
+    """An exporter that is busy with its first batch until it is released, and remembers what it holds."""
+
+    def __init__(self):
+        super().__init__()
+        self.has_begun = threading.Event()
+        self.released = threading.Event()
+        self.held = []
+
+    def export(self, spans):
+        self.has_begun.set()
+        self.released.wait(WAIT_S)
+        return super().export(spans)
+
+    def hold(self, records, *, until_s):
+        self.held += records
+        return 0
+
+
+def test_closing_holds_what_there_is_no_time_to_export(made):
+    """What waits behind an export that does not return is handed over to be spooled."""
+    exporter, counts = Slow(), Counts()
+
+    def make(waiting):
+        made.append(BatchSpanProcessor(exporter, schedule_delay_millis=60_000, max_export_batch_size=1))
+        return Inner(processor=made[-1], exporter=exporter, waiting=waiting)
+
+    switch = Switch(make, max_records=10, counts=counts)
+    switch.open()
+    spans = [TracerProvider().get_tracer("test").start_span(f"span {number}") for number in range(3)]
+    for span in spans:
+        switch.enter().on_end(span)
+    assert exporter.has_begun.wait(WAIT_S)
+
+    switch.close(timeout_s=0.1)
+
+    exporter.released.set()
+    assert [span.name for span in exporter.held] == ["span 1", "span 2"]
+    assert counts.as_dict() == {}
+
+
+def test_closing_counts_what_is_lost(make):
+    """What there is not even time to spool is counted."""
+    counts = Counts()
+    switch = Switch(make, max_records=10, counts=counts)
+    switch.open()
+    processor = switch.enter()
+    processor.shutdown()
+    processor._batch_processor._queue.append("a record that its thread did not get to")
+
+    switch.close(timeout_s=0.1)
+
+    assert counts.as_dict() == {"shutdown": 1}
