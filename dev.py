@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Set up and run: `python3 dev.py demo`, `python3 dev.py test`.
+"""Set up and run: `python3 dev.py demo`, `python3 dev.py test`, `python3 dev.py check`.
 
-Needs Python 3.11 or newer with pip, nothing else; everything goes into `.venv` beside this file.
+Needs Python 3.11 or newer with pip, nothing else; everything is installed into `.venv` beside this file.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
 OLDEST_PYTHON = (3, 11)
-TESTED_EXTRAS = "aiosqlite,api,asyncpg,config,demo,gateway,migrations,postgresql,spans,system,testing"
 CHECKS = (
     ("ruff", "check", "."),
     ("ruff", "format", "--check", "."),
@@ -33,37 +33,44 @@ def main() -> None:
     if sys.version_info < OLDEST_PYTHON:
         raise SystemExit(f"otel-posthog needs Python {'.'.join(map(str, OLDEST_PYTHON))} or newer.")
     if options.command == "demo":
-        programs = _environment(options.venv, [".[demo]"])
-        _become(programs / "otel-posthog", "demo", *rest)
-    programs = _environment(options.venv, [f".[{TESTED_EXTRAS}]", "--group", "dev"])
+        _become(_environment(".[demo]") / "otel-posthog", "demo", *rest)
+    programs = _environment(f".[{','.join(_extras())}]", "--group", "dev")
     if options.command == "check":
         raise SystemExit(max(_run(programs / program, *arguments) for program, *arguments in CHECKS))
-    _become(programs / "python", "-m", "pytest", *rest)
+    if options.session:
+        _become(programs / "nox", "--session", options.session, "--", *rest)
+    measured = ("-m", "coverage", "run") if options.coverage else ()
+    _become(programs / "python", *measured, "-m", "pytest", *rest)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("command", choices=["demo", "test", "check"])
-    parser.add_argument("--venv", type=Path, default=ROOT / ".venv", help="where to install (default: .venv)")
+    parser.add_argument("--session", help="test in this session of noxfile.py, such as tests-3.13 or lowest")
+    parser.add_argument("--coverage", action="store_true", help="measure what the tests cover, children too")
     return parser
 
 
-def _environment(folder: Path, wanted: list[str]) -> Path:
+def _extras() -> list[str]:
+    import tomllib  # noqa: PLC0415 - Python 3.10 has none, and must get as far as the message in main()
+
+    return list(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+
+
+def _environment(*wanted: str) -> Path:
     """Return the folder of the environment's programs, after installing what is not installed yet."""
-    programs = folder / ("Scripts" if os.name == "nt" else "bin")
+    programs = VENV / ("Scripts" if os.name == "nt" else "bin")
     python = programs / "python"
     if not python.exists():
-        print(f"Making a virtual environment in {folder} …", flush=True)
-        _make_venv(folder, python)
-    stamp = folder / "installed"
+        print(f"Creating a virtual environment in {VENV} …", flush=True)
+        _make_venv(VENV, python)
+    stamp = VENV / "installed"
     present = set(stamp.read_text().splitlines()) if stamp.exists() else set()
-    pinned = os.environ.get("PIP_CONSTRAINT")  # pip's own variable, see .ci/run
-    files = [ROOT / "pyproject.toml", *([Path(pinned)] if pinned else [])]
-    versions = hashlib.sha256(b"".join(file.read_bytes() for file in files))
-    state = f"{versions.hexdigest()} {' '.join(wanted)}"
+    versions = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    state = f"{versions} {' '.join(wanted)}"
     if state not in present:
-        print("Installing what this needs …", flush=True)
-        _require(python, "-m", "pip", "install", "--quiet", "--editable", *wanted)
+        print("Installing the dependencies …", flush=True)
+        _install(programs, "--editable", *wanted)
         stamp.write_text("\n".join([*sorted(present), state]))
     return programs
 
@@ -74,7 +81,14 @@ def _make_venv(folder: Path, python: Path) -> None:
     venv.EnvBuilder(with_pip=not has_pip, symlinks=os.name != "nt").create(folder)
     if has_pip:
         _require(Path(sys.executable), "-m", "pip", "--python", python, "install", "--quiet", "pip")
-    _require(python, "-m", "pip", "install", "--quiet", "--upgrade", "pip>=25.1")  # 25.1 knows groups
+    _require(python, "-m", "pip", "install", "--quiet", "--upgrade", "pip>=25.1", "uv")  # 25.1 knows groups
+
+
+def _install(programs: Path, *wanted: str) -> None:
+    """Install with uv, in seconds; with pip where uv fails: only pip reads the indexes of pip.conf."""
+    python, options = programs / "python", ("install", "--quiet")
+    if _run(programs / "uv", "pip", *options, "--python", str(python), *wanted) != 0:
+        _require(python, "-m", "pip", *options, *wanted)
 
 
 def _become(program: Path, *arguments: str) -> NoReturn:
