@@ -299,7 +299,7 @@ def never():
 
 def test_hanging_gauge_costs_its_timeout(make_beating, clock, sink, never):
     """A gauge that does not return is given up after its timeout; the others arrive."""
-    telemetry = make_beating(gauge_timeout_s=0.05)
+    telemetry = make_beating(gauge_timeout_s=0.5)
     telemetry.heartbeat.gauge("hanging")(lambda: never.wait(BOUND_S))
     telemetry.update_settings(enable_telemetry=True)
     telemetry.heartbeat.send_if_due()
@@ -312,7 +312,7 @@ def test_hanging_gauge_costs_its_timeout(make_beating, clock, sink, never):
 
 def test_hanging_gauge_does_not_pile_up(make_beating, clock, sink, never):
     """While an earlier reading still hangs no second one begins, however many days pass."""
-    telemetry = make_beating(gauge_timeout_s=0.05)
+    telemetry = make_beating(gauge_timeout_s=0.5)
     telemetry.heartbeat.gauge("hanging")(lambda: never.wait(BOUND_S))
     telemetry.update_settings(enable_telemetry=True)
     telemetry.heartbeat.send_if_due()
@@ -373,7 +373,7 @@ def test_async_gauge_without_a_loop_of_the_application(due, late, sink):
 
 def test_async_gauge_without_a_loop_has_the_same_timeout(make_beating, clock, sink):
     """An async callback that never ends is given up, and its private loop ends with it."""
-    telemetry = make_beating(gauge_timeout_s=0.05)
+    telemetry = make_beating(gauge_timeout_s=0.5)
 
     @telemetry.heartbeat.gauge("never")
     async def never():
@@ -410,16 +410,12 @@ def test_async_gauge_runs_on_the_applications_loop(due, late, sink):
 
 def test_async_gauge_on_the_applications_loop_is_cancelled(make_beating, clock, sink):
     """One that takes too long is cancelled, and the application's loop goes on."""
-    telemetry = make_beating(gauge_timeout_s=0.05)
-    cancelled = []
+    telemetry = make_beating(gauge_timeout_s=0.5)
+    forever = asyncio.Event()
 
     @telemetry.heartbeat.gauge("never")
     async def never():
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            cancelled.append(True)
-            raise
+        await forever.wait()
 
     telemetry.update_settings(enable_telemetry=True)
     telemetry.heartbeat.send_if_due()
@@ -428,10 +424,12 @@ def test_async_gauge_on_the_applications_loop_is_cancelled(make_beating, clock, 
     async def run():
         async with telemetry:
             await asyncio.to_thread(sink.wait_for, timeout_s=BOUND_S)
+            left = asyncio.all_tasks() - {asyncio.current_task()}
+            await asyncio.wait_for(asyncio.gather(*left, return_exceptions=True), BOUND_S)
 
     asyncio.run(run())
 
-    assert (cancelled, sink.events[0].properties["failed_gauges"]) == ([True], 1)
+    assert sink.events[0].properties["failed_gauges"] == 1
 
 
 def test_loop_and_track_go_on_while_a_gauge_is_read(due, late, sink):
