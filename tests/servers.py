@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import os
+import signal
 import subprocess
 import sys
 import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 
 import httpx2
 from ports import free_port
@@ -25,19 +27,33 @@ def serving(program, log, *, runner=_PYTHON_MODULE, **more):
     command = [*runner, *[part.format(port=port) for part in program]]
     variables = environment(TESTS / "integration", **more)
     with log.open("w") as output:
-        process = subprocess.Popen(command, env=variables, stdout=output, stderr=output)
+        process = subprocess.Popen(
+            command, env=variables, stdout=output, stderr=output, start_new_session=True
+        )
     url = f"http://127.0.0.1:{port}"
     try:
         _wait_for(url, process, log)
         yield url, process
     finally:
-        if process.poll() is None:
-            process.terminate()
         try:
-            process.wait(WAIT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(WAIT_S)
+            if process.poll() is None:
+                stop(process)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def stop(process):
+    """End a server by SIGTERM, as a service manager does: first its main process, then all that are left.
+
+    granian 2.8 waits for ever for a worker that was still starting at the first one.
+    """
+    process.terminate()
+    try:
+        process.wait(WAIT_S / 3)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(WAIT_S)
 
 
 def call(method, url, **options):

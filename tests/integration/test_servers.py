@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 from contextlib import closing
 
 import pytest
-from servers import WAIT_S, call, serving
+from servers import call, serving, stop
 from trackers import PATIENT, spooled_numbers
 
 from otel_posthog import Telemetry
@@ -46,8 +45,7 @@ def _serve_requests(command, log, environment):
             workers.add(answer.headers["x-pid"])
             number += 1
             assert number < FAR_TOO_MANY, "one worker answers all"
-        process.send_signal(signal.SIGTERM)
-        process.wait(WAIT_S)
+        stop(process)
     return number
 
 
