@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 STALE = 1
 _APP = "the product's Telemetry, as module:name; modules are found from the current folder on"
+_ALLOWED = ("not_started", "replaced")
 _THREAD_DELAY_S = 3600.0  # or the object's own thread may send it before the command does
 _MESSAGES = {
     "SENT": "The heartbeat has been sent.",
@@ -143,16 +144,22 @@ def _text(path: Path) -> str | None:
 
 def _status(options: argparse.Namespace) -> int:
     telemetry = load_telemetry(options.app)
-    status = telemetry.status()
+    status, balances = telemetry.status(), telemetry.delivery().by_kind()
     telemetry.shutdown()
     if options.json:
-        _print_json({kind.value: state.to_json() for kind, state in status.items()})
+        _print_json(
+            {
+                kind.value: {**state.to_json(), "delivery": balances[kind].to_json()}
+                for kind, state in status.items()
+            }
+        )
         return 0
     for kind, state in status.items():
         no_key = "" if state.has_key else "  (no project API key is set)"
         print(f"{_shown(kind, state)}{no_key}")
         for change in state.question.changes if state.question else ():
             print(f"           asks for  {_subject(change)}: {change.text}")
+        print(f"           {balances[kind]}")
     return 0
 
 
@@ -225,7 +232,10 @@ def _heartbeat(options: argparse.Namespace) -> int:
 
 
 def _shown(kind: Kind, state: KindStatus) -> str:
-    return f"{kind.value:<10} {'sending' if state.is_sending else 'off':<8} {state.reason.value}"
+    # A command does not start the product's object, so consent is all that it can know.
+    is_allowed = state.granted is not None and state.reason.value in _ALLOWED
+    word = "sending" if state.is_sending else "allowed" if is_allowed else "off"
+    return f"{kind.value:<10} {word:<8} {state.reason.value}{f' ({state.switch})' if state.switch else ''}"
 
 
 def _subject(change: Change) -> str:

@@ -11,12 +11,10 @@ import hashlib
 import logging
 import math
 import os
-import sqlite3
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -28,6 +26,7 @@ from otel_posthog.config.settings import Config
 from otel_posthog.consent.state import Answer, Consent, KindConsent
 from otel_posthog.registry import Kind
 
+from .ledger import Balance, Drops, Ledger
 from .prepare import Batch
 from .spool_file import SpoolFile
 
@@ -93,11 +92,12 @@ class Spool:
     ) -> None:
         self.on_put: Callable[[], None] = lambda: None  # until a drainer is attached
         self._file = file
-        self._batches: deque[Batch] = deque()
+        self._batches: dict[Batch, float] = {}  # with the time from which they wait, oldest first
         self._size_bytes = 0
         self._memory_max_bytes = memory_max_bytes
         self._lock = threading.Lock()
         self._counts = counts
+        self._in_memory = Ledger(counts) if file is None else None
         self._log_limiter = log_limiter
         self._clock = clock
         self._is_failing = False
@@ -112,14 +112,25 @@ class Spool:
             lost, is_kept = self._put_in_memory(batch)
         if is_kept:
             self.on_put()
-        self._count_lost(lost)
+        self._log_lost(lost)
         return lost
 
     def first(self) -> Batch | None:
-        """Return the older one of the first batch on disk and the first in memory; it stays."""
-        waiting = [self._on_good_disk(lambda file: file.first(), None), self._first_in_memory()]
-        found = [batch for batch in waiting if batch is not None]
-        return min(found, key=lambda batch: batch.oldest_ns) if found else None
+        """Return the first batch on disk or in memory, whichever has waited longer; it stays."""
+        # Not the one with the older events: what was put back has to wait for the others.
+        on_disk = self._on_good_disk(lambda file: file.first(), None)
+        in_memory = self._first_in_memory()
+        if on_disk is None or in_memory is None:
+            return on_disk or in_memory
+        now_s = self._clock()
+        in_memory_s = now_s - self._batches.get(in_memory, now_s)  # another thread may have removed it
+        return on_disk if on_disk.waited_s >= in_memory_s else in_memory
+
+    def is_empty(self) -> bool:
+        """Return whether nothing waits; False if the disk cannot be read."""
+        return self._first_in_memory() is None and self._on_disk(
+            lambda file: file.first() is None, self._file is None
+        )
 
     def waiting(self) -> list[Batch]:
         """Return all batches, oldest first; they stay."""
@@ -132,13 +143,30 @@ class Spool:
         if not self._removed_from_memory(batch):
             self._on_disk(lambda file: file.remove(batch), None)
 
+    def replace(self, batch: Batch, pieces: Sequence[Batch]) -> bool:
+        """Keep the pieces in place of their batch, behind the others; return whether that was done."""
+        if self._removed_from_memory(batch):
+            with self._lock:
+                self._batches.update(dict.fromkeys(pieces, self._clock()))
+                self._size_bytes += sum(piece.size_bytes for piece in pieces)
+            return True
+        return self._on_disk(lambda file: file.replace(batch, pieces), False)
+
     def purge(self, consent: Consent) -> None:
         """Delete and count what this consent has withdrawn; an unknown answer withdraws nothing."""
-        if not self._batches and not self._on_disk(lambda file: file.path.exists(), False):
-            return
+        if len(self._batches) or self._on_disk(lambda file: file.may_hold_events(), False):
+            self._purge_kinds(consent)
+        denied = frozenset(
+            kind.value for kind, known in consent.kinds.items() if known.answer is Answer.DENIED
+        )
+        if self._in_memory is not None:
+            self._in_memory.follow(denied)
+        self._on_disk(lambda file: file.follow(denied), None)
+
+    def _purge_kinds(self, consent: Consent) -> None:
         for kind, known in consent.kinds.items():
             if known.answer is not Answer.UNKNOWN:
-                self._counts.add("withdrawn", self._purge(kind, known))
+                self._counts.add("withdrawn", self._purge(kind, known), kind=kind.value)
 
     @contextmanager
     def claim(self) -> Iterator[Callable[[], Batch | None]]:
@@ -149,8 +177,9 @@ class Spool:
         if self._file is None:
             yield self._first_in_memory
             return
-        with self._file.claim() as is_ours:
-            yield self.first if is_ours else self._first_in_memory
+        file = self._file
+        with file.claim() as is_ours:
+            yield lambda: self.first() if is_ours and file.is_claimed() else self._first_in_memory()
 
     def delete(self) -> None:
         """Delete the file: everything is withdrawn."""
@@ -163,44 +192,76 @@ class Spool:
         """
         while (batch := self._first_in_memory()) is not None and self._moved_to_disk(batch):
             pass
+        self.write_ledger()
         self._on_disk(lambda file: file.close(), None)
+
+    def write_ledger(self) -> None:
+        """Write to the file what was accepted and what became of it."""
+        self._on_disk(lambda file: file.write_ledger(), None)
+
+    def balances(self) -> dict[Kind, Balance]:
+        """Return what was accepted and what became of it, by kind, in all processes that share the file."""
+        if self._in_memory is not None:
+            return self._in_memory.balances(None)
+        return self._on_disk(lambda file: file.balances(), {})
+
+    def unreported(self) -> Drops:
+        """Return for each kind and reason how many drops no heartbeat has reported."""
+        if self._in_memory is not None:
+            return self._in_memory.unreported(None)
+        return self._on_disk(lambda file: file.unreported(), {})
+
+    def report(self, drops: Drops) -> None:
+        """Let no later heartbeat report these drops."""
+        self._counts.report(drops)
+        self.write_ledger()
+
+    def report_all(self) -> None:
+        """Let no later heartbeat report what was dropped so far, in any process."""
+        if self._in_memory is not None:
+            self._counts.report(self._in_memory.unreported(None))
+        self._on_disk(lambda file: file.report_all(), None)
 
     def after_fork(self) -> None:
         """Start empty in a child: what waits in memory is the parent's to send."""
         self._lock = threading.Lock()
-        self._batches = deque()
+        self._batches = {}
         self._size_bytes = 0
 
-    def _count_lost(self, lost: int) -> None:
+    def _log_lost(self, lost: int) -> None:
         if lost:
-            self._counts.add("spool_full", lost)
             self._log_limiter.warning(
                 _log, "The spool is full (spool_max_bytes), so events are dropped or rejected"
             )
 
     def _put_in_memory(self, batch: Batch) -> tuple[int, bool]:
-        """Return how many events were dropped, and whether the batch was kept."""
-        lost = 0
+        """Return how many events were dropped and counted, and whether the batch was kept."""
+        lost: list[Batch] = []
         with self._lock:
             if batch.size_bytes > self._memory_max_bytes:
-                return len(batch.events), False
+                return self._counted([batch]), False
             while self._size_bytes + batch.size_bytes > self._memory_max_bytes:
-                oldest = self._batches.popleft()
-                self._size_bytes -= oldest.size_bytes
-                lost += len(oldest.events)
-            self._batches.append(batch)
+                lost.append(next(iter(self._batches)))
+                del self._batches[lost[-1]]
+                self._size_bytes -= lost[-1].size_bytes
+            self._batches[batch] = self._clock()
             self._size_bytes += batch.size_bytes
-        return lost, True
+        return self._counted(lost), True
+
+    def _counted(self, lost: Sequence[Batch]) -> int:
+        for batch in lost:
+            self._counts.add("spool_full", len(batch.events), kind=batch.kind.value)
+        return sum(len(batch.events) for batch in lost)
 
     def _first_in_memory(self) -> Batch | None:
         with self._lock:
-            return self._batches[0] if self._batches else None
+            return next(iter(self._batches), None)
 
     def _removed_from_memory(self, batch: Batch) -> bool:
         with self._lock:
             if batch not in self._batches:
                 return False
-            self._batches.remove(batch)
+            del self._batches[batch]
             self._size_bytes -= batch.size_bytes
             return True
 
@@ -217,7 +278,7 @@ class Spool:
         if lost is None:
             return False
         self._removed_from_memory(batch)
-        self._count_lost(lost)
+        self._log_lost(lost)
         return True
 
     def _on_good_disk(self, act: Callable[[SpoolFile], _T], otherwise: _T) -> _T:
@@ -231,7 +292,7 @@ class Spool:
             return otherwise
         try:
             result = act(self._file)
-        except (OSError, sqlite3.Error) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the batch is kept in memory
             self._failed_at_s = self._clock()
             if not self._is_failing:
                 self._is_failing = True

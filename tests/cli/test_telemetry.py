@@ -132,10 +132,31 @@ def test_status_uses_the_words_of_the_api(product, tmp_path):
     _python(tmp_path, "from product import telemetry; telemetry.update_settings(enable_telemetry=True)")
 
     granted = product("status", "--app", "product:telemetry", "--json")
+    in_words = product("status", "--app", "product:telemetry")
 
-    assert undecided.stdout.split() == ["errors", "off", "undecided", "telemetry", "off", "undecided"]
-    assert off.stdout.split() == ["errors", "off", "env", "telemetry", "off", "env"]
-    assert json.loads(granted.stdout)["telemetry"]["reason"] == "granted"
+    nothing = "0 accepted = 0 sent + 0 handed over + 0 waiting + 0 dropped"
+    shown = f"errors off undecided {nothing} telemetry off undecided {nothing}"
+    assert undecided.stdout.split() == shown.split()
+    named = f"off env (DO_NOT_TRACK) {nothing}"
+    assert off.stdout.split() == f"errors {named} telemetry {named}".split()
+    assert json.loads(granted.stdout)["telemetry"]["reason"] == "not_started"
+    assert f"telemetry allowed not_started {nothing}" in " ".join(in_words.stdout.split())
+
+
+def test_status_shows_the_balance_of_all_processes(product, tmp_path):
+    """`status` reads what earlier processes of the installation have accepted and sent."""
+    _python(
+        tmp_path,
+        "from product import telemetry; from otel_posthog import track; "
+        "telemetry.update_settings(enable_telemetry=True); telemetry.start(); "
+        "track('undeclared'); telemetry.shutdown()",
+    )
+
+    shown = product("status", "--app", "product:telemetry")
+    data = json.loads(product("status", "--app", "product:telemetry", "--json").stdout)
+
+    assert "1 accepted = 0 sent + 0 handed over + 0 waiting + 1 dropped (1 unregistered)" in shown.stdout
+    assert data["telemetry"]["delivery"]["dropped"] == {"unregistered": 1}
 
 
 def test_status_tells_what_is_asked(product, tmp_path):

@@ -59,6 +59,38 @@ def test_disk_that_works_again_is_used_again(disk):
     assert accepted(spool) == [1, 2]
 
 
+def test_what_was_put_back_waits_for_the_others(disk):
+    """A batch with old events that was put back into memory is tried after what waits on disk."""
+    spool = disk.durable()
+    spool.put(some_batch(9))
+    with closing(sqlite3.connect(disk.path)) as somebody:
+        somebody.execute("BEGIN IMMEDIATE")
+        disk.now_s += 1
+        spool.put(some_batch(1))
+    disk.wait()
+
+    assert disk.put_to == ["disk", "memory"]
+    assert accepted(spool) == [9, 1]
+
+
+def test_disk_that_cannot_be_read_is_not_empty(disk):
+    """Nothing is said to be sent while the file cannot be asked."""
+    spool = disk.durable()
+    assert spool.is_empty()
+    spool.put(some_batch(1))
+    assert not spool.is_empty()
+    spool.close()
+    with closing(sqlite3.connect(disk.folder / "file.lock")) as somebody:
+        somebody.execute("BEGIN EXCLUSIVE")
+
+        assert spool.first() is None
+        assert not spool.is_empty()
+
+    disk.wait()
+    assert accepted(spool) == [1]
+    assert spool.is_empty()
+
+
 def test_disk_that_has_just_failed_is_spared(disk):
     """No batch waits for a disk that has failed a moment ago, though it may work by now."""
     disk.block()

@@ -15,7 +15,7 @@ import pytest
 from logs import warnings
 from spools import World, accepted, some_batch
 
-from otel_posthog.delivery.sqlite_file import deleted, used_bytes
+from otel_posthog.delivery.database_files import deleted, used_bytes
 
 FOREIGN = b"not a database at all, but long enough to look at" * 50
 
@@ -33,9 +33,11 @@ def test_foreign_file_is_logged(world, caplog):
 
     world.spool().put(some_batch(1))
 
-    assert warnings(caplog, "otel_posthog.delivery.sqlite_file") == [
-        f"The spool {world.path} is damaged or foreign; it was set aside and a new one started"
-    ]
+    expected = (
+        f"The spool {world.path} was damaged, deleted or not ours, so a new one was started: "
+        "0 events were moved to it, 0 cannot be read"
+    )
+    assert warnings(caplog, "otel_posthog.delivery.sqlite_file") == [expected]
 
 
 def test_deletion_takes_a_quarantined_file_along(world):

@@ -540,7 +540,7 @@ def test_refused_day_reads_no_gauge_again(due, late, sink, clock):
     """After PostHog's rejection neither the lease nor a gauge is asked again on that day."""
     calls = []
     late("counting", lambda: calls.append(1) or 1)
-    sink.script([Fault(status=401)])
+    sink.script([Fault(status=400, times=None, holding="2026-11-21T03:00:00.000")])
     due.heartbeat.send_if_due()
 
     clock.to("2026-11-21 03:30")  # the claim of the first attempt has expired
@@ -556,7 +556,7 @@ def _must_not_collect(_is_wanted):
 
 def test_refused_heartbeat_is_not_repeated_all_day(due, sink, clock):
     """PostHog's no is taken for this day by this process; the next day is tried again."""
-    sink.script([Fault(status=401)])
+    sink.script([Fault(status=400, times=None, holding="2026-11-21T03:00:00.000")])
 
     results = []
     for moment in ("2026-11-21 03:00", "2026-11-21 03:30", "2026-11-22 03:00"):
@@ -564,7 +564,7 @@ def test_refused_heartbeat_is_not_repeated_all_day(due, sink, clock):
         results.append(due.heartbeat.send_if_due())
 
     assert results == [Result.FAILED, Result.FAILED, Result.SENT]
-    assert [request.status for request in sink.requests] == [401, 200]
+    assert [request.status for request in sink.requests] == [400, 200]
 
 
 def _track_many():
@@ -592,6 +592,29 @@ def test_drops_are_reported_once(make_telemetry, clock, sink):
         "failed_gauges": 0,
         "telemetry_dropped_queue_full": dropped,
     }
+    assert gauges_of(second) == {"total_pipelines": 3, "failed_gauges": 0}
+
+
+def test_drops_of_all_processes_are_reported_once(make_telemetry, clock, sink):
+    """A heartbeat reports what other processes have dropped, and no other process reports it again."""
+
+    def make(**options):
+        telemetry = make_telemetry(clock=clock, **options)
+        telemetry.heartbeat.delay(ONLY_BY_HAND_S)
+        telemetry.heartbeat.gauge("total_pipelines")(lambda: 3)
+        return telemetry
+
+    with make(queue_max_records=1, batch_delay_s=60) as worker:
+        worker.update_settings(enable_telemetry=True)
+        wait_until(lambda: _track_many() or "queue_full" in worker.delivery(), timeout_s=BOUND_S)
+        worker.heartbeat.send_if_due()
+    for day in ("2026-11-21", "2026-11-22"):
+        with make() as later:
+            clock.to(f"{day} 03:00")
+            assert later.heartbeat.send_if_due() is Result.SENT
+
+    first, second = [event for event in sink.events if event.name == "instance_heartbeat"]
+    assert gauges_of(first)["telemetry_dropped_queue_full"] == worker.delivery()["queue_full"]
     assert gauges_of(second) == {"total_pipelines": 3, "failed_gauges": 0}
 
 

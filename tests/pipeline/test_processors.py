@@ -11,15 +11,24 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from otel_posthog._runtime.reporting import Counts
 from otel_posthog.pipeline.processors import Inner, Switch
+from otel_posthog.registry import Kind
 
 WAIT_S = 5
+KINDS = (Kind.TELEMETRY,)
 
 
 class Nothing:
-    """An exporter to which nothing is left over."""
+    """An exporter that notes what it is given at the end."""
+
+    def __init__(self):
+        self.held = []
+        self.dropped = []
 
     def hold(self, records, *, until_s):
-        return len(records)
+        self.held += records
+
+    def drop(self, records, reason):
+        self.dropped += [(record, reason) for record in records]
 
 
 @pytest.fixture
@@ -44,7 +53,7 @@ def test_switch_makes_nothing_before_it_is_opened(make, made):
     """A closed switch has no place and no inner processor."""
     switch = Switch(make, max_records=10, counts=Counts())
 
-    assert switch.enter() is None
+    assert switch.put(lambda _processor: None, KINDS) is False
     assert made == []
 
 
@@ -54,10 +63,25 @@ def test_full_switch_counts_what_it_turns_away(make):
     switch = Switch(make, max_records=2, counts=counts)
     switch.open()
 
-    places = [switch.enter() is not None for _ in range(3)]
+    places = [switch.put(lambda _processor: None, KINDS) for _ in range(3)]
 
     assert places == [True, True, False]
     assert counts.as_dict() == {"queue_full": 1}
+
+
+def test_place_of_what_cannot_be_queued_is_free_again(make):
+    """Records that fail on their way into the queue take no places from later ones."""
+    switch = Switch(make, max_records=1, counts=Counts())
+    switch.open()
+
+    def fail(_processor):
+        raise RecursionError
+
+    for _ in range(3):
+        with pytest.raises(RecursionError):
+            switch.put(fail, KINDS)
+
+    assert switch.put(lambda _processor: None, KINDS)
 
 
 def test_signal_handler_may_enter_while_the_switch_starts(make, made):
@@ -67,12 +91,12 @@ def test_signal_handler_may_enter_while_the_switch_starts(make, made):
     def make_while_interrupted(waiting):
         if not places:
             places.append("interrupted")
-            places.append(switch.enter())
+            switch.put(places.append, KINDS)
         return make(waiting)
 
     switch = Switch(make_while_interrupted, max_records=10, counts=Counts())
     switch.open()
-    caller = threading.Thread(target=lambda: places.append(switch.enter()), daemon=True)
+    caller = threading.Thread(target=lambda: switch.put(places.append, KINDS), daemon=True)
 
     caller.start()
     caller.join(WAIT_S)
@@ -98,7 +122,6 @@ class Slow(InMemorySpanExporter):
 
     def hold(self, records, *, until_s):
         self.held += records
-        return 0
 
 
 def test_closing_holds_what_there_is_no_time_to_export(made):
@@ -113,7 +136,7 @@ def test_closing_holds_what_there_is_no_time_to_export(made):
     switch.open()
     spans = [TracerProvider().get_tracer("test").start_span(f"span {number}") for number in range(3)]
     for span in spans:
-        switch.enter().on_end(span)
+        switch.put(lambda processor, span=span: processor.on_end(span), KINDS)
     assert exporter.has_begun.wait(WAIT_S)
 
     switch.close(timeout_s=0.1)
@@ -123,15 +146,34 @@ def test_closing_holds_what_there_is_no_time_to_export(made):
     assert counts.as_dict() == {}
 
 
-def test_closing_counts_what_is_lost(make):
-    """What there is not even time to spool is counted."""
-    counts = Counts()
-    switch = Switch(make, max_records=10, counts=counts)
+def test_stopping_drops_the_queue_as_withdrawn(made):
+    """The exporter counts what was queued when both kinds were withdrawn."""
+    exporter = Nothing()
+
+    def make(waiting):
+        made.append(BatchSpanProcessor(InMemorySpanExporter(), schedule_delay_millis=60_000))
+        return Inner(processor=made[-1], exporter=exporter, waiting=waiting)
+
+    switch = Switch(make, max_records=10, counts=Counts())
     switch.open()
-    processor = switch.enter()
+    processors = []
+    switch.put(processors.append, KINDS)
+    [processor] = processors
     processor.shutdown()
     processor._batch_processor._queue.append("a record that its thread did not get to")
 
-    switch.close(timeout_s=0.1)
+    switch.stop()
 
-    assert counts.as_dict() == {"shutdown": 1}
+    assert exporter.dropped == [("a record that its thread did not get to", "withdrawn")]
+
+
+def test_each_event_of_a_record_is_accepted_or_dropped(make):
+    """A record of two events counts as two accepted ones, and as two dropped ones if there is no place."""
+    counts = Counts()
+    switch = Switch(make, max_records=1, counts=counts)
+    switch.open()
+
+    places = [switch.put(lambda _processor: None, tuple(Kind)) for _ in range(2)]
+
+    assert places == [True, False]
+    assert counts.totals() == {kind.value: {"accepted": 2, "queue_full": 1} for kind in Kind}
