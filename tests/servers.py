@@ -35,16 +35,20 @@ def serving(program, log, *, runner=_PYTHON_MODULE, **more):
         _wait_for(url, process, log)
         yield url, process
     finally:
-        try:
-            if process.poll() is None:
-                stop(process)
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+        with suppress(subprocess.TimeoutExpired):
+            stop(process)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def stop(process):
-    """End a server by SIGTERM, as a service manager does: first its main process, then all that are left.
+    """End a server by one SIGTERM to its main process."""
+    process.terminate()
+    process.wait(WAIT_S)
+
+
+def stop_granian(process):
+    """End granian like `stop`, or by SIGTERM to all its processes, as systemd does.
 
     granian 2.8 waits for ever for a worker that was still starting at the first one.
     """
