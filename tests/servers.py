@@ -35,29 +35,25 @@ def serving(program, log, *, runner=_PYTHON_MODULE, **more):
         _wait_for(url, process, log)
         yield url, process
     finally:
-        with suppress(subprocess.TimeoutExpired):
+        try:
             stop(process)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def stop(process):
-    """End a server by one SIGTERM to its main process."""
-    process.terminate()
-    process.wait(WAIT_S)
-
-
-def stop_granian(process):
-    """End granian like `stop`, or by SIGTERM to all its processes, as systemd does.
+    """End a server by one SIGTERM to its main process; granian also by one to each, as systemd does.
 
     granian 2.8 waits for ever for a worker that was still starting at the first one.
     """
     process.terminate()
-    try:
-        process.wait(WAIT_S / 3)
-    except subprocess.TimeoutExpired:
+    if "granian" in process.args:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(WAIT_S / 3)
+            return
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(WAIT_S)
+    process.wait(WAIT_S)
 
 
 def call(method, url, **options):

@@ -112,7 +112,9 @@ def test_opt_in_reaches_every_worker(loaded):
     workers = _senders(sink)
     _, on_ns = _put(url, enable_telemetry=True)
 
-    wait_until(lambda: _senders(sink, since_ns=on_ns) == workers, timeout_s=LOADED_S)
+    wait_until(lambda: _senders(sink, since_ns=on_ns) == workers, timeout_s=WAIT_S)
+
+    assert len(workers) == WORKERS
 
 
 def test_opt_out_by_sql_is_followed_by_all_workers(loaded, database):

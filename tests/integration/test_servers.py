@@ -6,7 +6,7 @@ import socket
 from contextlib import closing
 
 import pytest
-from servers import call, serving, stop, stop_granian
+from servers import call, serving, stop
 from trackers import PATIENT, spooled_numbers
 
 from otel_posthog import Telemetry
@@ -45,8 +45,7 @@ def _serve_requests(command, log, environment):
             workers.add(answer.headers["x-pid"])
             number += 1
             assert number < FAR_TOO_MANY, "one worker answers all"
-        end = stop_granian if command.startswith("granian") else stop
-        end(process)
+        stop(process)
     return number
 
 
