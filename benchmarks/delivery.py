@@ -4,6 +4,9 @@ Each with its defaults, against one local server that answers alike to all. Four
 at 100 events/s; a burst of 20,000; an exit while each POST takes 40 ms; an hour's outage at 100
 events/s, compressed, for memory and disk. `--quick` takes a tenth of each.
 
+`--spool-first` runs two other scenes, of otel_posthog alone, without and with the setting of that name: a
+steady load that is killed, in good weather, with a silent host and in an outage; and what a burst costs.
+
 «lost» is what had not arrived when the process had ended; «after restart» is what is still missing
 once a second process of the same product has run for a while. Prints a table in Markdown.
 """
@@ -13,6 +16,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import random
 import re
 import resource
 import subprocess
@@ -26,8 +30,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 CONTENDERS = ("otel_posthog", "posthog", "otlp/http")
+SETTINGS = {"otel_posthog": {}, "spool_first": {"spool_first": True}}
+KILLS = 5
+LIFE_S = 8.0  # of a process that is killed; its first batch waits for imports
+UNTIL_KILLED = 10**9
 RATE_PER_S = 100
 AFTER_S = 20.0  # that a process lives on after its last event
+LONG_SETTLED_S = 30.0  # a spool may be locked or in a pause, and imports are slow
 SETTLED_S = 6.0  # without an arrival, after which a second process has nothing more to send
 FOR_EVER_S = 3600.0
 COMPRESSED_PER_S = 4_000
@@ -96,10 +105,13 @@ def _numbers(path: str, body: bytes, encoding: str | None) -> set[int]:
 
 
 def _tracker(contender: str, url: str, folder: Path):
-    if contender == "otel_posthog":
+    if contender in SETTINGS:
         from otel_posthog import Telemetry, track
 
-        telemetry = Telemetry(api_key="phc_test", host=url, database=f"sqlite:///{folder}/app.db", environ={})
+        database = f"sqlite:///{folder}/app.db"
+        telemetry = Telemetry(
+            api_key="phc_test", host=url, database=database, environ={}, **SETTINGS[contender]
+        )
         telemetry.start()
         return lambda number: track("numbered", {"number": number, "provider": "github", "ok": True})
     if contender == "posthog":
@@ -126,17 +138,20 @@ def _otlp_tracker(url: str):
     )
 
 
-def _work(contender: str, url: str, folder: Path, *, count: int, per_s: float, after_s: float) -> None:
+def _work(contender: str, url: str, folder: Path, *, numbers: range, per_s: float, after_s: float) -> None:
     track = _tracker(contender, url, folder)
     before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     begin_s = time.monotonic()
-    for number in range(count):
+    for number in numbers:
         if per_s:
-            time.sleep(max(0.0, begin_s + number / per_s - time.monotonic()))
+            time.sleep(max(0.0, begin_s + (number - numbers.start) / per_s - time.monotonic()))
         track(number)
+        if numbers.stop == UNTIL_KILLED:
+            print(number, flush=True)
     time.sleep(after_s)
-    grown_mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb) / 1024
-    print(json.dumps({"grown_mb": grown_mb, "ended_at_s": time.monotonic()}), flush=True)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    said = {"grown_mb": (used.ru_maxrss - before_kb) / 1024, "cpu_s": used.ru_utime + used.ru_stime}
+    print(json.dumps({**said, "ended_at_s": time.monotonic()}), flush=True)
 
 
 # The parent's part.
@@ -151,11 +166,12 @@ class Run:
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="delivery-")))
     exit_s: float = 0.0
     grown_mb: float = 0.0
+    cpu_s: float = 0.0
     most_disk_mb: float = 0.0
 
     def prepare(self) -> None:
         """Grant consent, where the contender asks for it."""
-        if self.contender == "otel_posthog":
+        if self.contender in SETTINGS:
             from otel_posthog import Telemetry
 
             telemetry = Telemetry(database=f"sqlite:///{self.folder}/app.db", environ={})
@@ -164,7 +180,7 @@ class Run:
 
     def process(self, *, count: int, per_s: float = 0.0, after_s: float = 0.0) -> None:
         """Run the contender's process to its end."""
-        options = ["--work", self.contender, self.server.url, str(self.folder)]
+        options = ["--work", self.contender, self.server.url, str(self.folder), "0"]
         command = [sys.executable, "-W", "ignore", __file__, *options, str(count), str(per_s), str(after_s)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         ended_s = time.monotonic()
@@ -173,6 +189,7 @@ class Run:
             raise RuntimeError(done.stderr)
         answer = json.loads(said[-1])
         self.grown_mb, self.exit_s = answer["grown_mb"], ended_s - answer["ended_at_s"]
+        self.cpu_s = answer["cpu_s"]
         self.most_disk_mb = self.disk_mb()
 
     def disk_mb(self) -> float:
@@ -194,15 +211,15 @@ def _row(scene: str, run: Run, count: int, lost: int, finally_lost: int) -> None
     print("|", " | ".join(map(str, cells)), "|", flush=True)
 
 
-def _restart(run: Run) -> None:
+def _restart(run: Run, settled_s: float = SETTLED_S) -> None:
     """Let a second process of the product send what the first one left, if it left anything."""
     run.server.is_down, run.server.delay_s = False, 0.0
-    options = ["--work", run.contender, run.server.url, str(run.folder), "0", "0", str(FOR_EVER_S)]
+    options = ["--work", run.contender, run.server.url, str(run.folder), "0", "0", "0", str(FOR_EVER_S)]
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", __file__, *options], stdout=subprocess.DEVNULL
     )
     arrived, since_s = len(run.server.numbers), time.monotonic()
-    while time.monotonic() - since_s < SETTLED_S:
+    while time.monotonic() - since_s < settled_s:
         time.sleep(0.1)
         if len(run.server.numbers) != arrived:
             arrived, since_s = len(run.server.numbers), time.monotonic()
@@ -267,17 +284,78 @@ def _kept(run: Run, count: int) -> int:
     return count - len(run.server.numbers)
 
 
+def _killed(contender: str, run: Run, first: int) -> int:
+    """Let a process track from this number on, kill it after a while; return the next number."""
+    options = ["--work", contender, run.server.url, str(run.folder)]
+    options += map(str, (first, UNTIL_KILLED, RATE_PER_S, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", __file__, *options], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    until_s = None
+    for line in process.stdout:
+        number, until_s = int(line), until_s or time.monotonic() + LIFE_S + random.random()
+        if time.monotonic() > until_s:
+            process.kill()
+    process.wait()
+    return number + 1
+
+
+def kills(weather: str, contender: str, times: int) -> None:
+    """Kill a process that tracks 100 events a second, again and again; the last one sends what is left."""
+    run = Run(contender)
+    run.prepare()
+    run.server.is_down, run.server.delay_s = weather == "503", 3600.0 if weather == "silent" else 0.0
+    count = 0
+    for _ in range(times):
+        count = _killed(contender, run, count)
+    _restart(run, LONG_SETTLED_S)
+    lost = count - len(run.server.numbers)
+    print(
+        f"| {times} kills, {weather} | {contender} | {lost} of {count} | {lost / times:.0f} | |", flush=True
+    )
+
+
+def cost(contender: str, count: int) -> None:
+    """Measure the processor time of a burst, from the start of the process to its end."""
+    run = Run(contender)
+    run.prepare()
+    run.process(count=count, after_s=AFTER_S / 2)
+    cpu_us = 1e6 * run.cpu_s / count
+    print(
+        f"| burst of {count} | {contender} | {count - len(run.server.numbers)} | | {cpu_us:.0f} |", flush=True
+    )
+
+
+def spool_first(share: float) -> None:
+    """Print what the setting saves, and what it costs."""
+    print(
+        "| scene | contender | lost | a kill | processor time an event, µs |\n|---|---|---|---|---|",
+        flush=True,
+    )
+    for weather in ("good weather", "silent", "503"):
+        for contender in SETTINGS:
+            kills(weather, contender, max(2, int(KILLS * share)))
+    for contender in SETTINGS:
+        cost(contender, int(20_000 * share))
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--work", nargs=6, help=argparse.SUPPRESS)
+    parser.add_argument("--spool-first", action="store_true")
+    parser.add_argument("--work", nargs=7, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work:
-        contender, url, folder, count, per_s, after_s = options.work
-        _work(contender, url, Path(folder), count=int(count), per_s=float(per_s), after_s=float(after_s))
+        contender, url, folder, first, end, per_s, after_s = options.work
+        numbers = range(int(first), int(end))
+        _work(contender, url, Path(folder), numbers=numbers, per_s=float(per_s), after_s=float(after_s))
         return
     share = 0.1 if options.quick else 1
+    if options.spool_first:
+        spool_first(share)
+        return
     print("| scene | contender | lost | after restart | twice | exit, s | memory grown, MB | disk, MB |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
     outage(30 * share)

@@ -20,12 +20,12 @@ from otel_posthog.settings_api import Allowed, Need
 ADMIN_TOKEN = os.environ.get("ADMIN_TOKEN", "let-me-in")
 
 
-def authorize(connection: HTTPConnection, need: Need) -> bool | Allowed:
-    """Tell who may do what; a product asks its own sessions here. Everybody else gets a 403."""
+def authorize(connection: HTTPConnection, need: Need) -> Allowed | None:
+    """Decide who may do what; a real product checks its own sessions here. Everybody else gets a 401."""
     given = connection.headers.get("authorization", "")
     if not secrets.compare_digest(given.encode(), f"Bearer {ADMIN_TOKEN}".encode()):
-        return False
-    return Allowed(f"the only {need}")  # stands in the audit trail, and is never sent
+        return None
+    return Allowed(f"the only {need}")  # recorded in the audit trail, and never sent
 
 
 async def home(_request: object) -> PlainTextResponse:

@@ -10,20 +10,31 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from opentelemetry._logs import get_logger_provider
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.trace import get_tracer_provider
 
 from ._runtime.process import follow_forks
+from ._runtime.process_end import AbruptEnd
 from ._runtime.reporting import LogLimiter
 from .config.settings import REFUSED_FILE
 from .emit import capture
 from .errors import ConfigError, OtelPosthogError
 from .otel import attributes
-from .otel.sdk import LogRecordExporter, LogRecordExportResult, ReadableLogRecord
+from .otel.sdk import (
+    LogRecordExporter,
+    LogRecordExportResult,
+    ReadableLogRecord,
+    batch_processors_of,
+    shut_down_within,
+    take_what_waits,
+)
 
 if TYPE_CHECKING:
     from .config.block import Block
@@ -31,6 +42,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _FILE_VARIABLE = "OTEL_CONFIG_FILE"
+_END_S = 3.0  # the default of shutdown_timeout_s, until the settings are read
 
 
 class SharedBackend:
@@ -38,6 +50,7 @@ class SharedBackend:
 
     It starts with the first record, since opentelemetry-instrument makes exporters in supervisors and
     helpers too. It ends with the last exporter: an exit hook of ours would run before the providers flush.
+    Where no provider flushes, at a signal or in a child of multiprocessing, it empties their processors.
     """
 
     def __init__(self) -> None:
@@ -47,6 +60,8 @@ class SharedBackend:
         self._block: Block | None = None
         self._backend: ExporterBackend | None = None
         self._has_failed = False
+        self._is_ending = False
+        self._process_end = AbruptEnd(self._end, timeout_s=_END_S)
         self._log_limiter = LogLimiter()
         follow_forks(self)
 
@@ -58,7 +73,10 @@ class SharedBackend:
             # OpenTelemetry refuses that file after it has made some of its exporters.
             is_refused = bool(file) and os.environ.get(REFUSED_FILE) == file
             self._has_failed = self._has_failed or is_refused
-            if not data or self._has_failed:
+            if self._has_failed:
+                return
+            self._process_end.want()
+            if not data:
                 return
             if self._data and data != self._data:
                 different = "the posthog blocks differ. Write one, and refer to it with *posthog."
@@ -66,7 +84,7 @@ class SharedBackend:
             elif self._block is None:
                 self._data = data
                 try:
-                    self._block = _read(data)
+                    self._use(_read(data))
                 except Exception as error:  # noqa: BLE001 - a fault of ours never reaches the host
                     self._fail(error)
 
@@ -78,8 +96,9 @@ class SharedBackend:
                 return
             backend, self._backend = self._backend, None
             self._data, self._block, self._has_failed = {}, None, False
+            self._process_end.drop()
         if backend is not None:
-            backend.close()
+            backend.close(self._process_end.timeout_s)
 
     def backend(self) -> ExporterBackend | None:
         """Return the backend, started if necessary; None if nothing can be sent or a `Telemetry` sends."""
@@ -99,12 +118,39 @@ class SharedBackend:
         """Replace the lock in a child: a thread of the parent may hold it."""
         self._lock = threading.RLock()
 
+    def _end(self) -> None:
+        """Spool what the stock processors hold, within the timeout, and end the backend."""
+        deadline_s = time.monotonic() + self._process_end.timeout_s
+        with self._lock:
+            self._members += 1  # so that the exporters, which leave below, do not close it
+            self._is_ending, backend = True, self._backend
+        if backend is not None:
+            backend.end()
+        for processor, exporter in batch_processors_of(
+            _SharedExporter, [get_tracer_provider(), get_logger_provider()]
+        ):
+            shut_down_within(processor, (deadline_s - time.monotonic()) / 2)
+            left_over = take_what_waits(processor)
+            if left_over:  # its thread waits for an answer of PostHog's
+                exporter.reopen()
+                exporter.export(left_over)
+        with self._lock:
+            backend, self._backend = self._backend, None
+        if backend is not None:
+            backend.close(deadline_s - time.monotonic())
+
+    def _use(self, block: Block) -> Block:
+        self._block, self._process_end.timeout_s = block, block.config.shutdown_timeout_s
+        return block
+
     def _begin(self) -> None:
         try:
             from .telemetry.exporter_backend import ExporterBackend  # noqa: PLC0415 - loads SQLAlchemy
 
-            backend = ExporterBackend(self._block or _read({}), self._log_limiter)
+            backend = ExporterBackend(self._block or self._use(_read({})), self._log_limiter)
             backend.open()
+            if self._is_ending:
+                backend.end()
         except Exception as error:  # noqa: BLE001 - a fault of ours never reaches the host
             self._fail(error)
         else:
@@ -118,7 +164,7 @@ class SharedBackend:
         check = f" Try: otel-posthog config check {os.environ.get(_FILE_VARIABLE) or 'FILE'}"
         _log.error("Nothing is sent to PostHog. posthog: %s%s", reason, check if self._data else "")
         if backend is not None:
-            backend.close()
+            backend.close(self._process_end.timeout_s)
 
 
 def _read(data: Mapping[str, object]) -> Block:
@@ -145,6 +191,10 @@ class _SharedExporter:
         if not self._has_left:
             self._has_left = True
             _shared.leave()
+
+    def reopen(self) -> None:
+        """Export again after a shutdown."""
+        self._has_left = False
 
     def _wanted_backend(self) -> ExporterBackend | None:
         # With both kinds denied nothing is even mapped.

@@ -5,7 +5,7 @@ OtelPosthogError
 ├── HookError            a product's hook raised, or returned what cannot be sent; the event is dropped
 ├── MissingExtraError    an optional package is not installed (also an ImportError)
 ├── RegistryError        an event or property was declared or used wrongly
-├── StoreError           the settings row could not be read or written
+├── StoreError           the settings row, or the balance of deliveries, could not be read or written
 └── UnsupportedVersionError  a package is installed in an unsupported version (also an ImportError)
 
 Only configuration, declaration and the settings calls raise; nothing during a request does.
@@ -43,7 +43,10 @@ class RegistryError(OtelPosthogError, ValueError):
 
 
 class StoreError(OtelPosthogError):
-    """Raised when the settings row cannot be read or written; consent is then unknown."""
+    """Raised when the settings row cannot be read or written, or the balance of deliveries not read.
+
+    While the row cannot be read, consent is unknown.
+    """
 
 
 class HookError(OtelPosthogError):

@@ -53,6 +53,7 @@ def config_of(sink_url, folder, **settings):
         "gateway_manifests": str(folder / "telemetry-manifest.json"),
         "retry_initial_s": 0.05,
         "retry_max_s": 0.2,
+        "probe_interval_s": 0.1,
         "consent_max_age_s": 0.2,
     }
     return Config.resolve({**given, **settings}, {})

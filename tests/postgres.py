@@ -9,13 +9,16 @@ import itertools
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from ports import free_port
+from waiting import wait_until
 
 PASSWORD = "not-in-any-message"
 _USER = "product"
@@ -29,6 +32,19 @@ _SETTINGS = {
     "shared_buffers": "16MB",
     "synchronous_commit": "off",
 }
+_ABSENT = "PostgreSQL is not installed: neither on PATH nor in /usr/lib/postgresql/*/bin"
+# Two connections for all clients, so that they meet each other's prepared statements.
+_POOLER = """
+[databases]
+* = host={server.hostname} port={server.port} user={server.username} password={password}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = 2
+"""
 _numbers = itertools.count(1)
 
 
@@ -37,9 +53,56 @@ def postgres_url():
     """Return the administrator's URL of a running server."""
     binaries = postgres_binaries()
     if binaries is None:
-        _give_up("PostgreSQL is not installed: neither on PATH nor in /usr/lib/postgresql/*/bin")
+        _give_up(_ABSENT)
     with _temporary_folder() as folder, _server(binaries, folder) as url:
         yield url
+
+
+@pytest.fixture
+def postgres_primary():
+    """Return the URL and the data folder of a server of its own, which may be stopped."""
+    binaries = postgres_binaries()
+    if binaries is None:
+        _give_up(_ABSENT)
+    with _temporary_folder() as folder, _server(binaries, folder) as url:
+        yield url, folder / "data"
+
+
+@pytest.fixture
+def postgres_replica(postgres_primary):
+    """Return the URL and the data folder of a replica of that server."""
+    binaries, primary = postgres_binaries(), postgres_primary[0]
+    with _temporary_folder() as folder:
+        data = folder / "data"
+        options = ["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--wal-method=stream"]
+        _run(binaries / "pg_basebackup", "-D", data, "-d", primary, *options)
+        with _started(binaries, data, folder) as url:
+            yield url, data
+
+
+def control(data: Path, *command: str) -> None:
+    """Run pg_ctl on the server in this folder."""
+    _run(postgres_binaries() / "pg_ctl", "-D", data, "-w", *command)
+
+
+@pytest.fixture(scope="session")
+def _pooler_address(postgres_url):
+    program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if program is None:
+        _give_up("PgBouncer is not installed")
+    with _temporary_folder() as folder:
+        port, server = free_port(), urlsplit(postgres_url)
+        settings = folder / "pgbouncer.ini"
+        settings.write_text(_POOLER.format(server=server, port=port, password=PASSWORD))
+        with _running(program, settings, port):
+            yield f"127.0.0.1:{port}"
+
+
+@pytest.fixture
+def pooled_database(postgres_database, _pooler_address):
+    """Return the URL of a new, empty database behind PgBouncer in transaction mode."""
+    address = urlsplit(postgres_database).netloc.rpartition("@")[2]
+    return postgres_database.replace(address, _pooler_address)
 
 
 @pytest.fixture
@@ -83,18 +146,42 @@ def _temporary_folder():
 
 @contextmanager
 def _server(binaries: Path, folder: Path):
-    data, log, password = folder / "data", folder / "log", folder / "password"
+    data, password = folder / "data", folder / "password"
     password.write_text(PASSWORD)
     options = ["--auth=scram-sha-256", f"--pwfile={password}", "--encoding=UTF8", "--no-locale", "--no-sync"]
     _run(binaries / "initdb", "-D", data, "-U", _USER, *options)
     with (data / "postgresql.conf").open("a") as file:
         file.writelines(f"{name} = '{value}'\n" for name, value in _SETTINGS.items())
         file.write(f"unix_socket_directories = '{folder}'\n")
-    port = _start(binaries, data, log)
+    with _started(binaries, data, folder) as url:
+        yield url
+
+
+@contextmanager
+def _started(binaries: Path, data: Path, folder: Path):
+    port = _start(binaries, data, folder / "log")
     try:
         yield f"postgresql://{_USER}:{PASSWORD}@127.0.0.1:{port}/postgres"
     finally:
-        _run(binaries / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+        if (data / "postmaster.pid").exists():
+            _run(binaries / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+
+
+@contextmanager
+def _running(program: str, settings: Path, port: int):
+    process = subprocess.Popen([*_as_account(), program, str(settings)], stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: _answers(port))
+        yield
+    finally:
+        process.terminate()
+        process.wait(_START_TIMEOUT_S)
+
+
+def _answers(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
 
 
 def _start(binaries: Path, data: Path, log: Path) -> int:
@@ -112,8 +199,7 @@ def _start(binaries: Path, data: Path, log: Path) -> int:
 
 def _run(*command: object) -> None:
     """Run as a user that PostgreSQL accepts: it refuses to be root."""
-    prefix = ["runuser", "-u", _account(), "--"] if os.geteuid() == 0 else []
-    arguments = [*prefix, *map(str, command)]
+    arguments = [*_as_account(), *map(str, command)]
     # pg_ctl's server keeps inherited streams open, so none of ours may be given.
     subprocess.run(
         arguments,
@@ -124,6 +210,10 @@ def _run(*command: object) -> None:
         stderr=subprocess.DEVNULL,
         timeout=_START_TIMEOUT_S,
     )
+
+
+def _as_account() -> list[str]:
+    return ["runuser", "-u", _account(), "--"] if os.geteuid() == 0 else []
 
 
 def _account() -> str:

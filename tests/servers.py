@@ -66,8 +66,9 @@ def call(method, url, **options):
 class Load:
     """Requests at a steady rate from several threads; remembers which were answered, and when."""
 
-    def __init__(self, url, *, per_s, threads=8):
+    def __init__(self, url, *, per_s, threads=8, path="/track/{}", status=200):
         self._address = url.removeprefix("http://")
+        self._path, self._status = path, status
         self._pause_s = threads / per_s
         self._lock = threading.Lock()
         self._next = 0
@@ -106,8 +107,8 @@ class Load:
         """Send one request by the cheapest client there is; a larger one would not keep the rate."""
         with closing(http.client.HTTPConnection(self._address, timeout=WAIT_S)) as connection:
             try:
-                connection.request("GET", f"/track/{number}", headers={"connection": "close"})
-                return connection.getresponse().status == 200
+                connection.request("GET", self._path.format(number), headers={"connection": "close"})
+                return connection.getresponse().status == self._status
             except (OSError, http.client.HTTPException):
                 return False
 

@@ -13,6 +13,7 @@ from otel_posthog.consent.state import Answer, Consent, KindConsent
 from otel_posthog.delivery.prepare import Batch
 from otel_posthog.delivery.spool import RETRY_DISK_S, Spool
 from otel_posthog.delivery.spool_file import SpoolFile
+from otel_posthog.delivery.stored_batch import Reading
 from otel_posthog.events import Stamp
 from otel_posthog.registry import Kind
 
@@ -46,7 +47,9 @@ class World:
         self.folder = folder
         self.path = folder / "spool.db"
         self.counts = Counts()
-        self.now_s = 1000.0
+        self.now_s = 1000.0  # since the machine was started
+        self.wall_s = 1_800_000_000.0
+        self.boot_id = "first"
         self.made = []
 
     def __enter__(self):
@@ -64,7 +67,7 @@ class World:
                 max_age_s=max_age_s,
                 counts=self.counts,
                 log_limiter=LogLimiter(),
-                clock=lambda: self.now_s,
+                clocks=lambda: Reading(self.wall_s, self.now_s, self.boot_id),
             )
         )
         return self.made[-1]

@@ -9,13 +9,14 @@ import sys
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from otel_posthog.delivery.spool_file import decoded
+from otel_posthog.delivery.stored_batch import decoded
 
 WAIT_S = 60
 QUICK = {
     "batch_delay_s": 0.05,
     "retry_initial_s": 0.02,
     "retry_max_s": 0.1,
+    "probe_interval_s": 0.1,
     "consent_max_age_s": 0.2,
     "http_timeout_s": 30.0,
 }
@@ -79,5 +80,6 @@ def spooled_numbers(folder):
         return []
     with closing(sqlite3.connect(path, timeout=WAIT_S)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        rows = connection.execute("SELECT body FROM batches").fetchall()
+        is_made = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'batches'").fetchone()
+        rows = connection.execute("SELECT body FROM batches").fetchall() if is_made else []
     return [event.properties["number"] for (body,) in rows for event in decoded(body)[1]]

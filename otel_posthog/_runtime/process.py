@@ -1,4 +1,4 @@
-"""Run what is due at a fork and at the end of the process.
+"""Run what is due at a fork.
 
 An object with a lock, a thread or a connection calls `follow_forks(self)` at the end of its `__init__`.
 That is all: no owner passes a fork on to its parts, so that none can be forgotten.
@@ -6,9 +6,7 @@ That is all: no owner passes a fork on to its parts, so that none can be forgott
 
 from __future__ import annotations
 
-import atexit
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -97,47 +95,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
     )
-
-
-_PRIORITY = 0  # finalizers without a priority are not run at the end of a process
-
-
-class ProcessEnd:
-    """Call `act` once at the end of the process, while it is wanted."""
-
-    def __init__(self, act: Callable[[], None]) -> None:
-        self._act = act
-        self._is_wanted = False
-        follow_forks(self)
-
-    def want(self) -> None:
-        """Call it at the end of this process."""
-        self._is_wanted = True
-        atexit.register(self._end)
-        self._want_in_child()
-
-    def drop(self) -> None:
-        """Call nothing at the end."""
-        self._is_wanted = False
-        atexit.unregister(self._end)
-
-    def after_fork(self) -> None:
-        """Register again in a child of multiprocessing, which drops its parent's finalizers at its start."""
-        util = sys.modules.get("multiprocessing.util")
-        if util is not None and self._is_wanted:
-            util.register_after_fork(self, ProcessEnd._want_in_child)
-
-    def _want_in_child(self) -> None:
-        # Children of multiprocessing end by os._exit and skip atexit; they run their own finalizers.
-        process = sys.modules.get("multiprocessing.process")
-        if process is not None and process.parent_process() is not None:
-            sys.modules["multiprocessing.util"].Finalize(None, self._end, exitpriority=_PRIORITY)
-
-    def _end(self) -> None:
-        # From Python 3.13 on, a child of multiprocessing calls what atexit has, too.
-        if self._is_wanted:
-            self._is_wanted = False
-            self._act()
 
 
 if TYPE_CHECKING:

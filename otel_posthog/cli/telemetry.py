@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from otel_posthog.config.declared_events import object_at, registry_of
-from otel_posthog.errors import ConfigError
+from otel_posthog.errors import ConfigError, StoreError
 from otel_posthog.registry import Registry
 from otel_posthog.registry.documents import (
     MANIFEST_NAME,
@@ -23,13 +23,16 @@ from otel_posthog.registry.documents import (
 )
 
 if TYPE_CHECKING:
+    from otel_posthog.delivery.balance import Balance
     from otel_posthog.registry import Kind
     from otel_posthog.registry.diff import Change
     from otel_posthog.telemetry import Telemetry
     from otel_posthog.telemetry.consent_service import KindStatus
 
 STALE = 1
+UNREADABLE = 1
 _APP = "the product's Telemetry, as module:name; modules are found from the current folder on"
+_ALLOWED = ("not_started", "replaced")
 _THREAD_DELAY_S = 3600.0  # or the object's own thread may send it before the command does
 _MESSAGES = {
     "SENT": "The heartbeat has been sent.",
@@ -143,17 +146,36 @@ def _text(path: Path) -> str | None:
 
 def _status(options: argparse.Namespace) -> int:
     telemetry = load_telemetry(options.app)
-    status = telemetry.status()
+    status, problem = telemetry.status(), ""
+    balances: Mapping[Kind, Balance] = {}
+    try:
+        balances = telemetry.delivery().by_kind()
+    except StoreError as error:  # the consent is known all the same
+        problem = str(error)
     telemetry.shutdown()
     if options.json:
-        _print_json({kind.value: state.to_json() for kind, state in status.items()})
-        return 0
+        deliveries = {kind: balance.to_json() for kind, balance in balances.items()}
+        _print_json(
+            {
+                kind.value: {**state.to_json(), "delivery": deliveries.get(kind)}
+                for kind, state in status.items()
+            }
+        )
+    else:
+        _print_status(status, balances)
+    if problem:
+        print(f"otel-posthog: {problem}", file=sys.stderr)
+    return UNREADABLE if problem else 0
+
+
+def _print_status(status: Mapping[Kind, KindStatus], balances: Mapping[Kind, Balance]) -> None:
     for kind, state in status.items():
         no_key = "" if state.has_key else "  (no project API key is set)"
         print(f"{_shown(kind, state)}{no_key}")
         for change in state.question.changes if state.question else ():
             print(f"           asks for  {_subject(change)}: {change.text}")
-    return 0
+        if kind in balances:
+            print(f"           {balances[kind]}")
 
 
 def _audit(options: argparse.Namespace) -> int:
@@ -225,7 +247,10 @@ def _heartbeat(options: argparse.Namespace) -> int:
 
 
 def _shown(kind: Kind, state: KindStatus) -> str:
-    return f"{kind.value:<10} {'sending' if state.is_sending else 'off':<8} {state.reason.value}"
+    # A command does not start the product's object, so consent is all that it can know.
+    is_allowed = state.granted is not None and state.reason.value in _ALLOWED
+    word = "sending" if state.is_sending else "allowed" if is_allowed else "off"
+    return f"{kind.value:<10} {word:<8} {state.reason.value}{f' ({state.switch})' if state.switch else ''}"
 
 
 def _subject(change: Change) -> str:

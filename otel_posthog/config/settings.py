@@ -24,6 +24,8 @@ _T = TypeVar("_T")
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 _NEVER_SET = frozenset({"", "0", "false", "no", "off"})
+# OpenTelemetry's own switch counts as one (docs/adr/0054): its SDK is how everything here is emitted.
+SDK_SWITCH = "OTEL_SDK_DISABLED"
 KILL_SWITCHES = ("DO_NOT_TRACK", "OTEL_POSTHOG_DISABLED")
 _PREFIX = "OTEL_POSTHOG_"
 _TYPES = {"str": str, "str | None": str, "bool": bool, "int": int, "float": float}
@@ -97,7 +99,7 @@ class Config:
     service_version: str | None = _setting(None,
         help="Version of the product, a base property of each event.")
     disabled: bool = _setting(False,
-        help="Send nothing, whatever the database says. `DO_NOT_TRACK=1` has the same effect.")
+        help="Send nothing, whatever the database says, like `DO_NOT_TRACK=1` and `OTEL_SDK_DISABLED=true`.")
     send_host: bool = _setting(False,
         help="Include the server's own host name in `$current_url`; a host name names the organisation.")
     marker_prefix: str = _setting("fastflow",
@@ -123,6 +125,11 @@ class Config:
         help="Most bytes of waiting events on disk, compressed; the oldest are dropped first.")
     spool_max_age_s: float = _setting(604_800.0, low=1,
         help="Longest time that an event waits on disk; afterwards it is dropped and counted.")
+    ledger_interval_s: float = _setting(10.0, low=0.01, high=60,
+        help="Longest time until what was accepted, sent and dropped is written beside the waiting events.")
+    spool_first: bool = _setting(False,
+        help="Write each batch to the spool before it is sent, so that a killed process loses only what was "
+        "recorded in the last `batch_delay_s`.")
     uuid_memory: int = _setting(10_000, unit="uuids", low=1, high=10_000_000,
         help="How many event uuids are remembered, so that an exception reported twice is sent once.")
     http_timeout_s: float = _setting(5.0, low=0.05, high=120,
@@ -131,6 +138,8 @@ class Config:
         help="First pause after a failed delivery; each further failure doubles it.")
     retry_max_s: float = _setting(60.0, low=0.01, high=86_400,
         help="Longest pause between two attempts, unless PostHog asks for a longer one.")
+    probe_interval_s: float = _setting(60.0, low=0.01, high=3600,
+        help="First pause after an answer that is not PostHog's; afterwards one batch is tried alone.")
     shutdown_timeout_s: float = _setting(3.0, high=60,
         help="Longest time that process exit waits for pending events.")
     database_timeout_s: float = _setting(2.0, low=0.05, high=60,
@@ -216,8 +225,8 @@ class Config:
         sources: dict[str, str] = {}
         for row in SETTINGS:
             values[row.name], sources[row.name] = _value_of(row, given, variables, in_file)
-        for switch in KILL_SWITCHES:
-            if variables.get(switch, "").strip().lower() not in _NEVER_SET:
+        for switch in (*KILL_SWITCHES, SDK_SWITCH):
+            if is_off_by(switch, variables):
                 values["disabled"], sources["disabled"] = True, switch
         return cls(**values, sources=sources)  # type: ignore[arg-type]  # checked row by row above
 
@@ -232,6 +241,12 @@ def _row(column: Field[object]) -> Setting:
 
 
 SETTINGS: tuple[Setting, ...] = tuple(_row(column) for column in fields(Config) if column.metadata)
+
+
+def is_off_by(switch: str, environ: Mapping[str, str]) -> bool:
+    """Return whether this variable switches off; OpenTelemetry's own counts only if it is `true`."""
+    text = environ.get(switch, "").strip().lower()
+    return text == "true" if switch == SDK_SWITCH else text not in _NEVER_SET
 
 
 def given_by(row: Setting, environ: Mapping[str, str]) -> str | None:

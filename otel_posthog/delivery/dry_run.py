@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 from dataclasses import dataclass, replace
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -69,6 +70,7 @@ class RequestRecorder(PostHogTransport):
     def _recording_session(self) -> requests.Session:
         from requests import Response  # noqa: PLC0415 - comes with posthog, so as late
         from requests.adapters import BaseAdapter  # noqa: PLC0415
+        from urllib3 import HTTPResponse  # noqa: PLC0415
 
         transport = self
 
@@ -78,6 +80,7 @@ class RequestRecorder(PostHogTransport):
                 response = Response()
                 response.status_code = 200
                 response.request = request
+                response.raw = HTTPResponse(BytesIO(b'{"status": "Ok"}'), preload_content=False)
                 return response
 
             def close(self) -> None:

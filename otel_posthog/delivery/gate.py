@@ -7,13 +7,11 @@ consent, registry, scrubbing, limits, then one POST of one kind. It fails closed
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from enum import IntEnum
 from itertools import islice
 
 from otel_posthog._runtime.process import follow_forks
@@ -23,24 +21,18 @@ from otel_posthog.events import Event
 from otel_posthog.mapping import without_events
 from otel_posthog.registry import Kind
 
+from .answers import Delivery, Result
 from .prepare import Batch, Preparation
+from .settling import Outcome as Outcome  # noqa: PLC0414 - for those who ask the gate
+from .settling import Pauses, Settlement, Step
 from .spool import Spool
-from .transport import Delivery, Result, Transport, WireBatch
+from .transport import Transport, WireBatch
 
 _log = logging.getLogger(__name__)
 
 DEVELOPMENT = "development"
-JITTER = 0.2  # of the pause, so that installations do not all return at once after an outage
+_PREPARING_S = 0.5  # a batch takes a tenth of that, unless the product's hook hangs
 _NO_KEY = Delivery(result=Result.REFUSED, reason="no project API key is set (POSTHOG_API_KEY)")
-
-
-class Outcome(IntEnum):
-    """What became of the events, worst last."""
-
-    NOTHING = 0  # denied, withdrawn, sent before, or not registered
-    SENT = 1
-    HELD = 2  # in the spool: consent is unknown, or PostHog out of reach
-    LOST = 3  # rejected by PostHog, or dropped for want of room; counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +52,12 @@ class _Submission:
     todo: deque[Batch] = field(default_factory=deque)
     held: list[Batch] = field(default_factory=list)
     refused: int = 0
-    # Still in the spool: what was withdrawn of it is counted when it is purged.
+    is_preparing: bool = False  # on the thread that submitted it
+    # Still in the spool: a batch of which everything was withdrawn is counted when it is purged.
     is_spooled: bool = False
     # Spooled by a process that ends: a request that has not begun its body must not send it.
     is_given_up: bool = False
+    is_in_doubt: bool = False  # the last answer was not PostHog's word
 
 
 class Gate:
@@ -85,12 +79,13 @@ class Gate:
         self._watch = watch
         self._transport = transport
         self._spool = spool
-        self._clock = clock
         self._seen: dict[int, None] = {}  # uuids, the one that was not repeated for longest first
         self._lock = threading.Condition()
         self._in_flight = dict.fromkeys(Kind, 0)
-        self._not_before = 0.0
-        self._backoff_s = self._config.retry_initial_s
+        self._pauses = Pauses(self._config, clock)
+        self._log_limiter = preparation.log_limiter
+        self._settlement = Settlement(self._pauses, self.counts, self._log_limiter)
+        self._rest: list[Batch] = []  # of a spooled batch that the disk did not replace by it
         self._in_progress: set[_Submission] = set()
         follow_forks(self)
 
@@ -103,18 +98,19 @@ class Gate:
         submission = _Submission(self._unseen(events))
         with self._lock:
             self._in_progress.add(submission)
-        consent = self._consent_for({event.kind for event in submission.events})
-        batches = deque(self._batches(submission.events, consent))
-        with self._lock:
-            if submission.is_given_up:
-                return Report(outcome=Outcome.HELD)
-            submission.events, submission.todo = (), batches
-        outcome = self._deliver(submission)
+        outcome = Outcome.NOTHING
+        try:
+            self._prepare(submission)
+            outcome = self._deliver(submission)
+        except Exception as error:  # noqa: BLE001 - a fault of ours must cost no event
+            self._log_fault("Events could not be sent, so they are kept and sent later (%s)", error)
         with self._lock:
             if submission not in self._in_progress:  # spooled by a process that ends
-                return Report(outcome=outcome, refused=submission.refused)
+                return Report(outcome=max(outcome, Outcome.HELD), refused=submission.refused)
             self._in_progress.discard(submission)
-        kept = [(piece, self._keep(piece)) for piece in submission.held]
+        unprepared = self._batches(submission.events, self._watch.current)
+        rest = (*submission.held, *submission.todo, *unprepared)  # the last two only after a fault
+        kept = [(piece, self._keep(piece)) for piece in rest]
         return Report(
             outcome=max([outcome, *(done for _, done in kept)]),
             refused=submission.refused,
@@ -140,22 +136,32 @@ class Gate:
             given_up, self._in_progress = self._in_progress, set()
             for submission in given_up:
                 submission.is_given_up = True
-            batches = [batch for each in given_up for batch in (*each.todo, *each.held)]
+            self._lock.wait_for(lambda: not any(each.is_preparing for each in given_up), _PREPARING_S)
+            late = {each for each in given_up if each.is_preparing}
+            self._in_progress |= late  # their own threads spool them
+            batches = [batch for each in given_up - late for batch in (*each.todo, *each.held)]
+            events = [event for each in given_up for event in each.events]
         for batch in batches:
             self._keep(batch)
-        for submission in given_up:
-            self._hold(submission.events)
+        self._hold(events)
 
     def resend(self, batch: Batch) -> bool:
         """Send a spooled batch under today's consent and registry; return whether it is dealt with."""
         # Without its grant, since what it covered may have expired while the batch waited.
-        submission = _Submission(todo=deque([replace(batch, grant=None)]), is_spooled=True)
+        pieces = self._rest_of(batch) or [replace(batch, grant=None)]
+        submission = _Submission(todo=deque(pieces), is_spooled=True)
         self._deliver(submission)
-        if sum(len(piece.events) for piece in submission.held) == len(batch.events):
+        held = submission.held
+        if not held:
+            return True
+        is_whole = sum(len(piece.events) for piece in held) == len(batch.events)
+        if is_whole and not submission.is_in_doubt:
             return False
-        for piece in submission.held:
-            self._keep_in_spool(piece)
-        return True
+        # Behind the others: nobody can tell whether it is the reason for a doubtful answer.
+        if self._spool.replace(batch, held):
+            return True
+        self._rest = held
+        return False
 
     def send_startup_test(self, event: Event) -> Outcome:
         """Send one test event in development, whatever consent says (requirement R19)."""
@@ -171,7 +177,7 @@ class Gate:
 
     def pause_s(self) -> float:
         """Return for how many seconds deliveries pause; 0 or less if they do not."""
-        return self._not_before - self._clock()
+        return self._pauses.left_s()
 
     def wait_until_idle(self, kind: Kind, timeout_s: float) -> bool:
         """Wait until no POST of the kind is in progress; return False if the time did not suffice."""
@@ -192,12 +198,12 @@ class Gate:
                 number = event.uuid.int
                 if number in seen:
                     del seen[number]  # so that it is the youngest again
+                    self.counts.add("told_before", kind=event.kind.value)
                 else:
                     unseen.append(event)
                 seen[number] = None
             for number in [*islice(seen, max(0, len(seen) - self._config.uuid_memory))]:
                 del seen[number]
-        self.counts.add("told_before", len(events) - len(unseen))
         return unseen
 
     def _consent_for(self, kinds: Collection[Kind]) -> Consent:
@@ -207,12 +213,30 @@ class Gate:
             return consent
         return self._watch.refresh()
 
+    def _prepare(self, submission: _Submission) -> None:
+        """Prepare the events, unless the process ends and has them prepared elsewhere."""
+        consent = self._consent_for({event.kind for event in submission.events})
+        with self._lock:
+            if submission.is_given_up:
+                return
+            events, submission.events = submission.events, ()
+            submission.is_preparing = True
+        batches = [*self._batches(events, consent)]
+        with self._lock:
+            submission.todo.extend(batches)
+            submission.is_preparing = False
+            self._lock.notify_all()
+
     def _batches(self, events: Sequence[Event], consent: Consent) -> Iterator[Batch]:
         by_kind: dict[Kind, list[Event]] = {kind: [] for kind in Kind}
         for event in events:
             by_kind[event.kind].append(event)
         for kind, same in by_kind.items():
-            yield from self._preparation.batches(kind, same, consent)
+            try:
+                yield from self._preparation.batches(kind, same, consent)
+            except Exception as error:  # noqa: BLE001 - what is not prepared is neither sent nor kept
+                self.counts.add("unscrubbable", len(same), kind=kind.value)
+                self._log_fault("Events could not be prepared and are dropped (%s)", error)
 
     def _hold(self, events: Sequence[Event]) -> Outcome:
         batches = self._batches(events, self._watch.current)
@@ -223,25 +247,22 @@ class Gate:
         worst = Outcome.NOTHING
         while submission.todo:
             batch = submission.todo[0]
-            outcome, pieces = Outcome.HELD, [batch]
-            if not submission.is_given_up and self.pause_s() <= 0:
-                outcome, pieces = self._attempt(submission, batch)
+            step = Step(outcome=Outcome.HELD, held=[batch])
+            if not submission.is_given_up and self._pauses.begin():
+                try:
+                    step = self._attempt(submission, batch)
+                finally:
+                    self._pauses.end()
             with self._lock:
                 submission.todo.popleft()
-                if outcome is Outcome.LOST:
-                    submission.refused += len(batch.events)
-                if outcome is Outcome.HELD:
-                    submission.held.extend(pieces)
-                else:
-                    submission.todo.extendleft(reversed(pieces))
-            worst = max(worst, outcome)
+                submission.refused += step.refused
+                submission.held.extend(step.held)
+                submission.todo.extendleft(reversed(step.todo))
+            worst = max(worst, step.outcome)
         return worst
 
-    def _attempt(self, submission: _Submission, batch: Batch) -> tuple[Outcome, list[Batch]]:
-        """Make one POST of what consent allows at this moment.
-
-        Return with the outcome what has to wait if it is HELD, else smaller pieces to try now.
-        """
+    def _attempt(self, submission: _Submission, batch: Batch) -> Step:
+        """Make one POST of what consent allows at this moment."""
         self._watch.refresh()
         # A withdrawal publishes its answer and then waits for this lock, so that no POST begins after the
         # call that withdrew has returned.
@@ -253,10 +274,13 @@ class Gate:
         if not allowed:
             if submission.is_spooled:
                 self._spool.purge(consent)
-            return (Outcome.HELD, [batch]) if allowed is None else (Outcome.NOTHING, [])
+            return Step(outcome=Outcome.HELD, held=[batch]) if allowed is None else Step()
         opened = replace(batch, events=allowed)
         try:
             delivery = self._post(submission, opened, consent)
+        except Exception as error:  # noqa: BLE001 - a product's own transport may raise anything
+            reason = f"the transport raised {type(error).__name__}"
+            delivery = Delivery(result=Result.RETRY, reason=reason, advice="Check the transport.")
         finally:
             with self._lock:
                 self._in_flight[batch.kind] -= 1
@@ -264,7 +288,8 @@ class Gate:
             now = self._watch.current
             if now is not consent and now.is_off and self._transport is not None:
                 self._transport.close()  # it may have been opened after the withdrawal closed it
-        return self._settle(opened, delivery)
+        submission.is_in_doubt = delivery.result is Result.DOUBTFUL
+        return self._settlement.settle(opened, delivery)
 
     def _allowed(self, submission: _Submission, batch: Batch, consent: Consent) -> tuple[Event, ...] | None:
         """Return what this consent allows to be sent now, or None if the batch has to wait for it."""
@@ -275,8 +300,8 @@ class Gate:
             return None
         before_ns = known.discard_stamped_before_ns(batch.stamp)
         events = tuple(event for event in batch.events if event.accepted_ns >= before_ns)
-        if not submission.is_spooled:
-            self.counts.add("withdrawn", len(batch.events) - len(events))
+        if events or not submission.is_spooled:
+            self.counts.add("withdrawn", len(batch.events) - len(events), kind=batch.kind.value)
         if batch.kind is Kind.ERRORS:  # their breadcrumbs name product events
             tracking = consent.kinds[Kind.TELEMETRY]
             events = tuple(e if tracking.allows(e.accepted_ns) else _without_tracked(e) for e in events)
@@ -302,68 +327,29 @@ class Gate:
         texts = [event.address(consent.instance_id) for event in batch.events]
         return _NO_KEY if self._transport is None else self._transport.send(WireBatch(texts), may_leave)
 
-    def _settle(self, batch: Batch, delivery: Delivery) -> tuple[Outcome, list[Batch]]:
-        match delivery.result:
-            case Result.ACCEPTED:
-                if self.pause_s() <= 0:  # a pause that began meanwhile is newer than this request
-                    self._backoff_s = self._config.retry_initial_s
-                self.counts.add("sent", len(batch.events))
-                return Outcome.SENT, []
-            case Result.WITHDRAWN:  # denied or unknown by now: the next attempt finds out which
-                return Outcome.HELD, [batch]
-            case Result.RETRY:
-                self._pause(delivery)
-                return Outcome.HELD, [batch]
-            case Result.SPLIT if len(batch.events) > 1:
-                return Outcome.NOTHING, _halves(batch)
-            case _:
-                self.counts.add("refused", len(batch.events))
-                self._preparation.log_limiter.warning(
-                    _log,
-                    "PostHog rejected events, so they are dropped: %s (%d of them, first %s, uuid %s)",
-                    delivery.reason,
-                    len(batch.events),
-                    batch.events[0].name,
-                    batch.events[0].uuid,
-                )
-                return Outcome.LOST, []
+    def _log_fault(self, template: str, error: Exception) -> None:
+        self._log_limiter.warning(_log, template, type(error).__name__)
 
-    def _pause(self, delivery: Delivery) -> None:
-        """Begin no delivery before a pause that doubles with each failure."""
-        backoff_s = min(self._config.retry_max_s, self._backoff_s)
-        spread = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load, guards nothing
-        self._backoff_s = 2 * backoff_s
-        self._not_before = self._clock() + max(delivery.retry_after_s, backoff_s * spread)
-        self._preparation.log_limiter.warning(
-            _log,
-            "PostHog is out of reach, so events are kept and sent later: %s. "
-            "Check the host setting and the network.",
-            delivery.reason,
-        )
+    def _rest_of(self, batch: Batch) -> list[Batch]:
+        """Return what is left of the batch, if it is the one of which the disk kept more than that."""
+        rest, self._rest = self._rest, []
+        known = {event.uuid for event in batch.events}
+        return rest if all(event.uuid in known for piece in rest for event in piece.events) else []
 
     def _keep(self, batch: Batch) -> Outcome:
         """Spool what this process accepted, unless it was withdrawn during the attempt."""
         before_ns = self._watch.current.kinds[batch.kind].discard_stamped_before_ns
         if any(event.accepted_ns < before_ns(event.stamp) for event in batch.events):
-            self.counts.add("withdrawn", len(batch.events))
+            self.counts.add("withdrawn", len(batch.events), kind=batch.kind.value)
             return Outcome.NOTHING
         return self._keep_in_spool(batch)
 
     def _keep_in_spool(self, batch: Batch) -> Outcome:
         # The names of product events need a consent of their own, which a later process cannot judge.
         events = tuple(map(_without_tracked, batch.events))
-        return Outcome.LOST if self._spool.put(replace(batch, events=events)) else Outcome.HELD
+        return Outcome.HELD if self._spool.put(replace(batch, events=events)) else Outcome.LOST
 
 
 def _without_tracked(event: Event) -> Event:
     """Return an exception without the names of product events among its breadcrumbs."""
     return event.with_properties(without_events(event.properties))
-
-
-def _halves(batch: Batch) -> list[Batch]:
-    """Return both halves: one bad event makes PostHog reject the whole batch."""
-    middle = len(batch.events) // 2
-    return [
-        replace(batch, events=events, size_bytes=sum(event.size_bytes() for event in events))
-        for events in (batch.events[:middle], batch.events[middle:])
-    ]

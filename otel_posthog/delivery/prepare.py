@@ -139,7 +139,7 @@ class Preparation:
             is_fitting = passed.write(instance_id) <= max_bytes
             return self._within_limits(passed if is_fitting else truncated(passed, max_bytes), passed)
         except Exception as error:  # noqa: BLE001 - an event that cannot be scrubbed is never sent raw
-            self.counts.add("unscrubbable")
+            self.counts.add("unscrubbable", kind=event.kind.value)
             self.log_limiter.warning(
                 _log, "An event could not be scrubbed and is dropped (%s)", type(error).__name__
             )
@@ -151,7 +151,7 @@ class Preparation:
         manifest = registry.allowed(event.kind, granted)
         admission = manifest.examine(event.name, event.properties, registry.today)
         if admission is None:
-            self.counts.add("unregistered")
+            self.counts.add("unregistered", kind=event.kind.value)
             return None
         if admission.outside:
             self.counts.add("outside_declaration", len(admission.outside))
@@ -165,7 +165,7 @@ class Preparation:
             if event.accepted_ns >= before_ns:
                 yield event
             else:
-                self.counts.add("withdrawn")
+                self.counts.add("withdrawn", kind=kind.value)
 
     def _passed(self, event: Event, granted: str | None) -> Event | None:
         admitted = self.admitted(event, granted)
@@ -189,18 +189,18 @@ class Preparation:
         try:
             wanted = ask(before_send, event)  # on a deep copy, of what is scrubbed already
         except HookError as error:
-            self.counts.add("before_send_failed")
+            self.counts.add("before_send_failed", kind=event.kind.value)
             self.log_limiter.warning(_log, "An event is dropped: %s", error)
             return None
         if wanted is None:
-            self.counts.add("before_send")
+            self.counts.add("before_send", kind=event.kind.value)
             return None
         admitted = self.admitted(wanted, granted)
         return None if admitted is None else self._scrubber.scrub(admitted)
 
     def _within_limits(self, fitting: Event | None, event: Event) -> Event | None:
         if fitting is None or len(fitting.name.encode()) > EVENT_NAME_MAX_BYTES:
-            self.counts.add("too_large")
+            self.counts.add("too_large", kind=event.kind.value)
             self.log_limiter.warning(
                 _log, "An event of more than %d bytes is dropped", self.config.event_max_bytes
             )

@@ -11,13 +11,11 @@ import hashlib
 import logging
 import math
 import os
-import sqlite3
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,8 +24,11 @@ from otel_posthog._runtime.reporting import Counts, LogLimiter
 from otel_posthog._runtime.threads import Worker
 from otel_posthog.config.settings import Config
 from otel_posthog.consent.state import Answer, Consent, KindConsent
+from otel_posthog.errors import StoreError
 from otel_posthog.registry import Kind
 
+from .balance import Balance, Drops
+from .ledger import Ledger
 from .prepare import Batch
 from .spool_file import SpoolFile
 
@@ -93,52 +94,74 @@ class Spool:
     ) -> None:
         self.on_put: Callable[[], None] = lambda: None  # until a drainer is attached
         self._file = file
-        self._batches: deque[Batch] = deque()
+        self._batches: dict[Batch, float] = {}  # with the time from which they wait, oldest first
         self._size_bytes = 0
         self._memory_max_bytes = memory_max_bytes
         self._lock = threading.Lock()
         self._counts = counts
+        self._in_memory = Ledger(counts) if file is None else None
         self._log_limiter = log_limiter
         self._clock = clock
         self._is_failing = False
         self._failed_at_s = -math.inf
         follow_forks(self)
 
-    def put(self, batch: Batch) -> int:
-        """Keep the batch; return how many events were dropped for want of room, and count them."""
-        lost = self._on_good_disk(lambda file: file.put(batch), None)
-        is_kept = lost is not None
-        if lost is None:
-            lost, is_kept = self._put_in_memory(batch)
+    def put(self, batch: Batch) -> bool:
+        """Keep the batch and return whether that was done; count what is dropped for want of room."""
+        put = self._on_good_disk(lambda file: file.put(batch), None)
+        lost, is_kept = put or self._put_in_memory(batch)
         if is_kept:
             self.on_put()
-        self._count_lost(lost)
-        return lost
+        self._log_lost(lost)
+        return is_kept
 
     def first(self) -> Batch | None:
-        """Return the older one of the first batch on disk and the first in memory; it stays."""
-        waiting = [self._on_good_disk(lambda file: file.first(), None), self._first_in_memory()]
-        found = [batch for batch in waiting if batch is not None]
-        return min(found, key=lambda batch: batch.oldest_ns) if found else None
+        """Return the first batch on disk or in memory, whichever has waited longer; it stays."""
+        # Not the one with the older events: what was put back has to wait for the others.
+        on_disk = self._on_good_disk(lambda file: file.first(), None)
+        in_memory = self._first_in_memory()
+        if on_disk is None or in_memory is None:
+            return on_disk or in_memory
+        now_s = self._clock()
+        in_memory_s = now_s - self._batches.get(in_memory, now_s)  # another thread may have removed it
+        return on_disk if on_disk.waited_s >= in_memory_s else in_memory
+
+    def is_empty(self) -> bool:
+        """Return whether nothing waits; False if the disk cannot be read."""
+        return self._first_in_memory() is None and self._on_disk(
+            lambda file: file.first() is None, self._file is None
+        )
 
     def waiting(self) -> list[Batch]:
         """Return all batches, oldest first; they stay."""
-        on_disk: list[Batch] = self._on_good_disk(lambda file: list[Batch](file.waiting()), [])
+        on_disk = self._read(lambda file: file.waiting())
         with self._lock:
-            return sorted([*on_disk, *self._batches], key=lambda batch: batch.oldest_ns)
+            return sorted([*(on_disk or ()), *self._batches], key=lambda batch: batch.oldest_ns)
 
     def remove(self, batch: Batch) -> None:
         """Delete a batch that is dealt with; one that is gone already is no error."""
         if not self._removed_from_memory(batch):
             self._on_disk(lambda file: file.remove(batch), None)
 
+    def replace(self, batch: Batch, pieces: Sequence[Batch]) -> bool:
+        """Keep the pieces in place of their batch, behind the others; return whether that was done."""
+        if self._removed_from_memory(batch):
+            with self._lock:
+                self._batches.update(dict.fromkeys(pieces, self._clock()))
+                self._size_bytes += sum(piece.size_bytes for piece in pieces)
+            return True
+        return self._on_disk(lambda file: file.replace(batch, pieces), False)
+
     def purge(self, consent: Consent) -> None:
         """Delete and count what this consent has withdrawn; an unknown answer withdraws nothing."""
-        if not self._batches and not self._on_disk(lambda file: file.path.exists(), False):
-            return
-        for kind, known in consent.kinds.items():
-            if known.answer is not Answer.UNKNOWN:
-                self._counts.add("withdrawn", self._purge(kind, known))
+        if len(self._batches) or self._on_disk(lambda file: file.may_hold_events(), False):
+            for kind, known in consent.kinds.items():
+                if known.answer is not Answer.UNKNOWN:
+                    self._counts.add("withdrawn", self._purge(kind, known), kind=kind.value)
+        if self._in_memory is not None:
+            self._in_memory.follow(consent.kinds)
+            self._in_memory.end_reports(None)
+        self._on_disk(lambda file: file.follow(consent.kinds), None)
 
     @contextmanager
     def claim(self) -> Iterator[Callable[[], Batch | None]]:
@@ -149,8 +172,9 @@ class Spool:
         if self._file is None:
             yield self._first_in_memory
             return
-        with self._file.claim() as is_ours:
-            yield self.first if is_ours else self._first_in_memory
+        file = self._file
+        with file.claim() as is_ours:
+            yield lambda: self.first() if is_ours and file.is_claimed() else self._first_in_memory()
 
     def delete(self) -> None:
         """Delete the file: everything is withdrawn."""
@@ -163,44 +187,72 @@ class Spool:
         """
         while (batch := self._first_in_memory()) is not None and self._moved_to_disk(batch):
             pass
+        self.write_ledger()
         self._on_disk(lambda file: file.close(), None)
+
+    def write_ledger(self) -> None:
+        """Write to the file what was accepted and what became of it."""
+        self._on_disk(lambda file: file.write_ledger(), None)
+
+    def balances(self) -> dict[Kind, Balance]:
+        """Return what was accepted and what became of it, by kind, in all processes that share the file."""
+        if self._in_memory is not None:
+            return self._in_memory.balances(None)
+        if found := self._read(lambda file: file.balances()):
+            return found
+        raise StoreError("The spool cannot be read. Check spool_dir, and whose files these are.")
+
+    def unreported(self) -> Drops:
+        """Return for each kind and reason how many drops no heartbeat has reported, as far as is known."""
+        if self._in_memory is not None:
+            return self._in_memory.unreported(None)
+        return self._read(lambda file: file.unreported()) or {}
+
+    def report(self, drops: Drops) -> None:
+        """Let no later heartbeat report these drops."""
+        self._counts.report(drops)
+        self.write_ledger()
 
     def after_fork(self) -> None:
         """Start empty in a child: what waits in memory is the parent's to send."""
         self._lock = threading.Lock()
-        self._batches = deque()
+        self._batches = {}
         self._size_bytes = 0
 
-    def _count_lost(self, lost: int) -> None:
+    def _log_lost(self, lost: int) -> None:
         if lost:
-            self._counts.add("spool_full", lost)
             self._log_limiter.warning(
                 _log, "The spool is full (spool_max_bytes), so events are dropped or rejected"
             )
 
     def _put_in_memory(self, batch: Batch) -> tuple[int, bool]:
-        """Return how many events were dropped, and whether the batch was kept."""
-        lost = 0
+        """Return how many events were dropped and counted, and whether the batch was kept."""
+        lost: list[Batch] = []
         with self._lock:
             if batch.size_bytes > self._memory_max_bytes:
-                return len(batch.events), False
+                return self._counted([batch]), False
             while self._size_bytes + batch.size_bytes > self._memory_max_bytes:
-                oldest = self._batches.popleft()
-                self._size_bytes -= oldest.size_bytes
-                lost += len(oldest.events)
-            self._batches.append(batch)
+                lost.append(next(iter(self._batches)))
+                del self._batches[lost[-1]]
+                self._size_bytes -= lost[-1].size_bytes
+            self._batches[batch] = self._clock()
             self._size_bytes += batch.size_bytes
-        return lost, True
+        return self._counted(lost), True
+
+    def _counted(self, lost: Sequence[Batch]) -> int:
+        for batch in lost:
+            self._counts.add("spool_full", len(batch.events), kind=batch.kind.value)
+        return sum(len(batch.events) for batch in lost)
 
     def _first_in_memory(self) -> Batch | None:
         with self._lock:
-            return self._batches[0] if self._batches else None
+            return next(iter(self._batches), None)
 
     def _removed_from_memory(self, batch: Batch) -> bool:
         with self._lock:
             if batch not in self._batches:
                 return False
-            self._batches.remove(batch)
+            del self._batches[batch]
             self._size_bytes -= batch.size_bytes
             return True
 
@@ -213,12 +265,17 @@ class Spool:
         return purged + sum(len(batch.events) for batch in gone if self._removed_from_memory(batch))
 
     def _moved_to_disk(self, batch: Batch) -> bool:
-        lost = self._on_disk(lambda file: file.put(batch), None)
-        if lost is None:
-            return False
-        self._removed_from_memory(batch)
-        self._count_lost(lost)
-        return True
+        put = self._on_disk(lambda file: file.put(batch), None)
+        if put is not None:
+            self._removed_from_memory(batch)
+            self._log_lost(put[0])
+        return put is not None
+
+    def _read(self, read: Callable[[SpoolFile], _T]) -> _T | None:
+        """Return None if that fails: a file that is busy now is no reason to write elsewhere."""
+        with suppress(Exception):
+            return None if self._file is None else read(self._file)
+        return None
 
     def _on_good_disk(self, act: Callable[[SpoolFile], _T], otherwise: _T) -> _T:
         """Spare a disk that has just failed: frequent operations would wait for it each time."""
@@ -231,7 +288,7 @@ class Spool:
             return otherwise
         try:
             result = act(self._file)
-        except (OSError, sqlite3.Error) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the batch is kept in memory
             self._failed_at_s = self._clock()
             if not self._is_failing:
                 self._is_failing = True

@@ -2,50 +2,50 @@
 
 It holds only scrubbed events that could not be sent. The file outlives its processes, whenever one of
 them is killed. Everything here may block and may raise `sqlite3.Error` or `OSError`; `spool.Spool`
-decides what happens then.
+decides what happens then. Reading too may quarantine a damaged file, or move the batches of a deleted one.
 """
 
 from __future__ import annotations
 
-import json
+import logging
 import sqlite3
-import time
-import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
-from uuid import UUID
 
 from otel_posthog._runtime.process import follow_forks
 from otel_posthog._runtime.reporting import Counts, LogLimiter
 from otel_posthog.consent.state import Answer, KindConsent
-from otel_posthog.events import Event, Stamp
 from otel_posthog.registry import Kind
 
+from .balance import Balance, Drops
+from .database_files import PAGE_BYTES, deleted_by_kind, identity_of, locked, used_bytes
+from .ledger import Ledger
 from .prepare import Batch
-from .sqlite_file import PAGE_BYTES, SharedFile, deleted, locked, used_bytes
+from .salvage import Moved
+from .sqlite_file import SharedFile
+from .stored_batch import COLUMNS, EXPIRED, PUT, Reading, StoredBatch, encoded, read_clocks, row_of, stored
 
+_log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 CLAIM_NAME = "drain.lock"
 MAX_SHOWN_BATCHES = 1_000  # in a preview
 _FOREVER = 2**63 - 1  # later than any time, and above any generation; SQLite's largest integer
-_COMPRESSION = 1  # of zlib: a tenth of the bytes, for half a millisecond per 100 events
 _OVERHEAD_BYTES = 10 * PAGE_BYTES  # header, tables, index, and the pages on which a row begins and ends
 _OVERHEAD_RATIO = 1.01  # of the pages on which a long row continues
 
-_PUT = (
-    "INSERT INTO batches (kind, generation, instance_id, accepted_ns, put_at_s, events, body) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?)"
+_PUT_LIKE = (
+    "INSERT INTO batches "
+    "(kind, generation, instance_id, accepted_ns, put_at_s, events, body, boot_id, boot_s) "
+    "SELECT kind, generation, instance_id, ?, put_at_s, ?, ?, boot_id, boot_s FROM batches "
+    "WHERE id = ? AND accepted_ns = ?"
 )
-_COLUMNS = "id, accepted_ns, kind, generation, instance_id, put_at_s, body"
-_ALL = f"SELECT {_COLUMNS} FROM batches ORDER BY id"  # noqa: S608 - constants
+_ALL = f"SELECT {', '.join(COLUMNS)}, {EXPIRED} FROM batches ORDER BY id"  # noqa: S608 - constants
 _SHOWN = f"{_ALL} LIMIT {MAX_SHOWN_BATCHES}"
 _OLDEST = "id = (SELECT min(id) FROM batches)"
-_EXPIRED = "put_at_s < ?"
 _WITH_ID = "id = ?"
 # By number and time: a new file counts from 1 again, and a batch of the old one may be in progress.
 _DELETE_SAME = "DELETE FROM batches WHERE id = ? AND accepted_ns = ?"
@@ -54,6 +54,10 @@ _WITHDRAWN = (
     "OR (generation IS NOT NULL AND instance_id <> :instance_id))"
 )
 _ANY_WITHDRAWN = f"SELECT 1 FROM batches WHERE {_WITHDRAWN} LIMIT 1"  # noqa: S608 - constants
+_OF_ANOTHER = (
+    "SELECT 1 FROM batches "
+    "WHERE kind = :kind AND generation >= :generation AND instance_id <> :instance_id LIMIT 1"
+)
 _EMPTY_JOURNAL = "PRAGMA wal_checkpoint(TRUNCATE)"
 
 
@@ -61,23 +65,13 @@ class _FullError(Exception):
     """There is no room, and what is stored was promised to be kept."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class StoredBatch(Batch):
-    """A batch in the file."""
-
-    row_id: int
-
-    @property
-    def name(self) -> tuple[int, int]:
-        """Return what no other batch has, not even one of another file."""
-        return self.row_id, self.oldest_ns
-
-
 class SpoolFile(SharedFile):
     """A queue of batches in `folder`, of which nothing is created before the first `put`.
 
     If there is no room the oldest batches are dropped.
     """
+
+    has_ledger = True
 
     def __init__(
         self,
@@ -87,43 +81,42 @@ class SpoolFile(SharedFile):
         max_age_s: float,
         counts: Counts,
         log_limiter: LogLimiter,
-        clock: Callable[[], float] = time.time,
+        clocks: Callable[[], Reading] = read_clocks,
     ) -> None:
-        super().__init__(folder, log_limiter)
+        super().__init__(folder, counts=counts, log_limiter=log_limiter, clocks=clocks)
+        self.ledger = Ledger(counts, clock=lambda: clocks().wall_s) if self.has_ledger else None
+        self._claim_path = folder / CLAIM_NAME
         self._max_bytes = max_bytes
         self._max_age_s = max_age_s
-        self._counts = counts
-        self._clock = clock
         self._claimed: sqlite3.Connection | None = None
+        self._claim_identity: tuple[int, int] | None = None
         self._is_claim_kept = False
-        self._undeleted: set[tuple[int, int]] = set()
         follow_forks(self)
 
-    def put(self, batch: Batch) -> int:
-        """Keep the batch and return how many events had to be dropped, its own included."""
-        body = encoded(batch)
-        if len(body) * _OVERHEAD_RATIO + _OVERHEAD_BYTES > self._max_bytes:
-            return len(batch.events)
-        row = (
-            batch.kind.value,
-            batch.stamp.generation,
-            batch.stamp.instance_id,
-            batch.oldest_ns,
-            self._clock(),
-            len(batch.events),
-            body,
-        )
+    def put(self, batch: Batch) -> tuple[int, bool]:
+        """Return how many events were dropped and counted, and whether the batch was kept."""
+        lost, is_kept = self._put(batch)
+        self._counts.add_each("spool_full", lost)
+        return sum(lost.values()), is_kept
 
-        def insert() -> int:
+    def _put(self, batch: Batch) -> tuple[dict[str, int], bool]:
+        body, own = encoded(batch), {batch.kind.value: len(batch.events)}
+        if len(body) * _OVERHEAD_RATIO + _OVERHEAD_BYTES > self._max_bytes:
+            return own, False
+        row = row_of(batch, body, self._clocks())
+
+        def insert() -> dict[str, int]:
             with self.writing() as connection:
-                connection.execute(_PUT, row)
+                connection.execute(PUT, row)
                 return self._make_room(connection)
 
         with self._lock:
             try:
-                return self.repaired(insert)
+                lost = self.repaired(insert)
             except _FullError:
-                return len(batch.events)
+                return own, False
+            self._known_events += len(batch.events) - sum(lost.values())
+            return lost, True
 
     def first(self) -> StoredBatch | None:
         """Return the oldest batch, or None; drop those that are too old or cannot be read."""
@@ -133,7 +126,7 @@ class SpoolFile(SharedFile):
             return self._if_present(self._first, None)
 
     def waiting(self) -> list[StoredBatch]:
-        """Return the batches, oldest first, at most `MAX_SHOWN_BATCHES`; nothing changes."""
+        """Return the batches, oldest first, at most `MAX_SHOWN_BATCHES`; they stay."""
         return self._if_present(self._waiting, [])
 
     def remove(self, batch: Batch) -> None:
@@ -141,8 +134,30 @@ class SpoolFile(SharedFile):
         if not isinstance(batch, StoredBatch):
             return
         with self._lock:
-            self._undeleted.add(batch.name)
+            self._undeleted[batch.name] = len(batch.events)
+            self._removed.append(batch.name)
             self.repaired(self._delete_removed)
+
+    def replace(self, batch: Batch, pieces: Sequence[Batch]) -> bool:
+        """Put the pieces behind the others in place of their batch, at once; they keep its age.
+
+        A batch that has been purged meanwhile is not replaced.
+        """
+        if not isinstance(batch, StoredBatch):
+            return False
+
+        def swap() -> bool:
+            rows = [(each.oldest_ns, len(each.events), encoded(each), *batch.name) for each in pieces]
+            with self.writing() as connection:
+                connection.executemany(_PUT_LIKE, rows)
+                is_replaced = connection.execute(_DELETE_SAME, batch.name).rowcount > 0
+            if is_replaced:
+                self._known_events += sum(len(each.events) for each in pieces) - len(batch.events)
+            self._removed.append(batch.name)
+            return True
+
+        with self._lock:
+            return self._if_present(swap, True)
 
     def purge(self, kind: Kind, known: KindConsent) -> int:
         """Delete what this consent has withdrawn, also its bytes; return how many events that were."""
@@ -153,7 +168,52 @@ class SpoolFile(SharedFile):
             "generation": generation,
             "instance_id": known.stamp.instance_id,
         }
+        self.purge_quarantined(_WITHDRAWN, limits, is_denied=known.answer is Answer.DENIED)
         return self._if_present(lambda: self._purge(limits), 0)
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Give a connection within one transaction, which also writes the ledger."""
+        with super().writing() as connection:
+            if self.ledger is None:
+                yield connection
+                return
+            before = self.ledger.prepare(connection)
+            yield connection
+            committed = self.ledger.write(connection, before)
+        committed()
+
+    def carry(self, source: sqlite3.Connection, target: sqlite3.Connection, moved: Moved) -> None:
+        """Move the ledger with the batches."""
+        if self.ledger is not None:
+            self.ledger.carry(source, target, moved)
+
+    def write_ledger(self) -> None:
+        """Write what this process has counted, and create the file if there is none."""
+        with self._lock:
+            if self.ledger is not None and self.ledger.is_behind():
+                self.repaired(self._write_nothing_else)
+
+    def follow(self, kinds: Mapping[Kind, KindConsent]) -> None:
+        """Delete the counters of the kinds that were withdrawn; if that fails, the next write does it."""
+        with self._lock:
+            if self.ledger is not None:
+                self.ledger.follow(kinds)
+                connection = self._if_present(self.open, None)
+                if connection is None:
+                    self.ledger.end_reports(None)
+                elif self.ledger.is_outdated(connection):
+                    self.repaired(self._write_nothing_else)
+
+    def balances(self) -> dict[Kind, Balance]:
+        """Return what was accepted and what became of it, by kind."""
+        with self._lock:
+            return {} if self.ledger is None else self.ledger.balances(self._if_present(self.open, None))
+
+    def unreported(self) -> Drops:
+        """Return which drops no heartbeat has reported."""
+        with self._lock:
+            return {} if self.ledger is None else self.ledger.unreported(self._if_present(self.open, None))
 
     @contextmanager
     def claim(self) -> Iterator[bool]:
@@ -171,9 +231,15 @@ class SpoolFile(SharedFile):
                     self._is_claim_kept = True
                     self._release_kept_claim()
 
+    def is_claimed(self) -> bool:
+        """Return whether this process still has the right: a lock on a deleted file excludes nobody."""
+        with self._lock:
+            return self._claimed is not None and identity_of(self._claim_path) == self._claim_identity
+
     def close(self) -> None:
         """Close the file and release the claim; the next use opens it again."""
         with self._lock:
+            self.rescue()
             self.disconnect()
             self._undeleted.clear()
             self._release_kept_claim()
@@ -185,51 +251,92 @@ class SpoolFile(SharedFile):
         if claimed is not None:
             claimed.close()
 
-    def _make_room(self, connection: sqlite3.Connection) -> int:
-        """Delete the oldest batches as far as needed and return how many events that were."""
-        lost = 0
-        while used_bytes(connection) > self._max_bytes and (events := deleted(connection, _OLDEST)):
-            lost += events
+    def _make_room(self, connection: sqlite3.Connection) -> dict[str, int]:
+        """Delete the oldest batches as far as needed and return how many events of each kind these were."""
+        lost = Counter[str]()
+        while used_bytes(connection) > self._max_bytes and (events := deleted_by_kind(connection, _OLDEST)):
+            lost.update(events)
         return lost
+
+    def _write_nothing_else(self) -> None:
+        with self.writing():
+            pass
+
+    def _moved(self, source: sqlite3.Connection, target: sqlite3.Connection) -> Moved | None:
+        moved = super()._moved(source, target)
+        if moved is not None and self.ledger is not None:
+            for kind, number in moved.undeleted.items():
+                self._counts.spool(kind, -number)
+        return moved
 
     # Without the file nothing is opened: that would create it.
     def _if_present(self, act: Callable[[], _T], otherwise: _T) -> _T:
         with self._lock:
-            return self.repaired(act) if self.path.exists() else otherwise
+            return self.repaired(act) if self.is_present() else otherwise
 
     def _first(self) -> StoredBatch | None:
-        while (row := self._first_row()) is not None:
-            oldest_s = self._clock() - self._max_age_s
-            if row[5] < oldest_s:
-                self._counts.add("expired", self._deleted(_EXPIRED, oldest_s))
+        self.recount()
+        while True:
+            now = self._clocks()
+            limits = now.limits(self._max_age_s)
+            row = self._first_row(limits)
+            if row is None:
+                self._count_missing()
+                return None
+            *values, is_expired = row
+            if is_expired:
+                self._counts.add_each("expired", self._deleted(EXPIRED, limits))
                 continue
             try:
-                return _stored(row)
+                return stored(tuple(values), now)
             except ValueError:
-                self._counts.add("unreadable", self._deleted(_WITH_ID, row[0]))
-        return None
+                self._delete_unreadable(row[0])
 
-    def _first_row(self) -> tuple[Any, ...] | None:
-        rows = self.open().execute(_ALL)
+    def _first_row(self, limits: dict[str, object]) -> tuple[Any, ...] | None:
+        rows = self.open().execute(_ALL, limits)
         with closing(rows):  # an open cursor would keep the file locked
             return next((row for row in rows if row[:2] not in self._undeleted), None)
 
-    def _deleted(self, condition: str, value: float) -> int:
+    def _count_missing(self) -> None:
+        """Count events of which the rows have gone, though nothing here has deleted them."""
+        missing = self._known_events - sum(self._undeleted.values())
+        if missing > 0 and not self.recount():
+            self.count_lost(self._gone() or {"": missing})
+            self._known_events -= missing
+
+    def _gone(self) -> dict[str, int]:
+        if self.ledger is None:
+            return {}
         with self.writing() as connection:
-            return deleted(connection, condition, (value,))
+            return self.ledger.recounted(connection, {})
+
+    def _delete_unreadable(self, row_id: int) -> None:
+        with self.writing() as connection:
+            lost = deleted_by_kind(connection, _WITH_ID, (row_id,))
+            if self.ledger is not None:  # kind and number may be damaged, and were the triggers' too
+                lost = self.ledger.recounted(connection, lost) or {"": sum(lost.values())}
+        self._count(self.open())
+        self.count_lost(lost)
+
+    def _deleted(self, condition: str, values: tuple[object, ...] | dict[str, object]) -> dict[str, int]:
+        with self.writing() as connection:
+            events = deleted_by_kind(connection, condition, values)
+        self._known_events -= sum(events.values())
+        return events
 
     def _waiting(self) -> list[StoredBatch]:
-        found = []
-        for row in self.open().execute(_SHOWN):
+        now, found = self._clocks(), []
+        for *values, _ in self.open().execute(_SHOWN, now.limits(self._max_age_s)):
             with suppress(ValueError):
-                found.append(_stored(row))
+                found.append(stored(tuple(values), now))
         return [batch for batch in found if batch.name not in self._undeleted]
 
     def _delete_removed(self) -> None:
         """Delete what was removed, also what could not be deleted earlier."""
-        if self._undeleted and self.path.exists():
+        if self._undeleted and self.is_present():
             with self.writing() as connection:
-                connection.executemany(_DELETE_SAME, self._undeleted)
+                found = {name: connection.execute(_DELETE_SAME, name).rowcount for name in self._undeleted}
+            self._known_events -= sum(self._undeleted[name] * rows for name, rows in found.items())
         self._undeleted.clear()
         self._release_kept_claim()
 
@@ -242,71 +349,51 @@ class SpoolFile(SharedFile):
         connection = self.open()
         if connection.execute(_ANY_WITHDRAWN, limits).fetchone() is None:
             return 0  # without a write: every read of consent comes here
-        with self.writing() as connection:
-            events = deleted(connection, _WITHDRAWN, limits)
+        if connection.execute(_OF_ANOTHER, limits).fetchone() is not None:
+            self._log_limiter.warning(
+                _log,
+                "Waiting events of another installation are dropped as withdrawn: instance_id in the table "
+                "system_settings has changed. Change it through the settings API only.",
+            )
+        events = self._deleted(_WITHDRAWN, limits)
         connection.execute(_EMPTY_JOURNAL)  # the journal still holds the bytes
-        return events
+        return sum(events.values())
 
     def _take_claim(self) -> sqlite3.Connection | None:
         with self._lock:
-            if self._is_claim_kept:
+            if self._is_claim_kept and self.is_claimed():
                 self._is_claim_kept = False
                 return self._claimed
-            if self._claimed is not None or not self.path.exists():
+            if (self._claimed is not None and not self._is_claim_kept) or not self.is_present():
                 return None
             try:
-                self._claimed = locked(self._folder / CLAIM_NAME, timeout_s=0)
-            except (OSError, sqlite3.Error):  # another process has it, or the folder is read-only
+                self.repaired(self.open)
+                self._claimed = locked(self._claim_path, timeout_s=0)
+            except (OSError, sqlite3.Error) as error:  # another process has it, or the folder is read-only
+                self._log_unless_busy(error)
                 return None
+            self._claim_identity, self._is_claim_kept = identity_of(self._claim_path), False
             return self._claimed
+
+    def _log_unless_busy(self, error: Exception) -> None:
+        if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY:
+            self._log_limiter.warning(
+                _log,
+                "What waits in the spool cannot be sent (%s): check the permissions of %s",
+                type(error).__name__,
+                self._claim_path,
+            )
 
 
 class PromisedSpoolFile(SpoolFile):
-    """A file whose batches were acknowledged: if there is no room, new ones are rejected."""
+    """A file whose batches were acknowledged: if there is no room, new ones are rejected.
 
-    def _make_room(self, connection: sqlite3.Connection) -> int:
+    Senders keep their own ledgers, and one set of counters serves the files of all installations.
+    """
+
+    has_ledger = False
+
+    def _make_room(self, connection: sqlite3.Connection) -> dict[str, int]:
         if used_bytes(connection) > self._max_bytes:
             raise _FullError
-        return 0
-
-
-def encoded(batch: Batch) -> bytes:
-    """Return the batch's events as bytes; kind and stamp have columns of their own."""
-    stored = ", ".join(f"[{event.accepted_ns}, {event.written()}]" for event in batch.events)
-    return zlib.compress(f"[{batch.size_bytes}, [{stored}]]".encode(), _COMPRESSION)
-
-
-def decoded(body: bytes) -> tuple[int, tuple[Event, ...]]:
-    """Return a batch's size and events; raise `ValueError` if the bytes are no batch."""
-    try:
-        size_bytes, stored = json.loads(zlib.decompress(body))
-        events = tuple(_event(wire, accepted_ns) for accepted_ns, wire in stored)
-    except (KeyError, TypeError, zlib.error) as error:
-        raise ValueError from error
-    if not events:
-        raise ValueError
-    return size_bytes, events
-
-
-def _event(wire: Mapping[str, Any], accepted_ns: int) -> Event:
-    distinct_id = wire["distinct_id"]
-    return Event(
-        name=str(wire["event"]),
-        properties={**wire["properties"]},  # raises TypeError unless it is an object
-        timestamp=datetime.fromisoformat(str(wire["timestamp"])),
-        uuid=UUID(str(wire["uuid"])),
-        accepted_ns=accepted_ns,
-        distinct_id=None if distinct_id is None else str(distinct_id),
-    )
-
-
-def _stored(row: tuple[Any, ...]) -> StoredBatch:
-    row_id, _, kind, generation, instance_id, _, body = row
-    size_bytes, events = decoded(body)
-    return StoredBatch(
-        kind=Kind(kind),
-        events=events,
-        size_bytes=size_bytes,
-        stamp=Stamp(generation=generation, instance_id=instance_id),
-        row_id=row_id,
-    )
+        return {}

@@ -8,30 +8,37 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import partial, wraps
-from itertools import islice
 from random import Random
 from types import FrameType
-from typing import ParamSpec
+from typing import ParamSpec, cast
 from uuid import UUID
 
 from otel_posthog._runtime.process import follow_forks
-from otel_posthog._runtime.reporting import LogLimiter
+from otel_posthog._runtime.reporting import Counts, LogLimiter
 from otel_posthog.errors import RegistryError
 from otel_posthog.otel import attributes
-from otel_posthog.otel.api import Logger, SeverityNumber, context_within, get_logger
+from otel_posthog.otel.api import Logger, LogRecord, SeverityNumber, context_within, get_logger
+from otel_posthog.otel.records import was_queued
 from otel_posthog.registry import EXCEPTION, spec_of, values_of
 
 from .breadcrumbs import EVENT, Breadcrumbs
 from .failures import RateLimit, mark_as_reported, was_reported
 from .request_context import WatchedRequest, current_request
-from .tracebacks import exception_attributes, failure_of, traceback_of
+from .tracebacks import exception_attributes, failure_of, set_context, traceback_of
+from .values import bare_name_of, carried, carried_properties, encodable, name_of, text_of
 
 _log = logging.getLogger(__name__)
 MAX_PROPERTIES = 100  # of an event; room below OpenTelemetry's default limit of 128 attributes
+MAX_NESTED = 2  # a report, and those within its description
+_NOT_REPORTED = "an exception could not be reported (%s)"
+_NO_EXCEPTION = (
+    "capture_exception() takes an exception, a class, a text or sys.exc_info(), not an object of %s"
+)
 _ANY_EVENT = "any_event"  # consent is the same for each
 _P = ParamSpec("_P")
 
@@ -55,6 +62,9 @@ class Emitter:
     log_limiter: LogLimiter
     breadcrumbs: Breadcrumbs = Breadcrumbs(number=0)  # noqa: RUF009 - it records nothing
     rate_limit: RateLimit | None = None
+    counts: Counts = field(default_factory=Counts)
+    # Whether the processor behind the logger notes on each record that it is queued.
+    notes_queued: bool = False
     # Used in tests: raises for what would be dropped, while a running product never sees an exception.
     check: Callable[[str, Mapping[str, object]], None] | None = None
 
@@ -124,35 +134,43 @@ def track(event: object, properties: Mapping[str, object] | None = None) -> None
         name, values = _named(event, properties)
         if emitter.logger.enabled(severity_number=SeverityNumber.INFO, event_name=name):
             emitter.breadcrumbs.note(EVENT, name)
+            recorded = {**carried_properties(values, MAX_PROPERTIES), attributes.EVENT_UUID: random_uuid()}
             emitter.logger.emit(
                 event_name=name,
                 severity_number=SeverityNumber.INFO,
-                attributes={**_bounded(values), attributes.EVENT_UUID: random_uuid()},  # type: ignore[dict-item]  # the SDK cleans values
+                attributes=recorded,  # type: ignore[arg-type]  # plain values
             )
     except RegistryError as error:
         emitter.log_limiter.warning(_log, "track() was called wrongly, the event is dropped: %s", error)
     except Exception as error:  # noqa: BLE001 - a fault of ours never reaches the app
-        emitter.log_limiter.warning(
-            _log, "track() failed with %s, the event is dropped", type(error).__name__
-        )
+        try:
+            _count_unqueued(emitter, "track() failed with %s, the event is dropped", error)
+        except RecursionError:
+            emitter.counts.unqueued[0] += 1
 
 
-def capture_exception(
-    error: BaseException | None = None, *, properties: Mapping[str, object] | None = None
-) -> None:
+def capture_exception(error: object = None, *, properties: Mapping[str, object] | None = None) -> None:
     """Report an exception that the application has handled; by default the one being handled.
 
-    `properties` are numbers, booleans and short texts. Never raises and never waits; the same
-    exception object is reported once.
+    In place of the exception it takes a class, a text, or what `sys.exc_info()` returns. `properties` are
+    numbers, booleans and short texts. Never raises and never waits; the same exception object is reported
+    once.
     """
-    error = error if error is not None else sys.exc_info()[1]
-    check = current().check
-    if check is not None:
-        check(EXCEPTION, properties or {})
-    if error is not None:
-        was_raised = traceback_of(error) is not None
-        caller = None if was_raised else sys._getframe(1)  # noqa: SLF001 - CPython's documented way
-        emit_exception(error, partial(_prefixed, properties), handled=True, caller=caller)
+    emitter = _diverted or _current
+    if emitter.check is not None:
+        # Outside of the `try`, since a test wants to see what would be dropped.
+        emitter.check(EXCEPTION, properties or {})
+    try:
+        reported = _exception_of(error)
+        if reported is not None:
+            was_raised = traceback_of(reported) is not None
+            caller = None if was_raised else sys._getframe(1)  # noqa: SLF001 - CPython's documented way
+            emit_exception(reported, partial(_prefixed, properties), handled=True, caller=caller)
+    except Exception as fault:  # noqa: BLE001 - a fault of ours never reaches the app
+        try:
+            _count_unqueued(emitter, _NOT_REPORTED, fault)
+        except RecursionError:
+            emitter.counts.unqueued[0] += 1
 
 
 def emit_exception(
@@ -161,15 +179,20 @@ def emit_exception(
     *,
     handled: bool,
     caller: FrameType | None = None,
-) -> None:
+) -> bool:
     """Emit one log record for the exception, with the attributes of `extra`, and mark it as reported.
 
-    Does nothing if it was reported before. The calls that led to `caller` are the stack of an exception
-    that was never raised.
+    Returns whether it is reported, now or before. The mark is set only when the record is queued;
+    otherwise the next source that sees the exception reports it. The calls that led to `caller` are the
+    stack of an exception that was never raised.
     """
     request = current_request()
-    if not was_reported(error, request) and _emit(error, extra, request, handled=handled, caller=caller):
+    if was_reported(error, request):
+        return True
+    is_reported = _emit(error, extra, request, handled=handled, caller=caller)
+    if is_reported:
         mark_as_reported(error)
+    return is_reported
 
 
 def emit_request_error(error: BaseException, extra: Callable[[], Mapping[str, object]]) -> bool:
@@ -177,6 +200,47 @@ def emit_request_error(error: BaseException, extra: Callable[[], Mapping[str, ob
     request = current_request()  # of an application wrapped twice the inner one, which reports first
     # No mark on it: it may be raised yet, and the server gets it as it was raised (docs/adr/0006).
     return was_reported(error, request) or _emit(error, extra, request, handled=False)
+
+
+def _exception_of(given: object) -> BaseException | None:
+    """Return the exception that a caller of `capture_exception` means."""
+    # Never `isinstance`, which asks an object for its `__class__`.
+    cls: type = type(given)
+    handled = sys.exception()
+    if issubclass(cls, BaseException):
+        return cast("BaseException", given)
+    if issubclass(cls, tuple):  # type, value and traceback; frameworks pass the type alone, too
+        found = [part for part in cast("tuple[object, ...]", given)[1::-1] if part is not None]
+        return _exception_of(found[0]) if found else handled
+    if issubclass(cls, type) and issubclass(cast("type", given), BaseException):
+        if handled is not None and issubclass(type(handled), cast("type", given)):
+            return handled
+        error = _made(cast("type[BaseException]", given))
+    elif issubclass(cls, str):
+        error = Exception(text_of(given))
+    else:
+        if given is not None:
+            current().log_limiter.warning(_log, _NO_EXCEPTION, name_of(cls)[0])
+        return handled
+    set_context(error, handled)
+    return error
+
+
+def _made(cls: type[BaseException]) -> BaseException:
+    try:
+        made = cls()
+    except Exception:  # noqa: BLE001 - it needs arguments
+        made = None
+    # Its `__new__` may return anything.
+    return made if type(made) is cls else Exception(name_of(cls)[0])
+
+
+class _Nesting(threading.local):
+    def __init__(self) -> None:
+        self.errors: list[BaseException] = []
+
+
+_nesting = _Nesting()
 
 
 def _emit(
@@ -188,37 +252,73 @@ def _emit(
     caller: FrameType | None = None,
 ) -> bool:
     """Emit the record; return whether the exception is dealt with, also if the rate limit only counts it."""
-    emitter = _diverted or _current
+    emitter, described = _diverted or _current, _nesting.errors
+    # An exception's `__str__` may report the exception itself, or others without end.
+    if len(described) >= MAX_NESTED or any(each is error for each in described):
+        return False
+    described.append(error)
     try:
         if not emitter.logger.enabled(severity_number=SeverityNumber.ERROR):
             return False
         # Asked before the walk, so that a suppressed report costs one dictionary look-up.
         if emitter.rate_limit is not None and not emitter.rate_limit.admits(failure_of(error)):
             return True
-        # `extra` is a function, so that a suppressed report costs no description of the request.
-        recorded = {
-            **exception_attributes(error, caller),
-            attributes.EXCEPTION_HANDLED: handled,
-            attributes.EVENT_UUID: random_uuid(),
-            **extra(),
-        }
-        allows_events = partial(
-            emitter.logger.enabled, severity_number=SeverityNumber.INFO, event_name=_ANY_EVENT
-        )
-        breadcrumbs = emitter.breadcrumbs.as_json(request, allows_events=allows_events)
-        if breadcrumbs is not None:
-            recorded[attributes.EXCEPTION_STEPS] = breadcrumbs
-        span = None if request is None or request.notes is None else request.notes.span
-        emitter.logger.emit(
-            severity_number=SeverityNumber.ERROR,
-            # In the trace of the span that ended before the report, if no other one is current.
-            context=context_within(span) if span else None,
-            attributes=recorded,  # type: ignore[arg-type]  # the SDK cleans values
-        )
+        return _queue(emitter, _record_of(emitter, error, extra, request, handled=handled, caller=caller))
     except Exception as fault:  # noqa: BLE001 - a fault of ours never reaches the app
-        emitter.log_limiter.warning(_log, "an exception could not be reported (%s)", type(fault).__name__)
+        _count_unqueued(emitter, _NOT_REPORTED, fault)
         return False
-    return True
+    finally:
+        described.pop()
+
+
+def _record_of(
+    emitter: Emitter,
+    error: BaseException,
+    extra: Callable[[], Mapping[str, object]],
+    request: WatchedRequest | None,
+    *,
+    handled: bool,
+    caller: FrameType | None,
+) -> LogRecord:
+    # `extra` is a function, so that a suppressed report costs no description of the request.
+    recorded = {
+        **exception_attributes(error, caller),
+        attributes.EXCEPTION_HANDLED: handled,
+        attributes.EVENT_UUID: random_uuid(),
+        **extra(),
+    }
+    allows_events = partial(
+        emitter.logger.enabled, severity_number=SeverityNumber.INFO, event_name=_ANY_EVENT
+    )
+    breadcrumbs = emitter.breadcrumbs.as_json(request, allows_events=allows_events)
+    if breadcrumbs is not None:
+        recorded[attributes.EXCEPTION_STEPS] = breadcrumbs
+    span = None if request is None or request.notes is None else request.notes.span
+    return LogRecord(
+        severity_number=SeverityNumber.ERROR,
+        # In the trace of the span that ended before the report, if no other one is current.
+        context=context_within(span) if span else None,
+        attributes={key: carried(value) for key, value in recorded.items()},  # type: ignore[misc]  # plain values
+    )
+
+
+def _queue(emitter: Emitter, record: LogRecord) -> bool:
+    """Emit the record; return whether it is queued, as far as the processor says."""
+    try:
+        emitter.logger.emit(record)
+    except Exception:
+        if not was_queued(record):  # else another processor has failed, and ours has it
+            raise
+    return was_queued(record) or not emitter.notes_queued
+
+
+def _count_unqueued(emitter: Emitter, template: str, fault: Exception) -> None:
+    """Count a report or an event that could not be queued; raises only if there is no room to begin."""
+    emitter.counts.unqueued[0] += 1
+    try:  # noqa: SIM105 - `suppress` itself needs room below the limit of recursion
+        emitter.log_limiter.warning(_log, template, bare_name_of(type(fault)))
+    except RecursionError:  # counted is enough
+        pass
 
 
 def random_uuid() -> str:
@@ -228,12 +328,13 @@ def random_uuid() -> str:
 
 def log_fault(what: str, fault: Exception) -> None:
     """Log a fault of ours by its type; its message may hold values."""
-    _current.log_limiter.warning(_log, f"{what} (%s)", type(fault).__name__)
+    with suppress(RecursionError):  # no room for a log line; what is lost is counted elsewhere
+        _current.log_limiter.warning(_log, f"{what} (%s)", bare_name_of(type(fault)))
 
 
 def _named(event: object, properties: Mapping[str, object] | None) -> tuple[str, Mapping[str, object]]:
-    if isinstance(event, str):
-        return event, properties or {}
+    if issubclass(type(event), str):
+        return encodable(text_of(event)), {} if properties is None else properties
     spec = spec_of(event)
     if spec is None or isinstance(event, type):
         raise RegistryError("the first argument is an event's name or an instance of an @event class")
@@ -243,8 +344,9 @@ def _named(event: object, properties: Mapping[str, object] | None) -> tuple[str,
 
 
 def _prefixed(properties: Mapping[str, object] | None) -> dict[str, object]:
-    return {f"{attributes.PROPERTY_PREFIX}{key}": value for key, value in _bounded(properties or {}).items()}
-
-
-def _bounded(properties: Mapping[str, object]) -> dict[str, object]:
-    return dict(islice(properties.items(), MAX_PROPERTIES))
+    try:
+        copied = carried_properties(properties or {}, MAX_PROPERTIES)
+    except Exception as fault:  # noqa: BLE001 - the report counts more than what was to be added to it
+        log_fault("the properties of capture_exception() cannot be read", fault)
+        return {}
+    return {f"{attributes.PROPERTY_PREFIX}{key}": value for key, value in copied.items()}

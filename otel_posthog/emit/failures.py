@@ -12,9 +12,9 @@ import sys
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from traceback import walk_tb
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType, TracebackType
+from typing import cast
 
 from otel_posthog._runtime.process import follow_forks
 from otel_posthog._runtime.reporting import Counts
@@ -22,8 +22,9 @@ from otel_posthog.otel import attributes
 from otel_posthog.otel.api import Logger, SeverityNumber
 from otel_posthog.registry import SUPPRESSED
 
-from .request_context import WatchedCall, WatchedRequest, WrappedSend, current_request
-from .tracebacks import Failure, attributes_of, own_code, traceback_of
+from .request_context import WatchedCall, WatchedRequest, WrappedSend
+from .tracebacks import Failure, attributes_of, cause_of, context_of, members_of, own_code, traceback_of
+from .values import bare_name_of
 
 FAILURE_STATUS = 500
 # Of a WebSocket: RFC 6455, section 7.4.1, and Litestar's 4000 plus the HTTP status.
@@ -51,6 +52,7 @@ MAX_FAILURES = 1_000
 MAX_SUMMARIZED = 10
 _MINUTE_S = 60.0
 _FRAME_LINE = re.compile(r'  File "([^"\n]{1,500})", line (\d{1,9}), in ([^\n]{1,200})')
+_mro_of = type.__dict__["__mro__"].__get__
 _OTHERS: Failure = ("others", "", 0, "", "")
 
 
@@ -61,23 +63,27 @@ def is_error(error: BaseException, send: Callable[..., object] | None = None) ->
     Litestar's "Exception caught after response started"; `send` is the one that the application got.
     """
     members = _reachable(error, _members_of)
-    return any(isinstance(member, Exception) and _is_single_error(member, send) for member in members)
+    return any(_is_a(member, Exception) and _is_single_error(member, send) for member in members)
 
 
 def is_deliberate(error: BaseException, close_code: int | None) -> bool:
     """Return whether the exception itself names this failure: a framework's intended HTTP error."""
-    status = getattr(error, "status_code", None)
-    if close_code is None:
-        # No other status counts: clients of other services raise exceptions with a `status_code` too.
-        return status == FAILURE_STATUS
-    return getattr(error, "code", None) == close_code or isinstance(status, int)
+    try:
+        status = getattr(error, "status_code", None)
+        if close_code is None:
+            # No other status counts: clients of other services raise exceptions with a `status_code` too.
+            return bool(status == FAILURE_STATUS)
+        return bool(getattr(error, "code", None) == close_code or isinstance(status, int))
+    except Exception:  # noqa: BLE001 - the attribute of a third-party class; it names nothing then
+        return False
 
 
 def was_reported(error: BaseException, request: WatchedRequest | None) -> bool:
     """Return whether this very exception was reported before."""
     if request is not None and request.notes is not None and request.notes.reported is error:
         return True
-    return _REPORTED_MARK in attributes_of(error) or _has_left_an_application(traceback_of(error))
+    is_marked = dict.__contains__(attributes_of(error), _REPORTED_MARK)
+    return is_marked or _has_left_an_application(traceback_of(error))
 
 
 def follows_report(error: BaseException, request: WatchedRequest) -> bool:
@@ -85,36 +91,31 @@ def follows_report(error: BaseException, request: WatchedRequest) -> bool:
     # Frameworks raise a new exception if a handler fails after its response has begun: no second failure.
     reported = None if request.notes is None else request.notes.reported
     return any(
-        each is reported or _has_left_an_application(each.__traceback__)
+        each is reported or _has_left_an_application(traceback_of(each))
         for each in _reachable(error, _related_to)
     )
 
 
-def mark_as_reported(error: BaseException) -> None:
-    """Prevent further reports of this exception object."""
-    # Past `__setattr__` of the exception's class, which may refuse.
-    attributes_of(error)[_REPORTED_MARK] = True
-
-
-def claim(recorded: Mapping[str, object], given: object = None) -> bool:
-    """Mark the exception that other instrumentation records; return False if it was reported before.
-
-    `given` is the object if the record holds it; otherwise the exception being handled, if its type fits.
-    """
-    error = given if isinstance(given, BaseException) else _handled(recorded)
+def mark_as_reported(error: BaseException | None) -> None:
+    """Prevent further reports of this exception object, if there is one."""
     if error is None:
-        return True
-    if was_reported(error, current_request()):
-        return False
-    mark_as_reported(error)
-    return True
+        return
+    # Past `__setattr__` of the exception's class, which may refuse.
+    dict.__setitem__(attributes_of(error), _REPORTED_MARK, True)
 
 
-def _handled(recorded: Mapping[str, object]) -> BaseException | None:
-    # The record holds no object: it describes the exception being handled, if the types agree.
+def subject_of(recorded: Mapping[str, object], given: object = None) -> BaseException | None:
+    """Return the exception that a record of other instrumentation describes, None if it is not known.
+
+    `given` is the object if the record holds it; otherwise it is the exception being handled, if its type
+    fits.
+    """
+    if issubclass(type(given), BaseException):
+        return cast("BaseException", given)
     error = sys.exception()
     name = str(recorded.get(attributes.EXCEPTION_TYPE) or "").rpartition(".")[2]
-    return error if error is not None and type(error).__name__ == name else None
+    is_described = error is not None and bare_name_of(type(error)) == name
+    return error if is_described else None
 
 
 def _has_left_an_application(traceback: TracebackType | None) -> bool:
@@ -143,43 +144,55 @@ def _has_reported(frame: FrameType) -> bool:
     return any(call.was_reported for call in calls)
 
 
-def _is_single_error(error: Exception, send: Callable[..., object] | None) -> bool:
-    if isinstance(error, BaseExceptionGroup):
+def _is_single_error(error: BaseException, send: Callable[..., object] | None) -> bool:
+    if _is_a(error, BaseExceptionGroup):
         return False
 
     def reasons(each: BaseException) -> Sequence[BaseException]:
         # By `from` only: a context may be any coincidence.
-        cause = each.__cause__
-        if isinstance(each, BaseExceptionGroup) or cause is None or _is_disconnect(each, send):
+        cause = cause_of(each)
+        if _is_a(each, BaseExceptionGroup) or cause is None or _is_disconnect(each, send):
             return _members_of(each)
         return (cause,)
 
-    roots = [root for root in _reachable(error, reasons) if isinstance(root, Exception) and not reasons(root)]
+    roots = [root for root in _reachable(error, reasons) if _is_a(root, Exception) and not reasons(root)]
     return not roots or not all(_is_disconnect(root, send) for root in roots)
 
 
 def _is_disconnect(error: BaseException, send: Callable[..., object] | None) -> bool:
-    if not DISCONNECTS.isdisjoint(cls.__name__ for cls in type(error).__mro__):
+    if not DISCONNECTS.isdisjoint(bare_name_of(cls) for cls in _mro_of(type(error))):
         return True
-    return send is not None and isinstance(error, OSError) and _is_raised_by(error, send)
+    return send is not None and _is_a(error, OSError) and _is_raised_by(error, send)
 
 
-def _is_raised_by(error: OSError, send: Callable[..., object]) -> bool:
+def _is_raised_by(error: BaseException, send: Callable[..., object]) -> bool:
     """Return whether the server's `send` raised it, as ASGI (HTTP 2.4) allows after a disconnect."""
     # An `OSError` from anywhere else is the application's own.
     while isinstance(wrapper := getattr(send, "__self__", None), WrappedSend):
         send = wrapper.send
     function = send if hasattr(send, "__code__") else getattr(send, "__func__", type(send).__call__)
     code = getattr(function, "__code__", None)
-    return code is not None and any(frame.f_code is code for frame, _ in walk_tb(error.__traceback__))
+    return code is not None and any(frame.f_code is code for frame in _frames_of(traceback_of(error)))
+
+
+def _frames_of(traceback: TracebackType | None) -> Iterator[FrameType]:
+    while traceback is not None:
+        yield traceback.tb_frame
+        traceback = traceback.tb_next
 
 
 def _members_of(error: BaseException) -> Sequence[BaseException]:
-    return error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    members: Sequence[BaseException] = members_of(error) if _is_a(error, BaseExceptionGroup) else ()
+    return members
 
 
 def _related_to(error: BaseException) -> Sequence[BaseException | None]:
-    return (error.__cause__, error.__context__, *_members_of(error))
+    return (cause_of(error), context_of(error), *_members_of(error))
+
+
+def _is_a(error: BaseException, cls: type[BaseException]) -> bool:
+    # By the class that Python knows: `isinstance` also asks `__class__`, which may raise.
+    return issubclass(type(error), cls)
 
 
 def _reachable(

@@ -55,8 +55,9 @@ class LogHandler(logging.Handler):
 
     def _process(self, record: logging.LogRecord) -> None:
         try:
-            error = record.exc_info[1] if record.exc_info else None
-            if self._with_exceptions and record.levelno >= logging.ERROR and isinstance(error, Exception):
+            error = record.exc_info[1] if record.exc_info and record.levelno >= logging.ERROR else None
+            # By the class that Python knows: `__class__` of the exception may raise.
+            if self._with_exceptions and error is not None and issubclass(type(error), Exception):
                 emit_exception(error, partial(request_attributes, current_request()), handled=True)
             if self._with_steps:
                 capture.current().breadcrumbs.note(LOG, record.getMessage(), record.levelname.lower())

@@ -6,6 +6,7 @@ tasks and threads that a framework starts for the request see the same object.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -145,6 +146,7 @@ def originating_request() -> WatchedRequest | None:
 
 
 _PLAIN = (str, int, float, UUID)  # what routes convert to; no method of another class is called
+_MAX_PREFIX_PARTS = 20
 _PATH_SAFE = "/:@!$&'()*+,;=~"  # RFC 3986, section 3.3
 
 
@@ -183,9 +185,25 @@ def _route(scope: Mapping[str, Any], path: str) -> str | None:
     if not isinstance(parameters, Mapping):
         parameters = {}
     if isinstance(template, str):
-        mounted = str(scope.get("root_path", "")).removeprefix(str(scope.get("app_root_path", "")))
-        return _without_values(mounted, parameters) + template
+        root = str(scope.get("root_path", ""))
+        mounted = root.removeprefix(str(scope.get("app_root_path", "")))
+        included = _prefix_of(found, path.removeprefix(root))
+        return _without_values(mounted + included, parameters) + template
     return _without_values(path, parameters) if parameters else None
+
+
+def _prefix_of(route: object, path: str) -> str:
+    """Return the path before the part that the route matches."""
+    # From FastAPI 0.137 on, the template lacks the prefixes under which its router is included.
+    regex = getattr(route, "path_regex", None)
+    at = 0
+    for _ in range(_MAX_PREFIX_PARTS):
+        if not isinstance(regex, re.Pattern) or regex.match(path[at:]):
+            return path[:at]
+        at = path.find("/", at + 1)
+        if at < 0:
+            break
+    return ""
 
 
 def _without_values(path: str, parameters: Mapping[str, object]) -> str:

@@ -7,11 +7,14 @@ Local variables are never read, nor anything that the exception's class may over
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from itertools import islice
 from types import CodeType, FrameType, TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from otel_posthog.otel import attributes
+
+from .values import bare_name_of, name_of, text_of
 
 MAX_EXCEPTIONS = 50  # as posthog-python's _MAX_EXCEPTION_ENTRIES
 MAX_FRAMES_HEAD = 10
@@ -28,12 +31,13 @@ _F = TypeVar("_F", bound=Callable[..., object])
 _Get = Callable[[BaseException], Any]
 _slots = BaseException.__dict__  # the slots bypass a `__getattribute__` of the exception's class
 traceback_of: _Get = _slots["__traceback__"].__get__
-_cause_of: _Get = _slots["__cause__"].__get__
-_context_of: _Get = _slots["__context__"].__get__
+cause_of: _Get = _slots["__cause__"].__get__
+context_of: _Get = _slots["__context__"].__get__
+set_context: Callable[[BaseException, BaseException | None], None] = _slots["__context__"].__set__
 _is_context_suppressed: _Get = _slots["__suppress_context__"].__get__
 attributes_of: _Get = _slots["__dict__"].__get__
 _errno_of: _Get = OSError.__dict__["errno"].__get__
-_members_of: _Get = BaseExceptionGroup.__dict__["exceptions"].__get__
+members_of: _Get = BaseExceptionGroup.__dict__["exceptions"].__get__
 _group_message_of: _Get = BaseExceptionGroup.__dict__["message"].__get__
 _json = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -90,16 +94,15 @@ def describe(error: BaseException, caller: FrameType | None = None) -> str:
 def message_of(error: BaseException) -> str:
     """Return `str(error)`, cut to `MAX_MESSAGE_CHARS`; a failing `__str__` gives its type's name."""
     try:
-        # A subclass of `str` may override slicing.
-        return str.__getitem__(str(error), slice(MAX_MESSAGE_CHARS))
+        return text_of(str(error))[:MAX_MESSAGE_CHARS]
     except BaseException:  # noqa: BLE001 - a third-party __str__ may raise anything, SystemExit too
-        return f"<unprintable {type(error).__name__}>"
+        return f"<unprintable {bare_name_of(type(error))}>"
 
 
 def type_of(error: BaseException) -> str:
     """Return the type's name as OpenTelemetry writes `exception.type`: qualified, unless built in."""
-    cls = type(error)
-    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    name, module = name_of(type(error))
+    return name if module in ("", "builtins") else f"{module}.{name}"
 
 
 def raised_in(error: BaseException) -> Frame:
@@ -137,23 +140,23 @@ def _walk(
     entries.append(_entry(error, parent, source))
     # As `traceback` prints it: a cause takes the place of the context, and `from None` leaves neither.
     is_cause = _is_context_suppressed(error)
-    if (before := (_cause_of if is_cause else _context_of)(error)) is not None:
+    if (before := (cause_of if is_cause else context_of)(error)) is not None:
         _walk(before, index, "cause" if is_cause else "context", entries, seen)
     if issubclass(type(error), BaseExceptionGroup):
-        for member in _members_of(error)[:MAX_EXCEPTIONS]:
+        for member in members_of(error)[:MAX_EXCEPTIONS]:
             _walk(member, index, "member", entries, seen)
 
 
 def _entry(error: BaseException, parent: int | None, source: str | None) -> dict[str, object]:
     cls = type(error)
     frames, omitted = _frames(traceback_of(error))
-    module: object = cls.__module__
+    name, module = name_of(cls)
     is_group = issubclass(cls, BaseExceptionGroup)
     # A group's text counts its members; without the count its reports stay one issue.
-    value = _group_message_of(error)[:MAX_MESSAGE_CHARS] if is_group else message_of(error)
+    value = text_of(_group_message_of(error))[:MAX_MESSAGE_CHARS] if is_group else message_of(error)
     entry: dict[str, object] = {
-        "type": cls.__qualname__,
-        "module": module if isinstance(module, str) else None,  # a class may set it to anything
+        "type": name,
+        "module": module or None,
         "value": value,
         "frames": frames,
     }
@@ -165,17 +168,17 @@ def _entry(error: BaseException, parent: int | None, source: str | None) -> dict
         entry["group"] = True
     if issubclass(cls, OSError) and type(number := _errno_of(error)) is int:
         entry["errno"] = number
-    if notes := attributes_of(error).get("__notes__"):
-        entry["notes"] = list(_notes(notes))
+    if notes := _notes(dict.get(attributes_of(error), "__notes__")):
+        entry["notes"] = notes
     return entry
 
 
-def _notes(notes: object) -> Iterator[str]:
-    """Yield the texts added by `add_note`; a program may have stored anything there."""
-    if isinstance(notes, list):
-        for note in notes[:MAX_NOTES]:
-            if type(note) is str:
-                yield note[:MAX_NOTE_CHARS]
+def _notes(notes: object) -> list[str]:
+    """Return the texts added by `add_note`; a program may have stored anything there."""
+    if not issubclass(type(notes), list):
+        return []
+    kept = islice(list.__iter__(cast("list[object]", notes)), MAX_NOTES)
+    return [text_of(note)[:MAX_NOTE_CHARS] for note in kept if issubclass(type(note), str)]
 
 
 def _frames(traceback: TracebackType | None) -> tuple[list[Frame], int]:
@@ -201,8 +204,8 @@ def _frames_to(caller: FrameType) -> tuple[list[Frame], int]:
 
 def _frame(frame: FrameType, lineno: int | None) -> Frame:
     code = frame.f_code
-    module = frame.f_globals.get("__name__")
-    return (code.co_filename, lineno or 0, code.co_name, module if isinstance(module, str) else "")
+    # `exec` accepts a subclass of `dict` for the globals.
+    return (code.co_filename, lineno or 0, code.co_name, text_of(dict.get(frame.f_globals, "__name__")))
 
 
 def _shortened(entries: list[dict[str, object]]) -> str:

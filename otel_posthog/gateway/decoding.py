@@ -25,6 +25,8 @@ else:
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 JSON_SHARE = 8  # of the limit for protobuf: Python parses it, at some 10 µs for each object
 MAX_JSON_DEPTH = 100  # protobuf's own limit for its binary form
+# A body may consist of several (RFC 1952, RFC 8878). Each one costs a copy of what follows it.
+_MAX_MEMBERS = 256
 _MAX_ZSTD_WINDOW_LOG = 23  # 8 MB, the most that RFC 8878 requires of a decoder
 _IDS = ("traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id")
 _MAX_STATUS_CHARS = 100  # one length byte in protobuf
@@ -65,18 +67,7 @@ SIGNALS = (TRACES, LOGS, METRICS)
 
 def plain(body: bytes, encoding: str, max_bytes: int) -> bytes:
     """Return the decompressed body; raise `RefusedError` for more than `max_bytes`."""
-    content = body
-    if encoding not in ("", "identity"):
-        unpacking = _unpacking(encoding)
-        try:
-            # One byte too many shows that there is more, without unpacking the rest.
-            content = unpacking.decompress(body, max_bytes + 1)
-        except (zlib.error, zstd.ZstdError):
-            raise RefusedError(400, f"the body is not {encoding}") from None
-        is_whole = unpacking.eof and not unpacking.unused_data
-        # Half a message may by chance be a valid one.
-        if not is_whole and len(content) <= max_bytes:
-            raise RefusedError(400, "the compressed body is not whole")
+    content = body if encoding in ("", "identity") else _unpacked(body, encoding, max_bytes)
     if len(content) > max_bytes:
         raise RefusedError(413, "the body is too large once it is decompressed")
     return content
@@ -117,6 +108,23 @@ def failure(media_type: str, reason: str) -> bytes:
     # By hand: the message's class is in googleapis-common-protos, which the gateway does not need.
     encoded = text.encode("ascii", "replace")
     return bytes([0x12, len(encoded)]) + encoded  # field 2, a text
+
+
+def _unpacked(body: bytes, encoding: str, max_bytes: int) -> bytes:
+    """Return at most one byte more than `max_bytes`: that shows that there is more."""
+    content, rest = bytearray(), body
+    for _ in range(_MAX_MEMBERS):
+        unpacking = _unpacking(encoding)
+        try:
+            content += unpacking.decompress(rest, max_bytes + 1 - len(content))
+        except (zlib.error, zstd.ZstdError):
+            raise RefusedError(400, f"the body is not {encoding}") from None
+        rest = unpacking.unused_data
+        if len(content) > max_bytes or (unpacking.eof and not rest):
+            return bytes(content)
+        if not unpacking.eof:  # half a message may by chance be a valid one
+            raise RefusedError(400, "the compressed body is not whole")
+    raise RefusedError(400, "the compressed body has too many members")
 
 
 def _unpacking(encoding: str) -> Any:

@@ -8,7 +8,7 @@ new events and drops no old ones.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from otel_posthog.delivery.gate import Gate
 from otel_posthog.delivery.prepare import Preparation
 from otel_posthog.delivery.spool import Drainer, make_spool
 from otel_posthog.delivery.spool_file import PromisedSpoolFile
-from otel_posthog.delivery.transport import Delivery, Result, Transport, WireBatch
+from otel_posthog.delivery.transport import Transport
 from otel_posthog.errors import RegistryError, StoreError
 from otel_posthog.events import Event
 from otel_posthog.store import SettingsStore
@@ -68,8 +68,7 @@ class InstallationDelivery:
             log_limiter=log_limiter,
             on_change=self._spool.purge,
         )
-        waiting = _RejectionsWait(transport)
-        self._gate = Gate(preparation, watch=self._watch, transport=waiting, spool=self._spool)
+        self._gate = Gate(preparation, watch=self._watch, transport=transport, spool=self._spool)
         self._drainer = Drainer(
             self._spool,
             attempt=self._gate.resend,
@@ -166,17 +165,3 @@ def _is_before(consent: Consent, events: Sequence[Event]) -> bool:
     return any(
         (event.stamp.generation or 0) > (consent.kinds[event.kind].stamp.generation or 0) for event in events
     )
-
-
-class _RejectionsWait:
-    """A transport for which a wrong key or address is an outage: acknowledged events wait until it ends."""
-
-    def __init__(self, inner: Transport) -> None:
-        self._inner = inner
-
-    def send(self, batch: WireBatch, may_leave: Callable[[], bool]) -> Delivery:
-        delivery = self._inner.send(batch, may_leave)
-        return replace(delivery, result=Result.RETRY) if delivery.result is Result.REFUSED else delivery
-
-    def close(self) -> None:
-        self._inner.close()

@@ -5,8 +5,10 @@ Pure but for counters. Consent in a database, scrubbing and limits come later, i
 
 from __future__ import annotations
 
+import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
@@ -32,7 +34,7 @@ from otel_posthog.mapping import (
     without_events,
 )
 from otel_posthog.otel import attributes
-from otel_posthog.otel.records import RecordedLog, RecordedSpan, RecordedSpanEvent
+from otel_posthog.otel.records import RecordedLog, RecordedSpan, RecordedSpanEvent, uuid_in
 from otel_posthog.registry import Kind, Registry
 from otel_posthog.span_rules import SpanRules
 
@@ -134,8 +136,9 @@ class RecordMapper:
         for resource_logs in request.resource_logs:
             base = self._base_of(resource_logs.resource)
             for scope_logs in resource_logs.scope_logs:
+                scope, identical = scope_logs.scope.name, Counter[UUID]()
                 for record in scope_logs.log_records:
-                    self._add(mapped, partial(self._log_events, record, scope_logs.scope.name, base))
+                    self._add(mapped, partial(self._log_events, record, scope, base, identical))
         return mapped
 
     def spans(self, request: ExportTraceServiceRequest, content: bytes | None) -> Mapped:
@@ -172,7 +175,9 @@ class RecordMapper:
                 _log, "A record could not be mapped and is dropped (%s)", type(error).__name__
             )
 
-    def _log_events(self, record: LogRecord, scope: str, base: BaseProperties) -> Iterable[Event | None]:
+    def _log_events(
+        self, record: LogRecord, scope: str, base: BaseProperties, identical: Counter[UUID]
+    ) -> Iterable[Event | None]:
         recorded = values_of(record.attributes)
         kind = kind_of_log(scope, record.event_name or None, recorded, self._registry)
         stamped = None if kind is None else self._consent_of(recorded, {kind})
@@ -187,8 +192,27 @@ class RecordMapper:
             trace_id=int.from_bytes(record.trace_id),
             span_id=int.from_bytes(record.span_id),
         )
-        event = _with_stable_uuid(event_from_log(log, kind, base), log, stamped)
-        return (self._agreed(event, stamped),)
+        event = self._agreed(event_from_log(log, kind, base), stamped)
+        if event is None or uuid_in(recorded) or (kind is Kind.ERRORS and log.trace_id):
+            return (event,)
+        uuid = self._derived_uuid(event, log, stamped.grants[kind])
+        identical[uuid] += 1
+        if identical[uuid] > 1:
+            uuid = uuid5(uuid, str(identical[uuid]))
+        return (replace(event, uuid=uuid),)
+
+    def _derived_uuid(self, event: Event, record: RecordedLog, grant: stamps.RecordedGrant) -> UUID:
+        """Return a uuid that every resend of the record and every gateway gives it."""
+        times = (record.time_ns, record.accepted_ns)
+        identity = [record.scope, event.name, *times, record.trace_id, record.span_id]
+        # Only what is sent: a hash of more could be tried against guesses (docs/adr/0057). Without a
+        # manifest on the record, a database that is read later may still narrow the event.
+        if grant.manifest is not None or not self._are_stamps_compared:
+            admitted = event.with_properties(self._registry.admit(event.name, event.properties) or {})
+            sent = self._base.scrubber.scrub(admitted).properties.items()
+            own = {name: value for name, value in sent if name not in self._base.properties}
+            identity.append(json.dumps(own, default=str))
+        return uuid5(UUID(event.distinct_id), ":".join(map(str, identity)))
 
     def _span_events(self, record: Span, scope: str, base: BaseProperties) -> Iterable[Event | None]:
         span = _span_of(record, scope)
@@ -249,16 +273,6 @@ class RecordMapper:
         base = self._base
         version, environment = version or base.service_version, environment or base.environment
         return replace(base, service_version=version, environment=environment)
-
-
-def _with_stable_uuid(event: Event, record: RecordedLog, stamped: stamps.RecordedConsent) -> Event:
-    """Return the event with a uuid that every resend and every gateway gives it."""
-    has_one = attributes.EVENT_UUID in record.attributes or (event.kind is Kind.ERRORS and record.trace_id)
-    if has_one:
-        return event
-    times = (record.time_ns, record.accepted_ns)
-    identity = (record.scope, event.name, *times, record.trace_id, record.span_id)
-    return replace(event, uuid=uuid5(UUID(stamped.instance_id), ":".join(map(str, identity))))
 
 
 def _text(resource: Resource, names: Sequence[str]) -> str | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
 from otel_posthog._runtime.threads import Worker
-from otel_posthog.config.settings import time_of_day
+from otel_posthog.config.settings import SDK_SWITCH, is_off_by, time_of_day
 from otel_posthog.consent.state import Answer, Consent
 from otel_posthog.delivery.dry_run import assumed, gate_granting
 from otel_posthog.errors import RegistryError
@@ -128,14 +128,15 @@ class Heartbeat:
         self._worker.open()
 
     def follow(self, consent: Consent) -> bool:
-        """Run the thread only while telemetry is granted; return whether nothing remains to be done."""
+        """Run the thread only while telemetry is granted; return whether nothing remains to be done.
+
+        Without a read or write, since a registration and an event loop call it too.
+        """
         answer = consent.kinds[Kind.TELEMETRY].answer
         if answer is Answer.GRANTED:
             return not self._is_on or self._worker.ensure_running()
         if answer is Answer.DENIED:
             self._worker.end()
-            # What was dropped before a withdrawal is never sent (docs/adr/0021).
-            self.rounds.drops_reported = self._parts.counts.dropped()
         return True
 
     def stop(self, timeout_s: float) -> None:
@@ -147,7 +148,7 @@ class Heartbeat:
     @property
     def _is_on(self) -> bool:
         """Whether there is a gauge, and OpenTelemetry is not switched off by its own variable."""
-        return bool(self._gauges) and os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() != "true"
+        return bool(self._gauges) and not is_off_by(SDK_SWITCH, os.environ)
 
     def _add(self, gauge: Gauge) -> None:
         if gauge.name in self._gauges:
@@ -160,7 +161,7 @@ class Heartbeat:
         accepted_ns = records.now_ns()
         collected = self._collect(lambda: True)
         due = latest_due(self._now_s(), time_of_day(self._parts.config.heartbeat_time))
-        return self.rounds.event(due, instance_id, accepted_ns, collected, self._parts.counts.dropped())
+        return self.rounds.event(due, instance_id, accepted_ns, collected, self._parts.spool.unreported())
 
     def _collect(self, is_wanted: Callable[[], bool]) -> Collected:
         config = self._parts.config

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
@@ -16,11 +17,13 @@ from typing import Literal, TypeAlias
 from uuid import UUID, uuid5
 
 from otel_posthog._runtime.process import follow_forks
-from otel_posthog._runtime.reporting import Counts, LogLimiter
+from otel_posthog._runtime.reporting import DROPS, Counts, LogLimiter
 from otel_posthog.config.settings import Config, time_of_day
 from otel_posthog.consent.state import Answer
 from otel_posthog.consent.watch import ConsentWatch
+from otel_posthog.delivery.balance import Drops
 from otel_posthog.delivery.gate import Outcome
+from otel_posthog.delivery.spool import Spool
 from otel_posthog.errors import StoreError
 from otel_posthog.events import Event, with_base
 from otel_posthog.mapping import BaseProperties
@@ -146,6 +149,7 @@ class RoundParts:
     send: Callable[[Sequence[Event]], Outcome]
     base: BaseProperties
     counts: Counts
+    spool: Spool
     log_limiter: LogLimiter
     # Seconds since 1970; None for the database's clock.
     clock: Callable[[], float] | None
@@ -160,8 +164,6 @@ class Rounds:
         self._lock = threading.Lock()
         self._delivered_day = ""
         self._refused_day = ""
-        # What was dropped up to the last heartbeat or withdrawal, and is not sent again.
-        self.drops_reported: Mapping[str, int] = {}
         self._failures = 0
         # False sends no further heartbeat; a round in progress ends before it sends.
         self.is_open = True
@@ -191,10 +193,12 @@ class Rounds:
         return self.is_open and self._parts.watch.current.kinds[Kind.TELEMETRY].answer is not Answer.DENIED
 
     def event(
-        self, due: Due, instance_id: str, accepted_ns: int, collected: Collected, dropped: Mapping[str, int]
+        self, due: Due, instance_id: str, accepted_ns: int, collected: Collected, dropped: Drops
     ) -> Event:
         """Return the heartbeat with these gauges, and with what was dropped since the last one."""
-        since = {reason: number - self.drops_reported.get(reason, 0) for reason, number in dropped.items()}
+        since = Counter[str]()
+        for reasons in dropped.values():
+            since.update({reason: number for reason, number in reasons.items() if reason in DROPS})
         properties = {
             **collected.values,
             **{f"{DROPPED_PREFIX}{reason}": number for reason, number in since.items() if number > 0},
@@ -208,9 +212,8 @@ class Rounds:
         )
 
     def after_fork(self) -> None:
-        """Start afresh in a child: the lock is the parent's, and so is what it counts."""
+        """Start afresh in a child: the lock is the parent's."""
         self._lock = threading.Lock()
-        self.drops_reported = {}
 
     def _round(self, collect: Collect) -> Round:
         parts = self._parts
@@ -268,9 +271,11 @@ class Rounds:
             self._parts.log_limiter.warning(
                 _log, "The heartbeat leaves out %d gauges: %s", len(collected.failures), reasons
             )
-        dropped = self._parts.counts.dropped()
+        dropped = self._parts.spool.unreported()
+        if not self._parts.config.through_collector:  # else its log record is the host's
+            self._parts.counts.accept(Kind.TELEMETRY.value)
         outcome = self._parts.send([self.event(due, instance_id, accepted_ns, collected, dropped)])
         if outcome not in (Outcome.SENT, Outcome.HELD):
             return Result.FAILED
-        self.drops_reported = dropped
+        self._parts.spool.report(dropped)
         return Result.SENT if outcome is Outcome.SENT else Result.HELD

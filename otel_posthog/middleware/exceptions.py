@@ -48,6 +48,7 @@ from .asgi import (
 )
 
 _FAULT = "an exception could not be examined"
+_FLOW_CONTROL = (StopIteration, StopAsyncIteration)
 _UID = "otel_posthog"  # Django keeps one receiver of a uid
 
 
@@ -203,16 +204,17 @@ def _on_failure(request: WatchedRequest, *, close_code: int | None = None) -> No
     try:
         announced = None if request.notes is None else request.notes.announced
         error = sys.exception()
-        # What was being handled around the call is not the request's, and StopIteration is flow control.
-        if error is None or error is request.outer or isinstance(error, (StopIteration, StopAsyncIteration)):
+        # What was being handled around the call is not the request's.
+        if error is None or error is request.outer or issubclass(type(error), _FLOW_CONTROL):
             error = announced
         if error is None:
             _listen()  # the framework may have been imported since
             return
         is_announced = error is announced and close_code is None
         if (is_announced or not is_deliberate(error, close_code)) and is_error(error, request.send):
-            emit_request_error(error, partial(request_attributes, request))
-            request.noted().reported = error
+            is_reported = emit_request_error(error, partial(request_attributes, request))
+            if is_reported:
+                request.noted().reported = error
     except Exception as fault:  # noqa: BLE001 - a fault of ours never reaches the app
         log_fault(_FAULT, fault)
 
@@ -257,8 +259,8 @@ async def _on_quart_unanswered(_app: object, *, exception: BaseException, **_arg
     origin, request = originating_request(), current_request()
     if not is_error(exception, request.send if request else None):
         return
-    emit_exception(exception, partial(request_attributes, origin), handled=False)
-    if request is not None:
+    is_reported = emit_exception(exception, partial(request_attributes, origin), handled=False)
+    if is_reported and request is not None:
         request.noted().reported = exception
 
 

@@ -6,8 +6,10 @@ fails when either moves.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from otel_posthog.errors import UnsupportedVersionError
 
@@ -41,10 +43,23 @@ try:
         set_value,
     )
     from opentelemetry.context.context import Context
-    from opentelemetry.trace import NonRecordingSpan, SpanContext, get_current_span, set_span_in_context
+    from opentelemetry.environment_variables import OTEL_PYTHON_METER_PROVIDER, OTEL_PYTHON_TRACER_PROVIDER
+    from opentelemetry.metrics import MeterProvider, NoOpMeterProvider, get_meter_provider
+    from opentelemetry.trace import (
+        NonRecordingSpan,
+        NoOpTracerProvider,
+        SpanContext,
+        TracerProvider,
+        get_current_span,
+        get_tracer_provider,
+        set_span_in_context,
+    )
 except ImportError as error:
     raise unsupported("opentelemetry-api", error) from error
 
+_log = logging.getLogger(__name__)
+_P = TypeVar("_P")
+_unloadable: set[str] = set()  # variables that were reported; looking for an entry point again takes ms
 SUPPRESS_INSTRUMENTATION_KEY = _SUPPRESS_INSTRUMENTATION_KEY
 
 __all__ = [
@@ -54,6 +69,8 @@ __all__ = [
     "SeverityNumber",
     "context_within",
     "get_logger",
+    "process_meter_provider",
+    "process_tracer_provider",
     "suppressed_instrumentation",
 ]
 
@@ -74,3 +91,27 @@ def suppressed_instrumentation() -> Iterator[None]:
         yield
     finally:
         detach(token)
+
+
+def process_meter_provider() -> MeterProvider:
+    """Return the process's meter provider, one that does nothing if a variable names an unknown one."""
+    return _loaded(get_meter_provider, OTEL_PYTHON_METER_PROVIDER, NoOpMeterProvider)
+
+
+def process_tracer_provider() -> TracerProvider:
+    """Return the process's tracer provider, one that does nothing if a variable names an unknown one."""
+    return _loaded(get_tracer_provider, OTEL_PYTHON_TRACER_PROVIDER, NoOpTracerProvider)
+
+
+def _loaded(get: Callable[[], _P], variable: str, otherwise: Callable[[], _P]) -> _P:
+    if variable not in _unloadable:
+        try:
+            return get()
+        except Exception as error:  # noqa: BLE001 - whatever the named class raises
+            _unloadable.add(variable)
+            _log.warning(
+                "%s cannot be loaded (%s) and is ignored. Correct or unset it.",
+                variable,
+                type(error).__name__,
+            )
+    return otherwise()

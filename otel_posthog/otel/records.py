@@ -6,7 +6,7 @@ SDK objects and OTLP messages differ in shape; each entrance converts its record
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID, uuid4
@@ -14,11 +14,14 @@ from uuid import UUID, uuid4
 from .attributes import EVENT_UUID
 
 if TYPE_CHECKING:
+    from otel_posthog._runtime.reporting import Counts
     from otel_posthog.registry import Kind
 
 # The times in a record are its maker's: a host may set them to anything, and a time in the future would
 # outlive a withdrawal. So acceptance is noted as a plain attribute of the object, invisible to exporters.
 _NOTE = "_otel_posthog_acceptance"
+_COUNTS_NOTE = "_otel_posthog_counts"
+_QUEUED = "_otel_posthog_queued"
 # One clock, aligned once with the time of day, that nobody can set while the process lives: the machine's,
 # set back by an hour, would put what was accepted before a withdrawal after it (docs/adr/0031).
 _BEGAN_NS = time.time_ns() - time.monotonic_ns()
@@ -33,6 +36,8 @@ class Acceptance(NamedTuple):
     kind: Kind | None = None
     # Attributes of the request in which a third-party record was made.
     request: Mapping[str, object] = NOTHING
+    # One for each event that is to be made of the record.
+    kinds: Collection[Kind] = ()
 
 
 def now_ns() -> int:
@@ -40,10 +45,40 @@ def now_ns() -> int:
     return _BEGAN_NS + time.monotonic_ns()
 
 
-def accept(record: object, kind: Kind | None = None, request: Mapping[str, object] = NOTHING) -> None:
+def accept(
+    record: object,
+    kind: Kind | None = None,
+    request: Mapping[str, object] = NOTHING,
+    kinds: Collection[Kind] = (),
+) -> None:
     """Note on the record that it is accepted now."""
     with suppress(AttributeError, TypeError):  # one that takes no attribute keeps its own time
-        setattr(record, _NOTE, Acceptance(now_ns(), kind, request))
+        setattr(record, _NOTE, Acceptance(now_ns(), kind, request, kinds))
+
+
+def note_queued(record: object) -> None:
+    """Note on the record that it waits in a queue of ours, or is stamped for the host's exporter."""
+    try:  # noqa: SIM105 - `suppress` needs room below the limit of recursion, and the record is queued already
+        setattr(record, _QUEUED, True)
+    except (AttributeError, TypeError):
+        pass
+
+
+def was_queued(record: object) -> bool:
+    """Return whether `note_queued` was called for the record."""
+    return getattr(record, _QUEUED, False) is True
+
+
+def note_counts(record: object, counts: Counts, kind: Kind) -> None:
+    """Note on a record for a Collector where its handover is counted, and as which kind."""
+    with suppress(AttributeError, TypeError):
+        setattr(record, _COUNTS_NOTE, (counts, kind))
+
+
+def counts_of(record: object) -> tuple[Counts, Kind] | None:
+    """Return what `note_counts` noted."""
+    noted: tuple[Counts, Kind] | None = getattr(record, _COUNTS_NOTE, None)
+    return noted
 
 
 def acceptance_of(record: object, own_ns: int) -> Acceptance:
@@ -59,10 +94,15 @@ def acceptance_of(record: object, own_ns: int) -> Acceptance:
 
 def recorded_uuid(recorded: Mapping[str, object]) -> UUID:
     """Return the event's uuid in the record's attributes, or a new one."""
+    return uuid_in(recorded) or uuid4()
+
+
+def uuid_in(recorded: Mapping[str, object]) -> UUID | None:
+    """Return the event's uuid in the record's attributes, or None if there is no valid one."""
     try:
         return UUID(str(recorded.get(EVENT_UUID)))
     except ValueError:
-        return uuid4()
+        return None
 
 
 class RecordedLog(NamedTuple):  # a frozen dataclass takes three times as long to make

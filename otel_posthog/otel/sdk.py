@@ -7,8 +7,9 @@ ended span's attributes are behind three wrappers. `tests/otel/test_seams.py` fa
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 from opentelemetry._logs import LogRecord
@@ -45,6 +46,7 @@ __all__ = [
     "ReadableLogRecord",
     "SimpleLogRecordProcessor",
     "attributes_of",
+    "batch_processors_of",
     "put_first",
     "shut_down_within",
     "take_what_waits",
@@ -81,6 +83,20 @@ def put_first(provider: LoggerProvider, processor: LogRecordProcessor) -> None:
     multi = provider._multi_log_record_processor  # noqa: SLF001
     *others, added = multi._log_record_processors  # noqa: SLF001
     multi._log_record_processors = (added, *others)  # noqa: SLF001
+
+
+def batch_processors_of(
+    exporter_type: type, providers: Iterable[object]
+) -> Iterator[tuple[BatchLogRecordProcessor | BatchSpanProcessor, Any]]:
+    """Yield the providers' batch processors with such an exporter, and that exporter."""
+    for provider in providers:
+        of_spans = getattr(provider, "_active_span_processor", None)
+        of_logs = getattr(provider, "_multi_log_record_processor", None)
+        found = getattr(of_spans, "_span_processors", ()), getattr(of_logs, "_log_record_processors", ())
+        for processor in chain(*found):
+            exporter = getattr(getattr(processor, "_batch_processor", None), "_exporter", None)
+            if isinstance(exporter, exporter_type):
+                yield processor, exporter
 
 
 def without_events(span: ReadableSpan) -> ReadableSpan:

@@ -17,6 +17,7 @@ from otel_posthog.events import Event
 from otel_posthog.mapping import with_source_lines
 from otel_posthog.otel import attributes
 from otel_posthog.otel.api import SeverityNumber
+from otel_posthog.otel.records import counts_of
 from otel_posthog.otel.sdk import LogRecordExporter, LogRecordExportResult, ReadableLogRecord
 from otel_posthog.registry import BASE_PROPERTIES
 from otel_posthog.scrubbing import Scrubber, ScrubRules
@@ -54,8 +55,18 @@ class SourceLineExporter(LogRecordExporter):
         self._log_limiter = LogLimiter()
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
-        """Export the records and return the exporter's result."""
-        return self._exporter.export([self._enriched(record) for record in batch])
+        """Export the records and return the exporter's result; count what the Collector has confirmed."""
+        result = self._exporter.export([self._enriched(record) for record in batch])
+        for record in batch:
+            noted = counts_of(record.log_record)
+            if noted is not None:
+                counts, kind = noted
+                counts.accept(kind.value)
+                if result is LogRecordExportResult.SUCCESS:
+                    counts.add("handed_over", kind=kind.value)
+                else:
+                    counts.add("handover_failed", kind=kind.value)
+        return result
 
     def force_flush(self, timeout_millis: int = 10_000) -> bool:
         """Flush the exporter."""

@@ -16,7 +16,6 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import Generic, Literal, TypeVar
 
 from opentelemetry.metrics import MeterProvider as AnyMeterProvider
-from opentelemetry.metrics import get_meter_provider
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanKind, StatusCode
@@ -27,7 +26,8 @@ from otel_posthog.delivery.gate import Gate, Outcome
 from otel_posthog.events import Event
 from otel_posthog.mapping import BaseProperties, event_from_log, events_from_span, kind_of_log
 from otel_posthog.otel import attributes
-from otel_posthog.otel.records import RecordedLog, RecordedSpan, RecordedSpanEvent, acceptance_of
+from otel_posthog.otel.api import process_meter_provider
+from otel_posthog.otel.records import Acceptance, RecordedLog, RecordedSpan, RecordedSpanEvent, acceptance_of
 from otel_posthog.otel.sdk import (
     LogRecordExporter,
     LogRecordExportResult,
@@ -50,6 +50,7 @@ _numbers = itertools.count()
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 NEARLY_FULL = 0.75  # of the queue
+_EMIT_S = 0.5  # to put a record into the queue takes microseconds
 _HELD_AT_ONCE = 100  # records between two readings of the clock
 _KINDS = {id(kind): kind.name.lower() for kind in SpanKind}  # an enum's members are slow to hash
 _STATUSES = {id(status): status.name.lower() for status in StatusCode}
@@ -129,7 +130,7 @@ class ExporterMetrics:
 
     def _begin(self) -> bool:
         """Create the instruments; return False if the host collects no metrics."""
-        provider, name, unit = self._provider or get_meter_provider(), self._signal, _UNITS[self._signal]
+        provider, name, unit = self._provider or process_meter_provider(), self._signal, _UNITS[self._signal]
         if not collects(provider):
             return False
         meter = provider.get_meter(attributes.SCOPE)
@@ -160,6 +161,7 @@ class Waiting:
 
     def __init__(self, max_records: int) -> None:
         self._max_records = max_records
+        self.is_closed = False
         self._is_over = False
         self.after_fork()
         follow_forks(self)
@@ -167,16 +169,32 @@ class Waiting:
     def after_fork(self) -> None:
         """Count from zero in a child."""
         self.number = 0
-        # Reentrant: a signal handler may call track() while this very thread holds the lock.
+        # Reentrant: a signal handler may call track() while this very thread holds the locks.
         self._lock = threading.RLock()
+        self._emitting = threading.RLock()
 
-    def enter(self) -> bool:
-        """Take a place; return False if there is none."""
-        with self._lock:
-            if self.number >= self._max_records:
-                return False
-            self.number += 1
+    def enter(self, emit: Callable[[], object]) -> bool:
+        """Queue a record by `emit`; return False if there is no place, or the queue is closed."""
+        with self._emitting:
+            with self._lock:
+                if self.is_closed or self.number >= self._max_records:
+                    return False
+                self.number += 1  # first, since the exporter may take the record at once
+            try:
+                emit()
+            except BaseException:
+                with self._lock:
+                    self.number -= 1
+                raise
             return True
+
+    def close(self) -> None:
+        """Queue no further record; the stock processor would ignore it once it is shut down."""
+        # At a signal the main thread may be in `emit`, and waits there for the end of what closes.
+        is_idle = self._emitting.acquire(timeout=_EMIT_S)
+        self.is_closed = True
+        if is_idle:
+            self._emitting.release()
 
     def leave(self, number: int) -> None:
         """Free places."""
@@ -203,6 +221,7 @@ class Delivering(Generic[_T]):
     _: KW_ONLY
     rules: SpanRules = SpanRules()  # noqa: RUF009 - it never changes
     queue: Waiting | None = None
+    spool_first: bool = False
     metrics: ExporterMetrics | None = None
 
     def shutdown(self) -> None:
@@ -215,13 +234,22 @@ class Delivering(Generic[_T]):
     def _map(self, record: _T) -> list[Event]:
         raise NotImplementedError
 
-    def hold(self, records: Sequence[_T], *, until_s: float) -> int:
-        """Spool the records until that monotonic time, without an attempt; return how many are left over."""
+    def _acceptance(self, record: _T) -> Acceptance:
+        raise NotImplementedError
+
+    def hold(self, records: Sequence[_T], *, until_s: float) -> None:
+        """Spool the records until that monotonic time, without an attempt, and drop the rest."""
         for begin in range(0, len(records), _HELD_AT_ONCE):
             if time.monotonic() >= until_s:
-                return len(records) - begin
+                self.drop(records[begin:], "shutdown")
+                return
             self._gate.hold(self._events(records[begin : begin + _HELD_AT_ONCE]))
-        return 0
+
+    def drop(self, records: Sequence[_T], reason: str) -> None:
+        """Count the events of accepted records as dropped."""
+        for record in records:
+            for kind in self._acceptance(record).kinds:
+                self._gate.counts.add(reason, kind=kind.value)
 
     def _deliver(self, records: Sequence[_T]) -> bool:
         """Return False if any record is lost."""
@@ -236,21 +264,33 @@ class Delivering(Generic[_T]):
         events = self._events(records)
         if not events:
             return Outcome.NOTHING
-        if self.queue is not None and self.queue.is_pressing():
-            return self._gate.hold(events)  # the disk is faster than the network
+        # The disk is faster than the network, and keeps what it has if the process is killed.
+        if self.spool_first or (self.queue is not None and self.queue.is_pressing()):
+            return self._gate.hold(events)
         return self._gate.send(events)
 
     def _events(self, records: Sequence[_T]) -> list[Event]:
         events: list[Event] = []
         for record in records:
             try:
-                events += self._map(record)
+                mapped = self._map(record)
             except Exception as error:  # noqa: BLE001 - third-party records hold anything
-                self._gate.counts.add("unmappable")
+                self._drop_unmappable(record)
                 self._log_limiter.warning(
                     _log, "A record could not be mapped and is dropped (%s)", type(error).__name__
                 )
+                continue
+            if not self._acceptance(record).kinds:  # behind a stock processor it is accepted here
+                for event in mapped:
+                    self._gate.counts.accept(event.kind.value)
+            events += mapped
         return events
+
+    def _drop_unmappable(self, record: _T) -> None:
+        if self._acceptance(record).kinds:
+            self.drop([record], "unmappable")
+        else:  # no event was accepted
+            self._gate.counts.add("unmappable")
 
 
 class PostHogLogExporter(Delivering[ReadableLogRecord], LogRecordExporter):
@@ -260,11 +300,15 @@ class PostHogLogExporter(Delivering[ReadableLogRecord], LogRecordExporter):
         """Map and send; see the module."""
         return LogRecordExportResult.SUCCESS if self._deliver(batch) else LogRecordExportResult.FAILURE
 
+    def _acceptance(self, record: ReadableLogRecord) -> Acceptance:
+        log = record.log_record
+        return acceptance_of(log, log.observed_timestamp or 0)
+
     def _map(self, record: ReadableLogRecord) -> list[Event]:
         scope, log = scope_of(record), record.log_record
         recorded: Mapping[str, object] = log.attributes or {}
         observed_ns = log.observed_timestamp or 0
-        accepted = acceptance_of(log, observed_ns)
+        accepted = self._acceptance(record)
         # Behind a stock processor the kind is not known yet.
         kind = accepted.kind or kind_of_log(scope, log.event_name, recorded, self._registry)
         if kind is None:
@@ -290,9 +334,11 @@ class PostHogSpanExporter(Delivering[ReadableSpan], SpanExporter):
         """Map and send; see the module."""
         return SpanExportResult.SUCCESS if self._deliver(spans) else SpanExportResult.FAILURE
 
+    def _acceptance(self, span: ReadableSpan) -> Acceptance:
+        return acceptance_of(span, span.end_time or 0)
+
     def _map(self, span: ReadableSpan) -> list[Event]:
         if not may_become_event(span, self.rules):  # behind a stock processor this was not asked yet
             return []
-        accepted_ns = acceptance_of(span, span.end_time or 0).at_ns
-        recorded = recorded_span(span, accepted_ns)
+        recorded = recorded_span(span, self._acceptance(span).at_ns)
         return events_from_span(recorded, self._base, self._registry, self.rules)

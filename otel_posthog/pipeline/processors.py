@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -27,12 +27,12 @@ from otel_posthog.config.settings import Config
 from otel_posthog.consent.stamps import Stamper
 from otel_posthog.consent.state import Answer, Consent
 from otel_posthog.emit.breadcrumbs import SPAN, Breadcrumbs
-from otel_posthog.emit.failures import RateLimit, claim
+from otel_posthog.emit.failures import RateLimit, mark_as_reported, subject_of, was_reported
 from otel_posthog.emit.request_context import current_request, request_attributes
 from otel_posthog.mapping import fatal_exceptions, kind_of_log, kinds_of_span
 from otel_posthog.otel import attributes
-from otel_posthog.otel.api import SeverityNumber
-from otel_posthog.otel.records import NOTHING, accept
+from otel_posthog.otel.api import SeverityNumber, process_meter_provider
+from otel_posthog.otel.records import NOTHING, accept, note_counts, note_queued
 from otel_posthog.otel.sdk import (
     BatchLogRecordProcessor,
     LogRecordProcessor,
@@ -42,7 +42,7 @@ from otel_posthog.otel.sdk import (
     without_events,
     write_attributes,
 )
-from otel_posthog.registry import ERROR_EVENTS, Kind, Registry
+from otel_posthog.registry import ERROR_EVENTS, EXCEPTION, Kind, Registry, kind_of
 from otel_posthog.span_rules import SpanRules
 
 from .exporters import (
@@ -69,14 +69,23 @@ class Inner(Generic[_P]):
     exporter: Delivering[Any]
     waiting: Waiting
 
-    def close(self, deadline_s: float) -> int:
-        """Export until it is time to spool the rest; return how many records were left over then."""
+    def close(self, deadline_s: float) -> None:
+        """Export until it is time to spool the rest."""
+        self.waiting.close()
         until_s = deadline_s - self.waiting.number / _HELD_PER_S
         # Sending gets half of the time, or less if spooling the rest takes more than the other half.
         half_s = (deadline_s - time.monotonic()) / 2
         shut_down_within(self.processor, max(0.0, min(half_s, until_s - time.monotonic())))
         self.waiting.end()  # its thread may go on, and would begin requests whose answers nobody awaits
-        return self.exporter.hold(take_what_waits(self.processor), until_s=deadline_s)
+        self.exporter.hold(take_what_waits(self.processor), until_s=deadline_s)
+
+    def discard(self) -> None:
+        """End without waiting, and drop what is queued: its consent was withdrawn."""
+        self.waiting.close()
+        # This may be its own thread, which cannot join itself and ends anyway.
+        with suppress(RuntimeError):
+            shut_down_within(self.processor, 0)
+        self.exporter.drop(take_what_waits(self.processor), "withdrawn")
 
 
 class Switch(Generic[_P]):
@@ -91,25 +100,29 @@ class Switch(Generic[_P]):
         self._lock = threading.RLock()  # reentrant, as in Waiting
         follow_forks(self)
 
-    def enter(self) -> _P | None:
-        """Take a place in the queue and start the processor if necessary; None if there is no place."""
+    def put(self, emit: Callable[[_P], object], kinds: Iterable[Kind]) -> bool:
+        """Accept an event of each kind and queue their record by `emit`; return False without a place."""
         running = self._running or self._start()
         if running is None:
-            return None
-        if running.waiting.enter():
-            return running.processor
-        self._counts.add("queue_full")
-        return None
+            return False
+        self._counts.accept_each(kinds)
+        try:
+            is_queued = running.waiting.enter(lambda: emit(running.processor))
+        except BaseException:
+            self._counts.accept_each(kinds, -1)
+            raise
+        if not is_queued and running.waiting.is_closed:
+            self._counts.accept_each(kinds, -1)
+        elif not is_queued:
+            self._counts.add_each("queue_full", {kind.value: 1 for kind in kinds})
+        return is_queued
 
     def stop(self) -> None:
         """Discard the processor without waiting."""
         with self._lock:
             running, self._running = self._running, None
         if running is not None:
-            # Both kinds were withdrawn, and so is everything in its queue.
-            # This may be its own thread, which cannot join itself and ends anyway.
-            with suppress(RuntimeError):
-                shut_down_within(running.processor, 0)
+            running.discard()
 
     def close(self, timeout_s: float) -> None:
         """Export for at most `timeout_s`, spool the rest, and accept nothing until `open`."""
@@ -117,7 +130,12 @@ class Switch(Generic[_P]):
             running, self._running = self._running, None
             self._is_closed = True
         if running is not None:
-            self._counts.add("shutdown", running.close(time.monotonic() + timeout_s))
+            running.close(time.monotonic() + timeout_s)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether records are accepted: the host can end that by shutting its provider down."""
+        return not self._is_closed
 
     def open(self) -> None:
         """Accept records until `close`."""
@@ -173,6 +191,7 @@ class ProcessorParts:
                 schedule_delay_millis=config.batch_delay_s * 1000,
                 max_export_batch_size=min(config.batch_max_events, config.queue_max_records),
                 max_queue_size=config.queue_max_records,
+                meter_provider=process_meter_provider(),
             )
             return Inner(processor=processor, exporter=exporter, waiting=waiting)
 
@@ -194,6 +213,20 @@ class _Switched(Generic[_P]):
     def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002 - each attempt has its own timeout
         """Export the queue."""
         return self.switch.flush()
+
+    def _admits(self, recorded: Mapping[str, object], subject: BaseException | None) -> bool:
+        """Return whether a third party's exception is reported: not before, and not too often."""
+        if subject is not None and was_reported(subject, current_request()):
+            return False
+        if self._rate_limit.admits_record(recorded):
+            return True
+        mark_as_reported(subject)  # it is counted
+        return False
+
+    def _lose(self, what: str, error: Exception) -> None:
+        """Count what cannot be queued, as when no thread can be started, and log why."""
+        self._parts.counts.add("unqueued")
+        self._warn(what, error)
 
     def _warn(self, what: str, error: Exception) -> None:
         """Log a fault of ours, which must never reach the host's code."""
@@ -232,16 +265,21 @@ class ConsentLogRecordProcessor(_Switched[BatchLogRecordProcessor], LogRecordPro
             else:
                 self._stamp(log_record, self._stamper.current())
         except Exception as error:  # noqa: BLE001 - see _warn
-            self._warn("A log record could not be queued", error)
+            self._lose("A log record could not be queued", error)
 
     def _stamp(self, log_record: ReadWriteLogRecord, written: Mapping[str, bool | int | str]) -> None:
         """Write consent on the record, and a uuid if a third-party record becomes an event."""
         record = log_record.log_record
         recorded = record.attributes or {}
-        if written and attributes.EVENT_UUID not in recorded:
-            kind = kind_of_log(scope_of(log_record), record.event_name, recorded, self._registry)
-            written = written if kind is None else {**written, attributes.EVENT_UUID: str(uuid4())}
+        kind = kind_of_log(scope_of(log_record), record.event_name, recorded, self._registry)
+        if written and kind is not None:
+            note_counts(record, self._parts.counts, kind)
+            if attributes.EVENT_UUID not in recorded:
+                written = {**written, attributes.EVENT_UUID: str(uuid4())}
         write_attributes(record, written)
+        note_queued(record)
+        if scope_of(log_record) == attributes.SCOPE:
+            self._parts.counts.note("accepted", kind_of(record.event_name or EXCEPTION))
 
     def _queue(self, log_record: ReadWriteLogRecord) -> None:
         consent = self._consent()
@@ -249,21 +287,22 @@ class ConsentLogRecordProcessor(_Switched[BatchLogRecordProcessor], LogRecordPro
             return
         record = log_record.log_record
         request: Mapping[str, object] = NOTHING
+        subject = None
         recorded, scope = record.attributes or {}, scope_of(log_record)
         kind = kind_of_log(scope, record.event_name, recorded, self._registry)
         if kind is None or consent.kinds[kind].answer is Answer.DENIED:
             return
         if kind is Kind.ERRORS and scope != attributes.SCOPE:
             # Our own reports have passed both questions in `emit.capture`.
-            given = getattr(record, "exception", None)
-            if not (claim(recorded, given) and self._rate_limit.admits_record(recorded)):
+            subject = subject_of(recorded, getattr(record, "exception", None))
+            if not self._admits(recorded, subject):
                 return
             request = request_attributes(current_request())
-        processor = self.switch.enter()
-        if processor is not None:
-            # Before the batch thread can have the record.
-            accept(record, kind, request)
-            processor.on_emit(log_record)
+        accept(record, kind, request, (kind,))  # before the batch thread can have it
+        if self.switch.put(lambda processor: processor.on_emit(log_record), (kind,)):
+            note_queued(record)
+            mark_as_reported(subject)
+            self._parts.counts.note("accepted", kind)
 
 
 class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
@@ -287,8 +326,7 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
     ) -> None:
         """Record the span's name as a breadcrumb, unless it is our span of a request."""
         try:
-            scope = span.instrumentation_scope
-            if scope is not None and scope.name == attributes.SCOPE:
+            if scope_of(span) == attributes.SCOPE:
                 return
             if self._consent().kinds[Kind.ERRORS].answer is not Answer.DENIED:
                 self._breadcrumbs.note(SPAN, span.name)
@@ -307,7 +345,9 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
         is_failed = span.status.status_code is _ERROR and Kind.ERRORS in kinds_of_span(
             recorded_span(span), self._rules
         )
-        if is_failed and not self._reports_exception(span):
+        if is_failed and self._reports_exception(span):
+            mark_as_reported(_subject_of(span))
+        elif is_failed:
             written = {**written, attributes.EXCEPTION_REPORTED_ELSEWHERE: True}
         write_attributes(span, written)
 
@@ -319,7 +359,7 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
             if may_become_event(span, self._rules):  # asked first: reading consent costs more
                 self._queue(span)
         except Exception as error:  # noqa: BLE001 - see _warn
-            self._warn("A span could not be queued", error)
+            self._lose("A span could not be queued", error)
 
     def _queue(self, span: ReadableSpan) -> None:
         # As the stock processors do: the host's sampler has decided.
@@ -329,14 +369,18 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
         consent = self._consent()
         if all(consent.kinds[kind].answer is Answer.DENIED for kind in kinds):
             return
-        if Kind.ERRORS in kinds and not self._reports_exception(span):
+        subject = None
+        if Kind.ERRORS in kinds and self._reports_exception(span):
+            subject = _subject_of(span)
+        elif Kind.ERRORS in kinds:
             if Kind.TELEMETRY not in kinds:
                 return
-            span = without_events(span)
-        processor = self.switch.enter()
-        if processor is not None:
-            accept(span)
-            processor.on_end(span)
+            span, kinds = without_events(span), kinds - {Kind.ERRORS}
+        accept(span, kinds=kinds)
+        if self.switch.put(lambda processor: processor.on_end(span), kinds):
+            mark_as_reported(subject)
+            for kind in kinds:
+                self._parts.counts.note("accepted", kind)
 
     def _reports_exception(self, span: ReadableSpan) -> bool:
         """Return whether the span reports the exception that ended it; then nothing else does."""
@@ -345,5 +389,12 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
             # For its report, which is emitted after this span has ended.
             request.noted().span = span.context
             return False
-        recorded = fatal_exceptions(recorded_span(span))[-1].attributes
-        return claim(recorded) and self._rate_limit.admits_record(recorded)
+        return self._admits(_exception_in(span), _subject_of(span))
+
+
+def _subject_of(span: ReadableSpan) -> BaseException | None:
+    return subject_of(_exception_in(span))
+
+
+def _exception_in(span: ReadableSpan) -> Mapping[str, object]:
+    return fatal_exceptions(recorded_span(span))[-1].attributes

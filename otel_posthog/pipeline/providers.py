@@ -7,21 +7,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from typing import cast
 
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
-from opentelemetry.trace import Tracer, get_tracer_provider
+from opentelemetry.trace import Tracer
 
 from otel_posthog.mapping import LIBRARY
 from otel_posthog.otel import attributes
-from otel_posthog.otel.api import Logger
+from otel_posthog.otel.api import Logger, process_meter_provider, process_tracer_provider
 from otel_posthog.otel.sdk import LoggerProvider, LogRecordLimits, put_first
 
 from .processors import ConsentLogRecordProcessor, ConsentSpanProcessor
 
 _MAX_ATTRIBUTES = 128
 _MAX_ATTRIBUTE_CHARS = 1_000_000  # room for an exception's whole chain as JSON
+_SPAN_LIMITS = SpanLimits(  # each is given, for the same reason as those of log records
+    max_attributes=_MAX_ATTRIBUTES,
+    max_events=_MAX_ATTRIBUTES,
+    max_links=_MAX_ATTRIBUTES,
+    max_span_attributes=_MAX_ATTRIBUTES,
+    max_event_attributes=_MAX_ATTRIBUTES,
+    max_link_attributes=_MAX_ATTRIBUTES,
+    max_attribute_length=_MAX_ATTRIBUTE_CHARS,
+    max_span_attribute_length=_MAX_ATTRIBUTE_CHARS,
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -44,7 +55,11 @@ class Providers:
             provider = self.logger_provider = LoggerProvider(
                 resource=Resource({"service.name": LIBRARY}),
                 shutdown_on_exit=False,
+                meter_provider=process_meter_provider(),
+                # Each limit is given, or the SDK reads OTEL_*_LIMIT and raises for a wrong one.
                 log_record_limits=LogRecordLimits(
+                    max_attributes=_MAX_ATTRIBUTES,
+                    max_attribute_length=_MAX_ATTRIBUTE_CHARS,
                     max_log_record_attributes=_MAX_ATTRIBUTES,
                     max_log_record_attribute_length=_MAX_ATTRIBUTE_CHARS,
                 ),
@@ -57,9 +72,10 @@ class Providers:
 
     def extend_tracer(self) -> None:
         """Attach the span processor to the given tracer provider, or to the process's if the host set one."""
-        provider = self.tracer_provider or get_tracer_provider()
-        if isinstance(provider, TracerProvider) and self._extended_tracer is None:
-            self._extend(provider)
+        provider = self.tracer_provider or process_tracer_provider()
+        # Not only the SDK's own class: a wrapper passes this call on.
+        if callable(getattr(provider, "add_span_processor", None)) and self._extended_tracer is None:
+            self._extend(cast("TracerProvider", provider))
 
     def request_tracer(self) -> Tracer:
         """Return a tracer of the host's provider, else of a private one."""
@@ -67,7 +83,11 @@ class Providers:
         provider = self._extended_tracer or self._extend(
             # Samples everything; otherwise a client's traceparent decides which events exist.
             TracerProvider(
-                sampler=ALWAYS_ON, resource=Resource({"service.name": LIBRARY}), shutdown_on_exit=False
+                sampler=ALWAYS_ON,
+                resource=Resource({"service.name": LIBRARY}),
+                shutdown_on_exit=False,
+                span_limits=_SPAN_LIMITS,
+                meter_provider=process_meter_provider(),
             )
         )
         return provider.get_tracer(attributes.SCOPE, version(LIBRARY))

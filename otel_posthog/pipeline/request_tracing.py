@@ -42,14 +42,20 @@ class AppTracing:
             return
         try:
             from .traced_app import TracedApp  # noqa: PLC0415 - needs an extra
+
+            self._traced = TracedApp(self._app, self._tracing.tracer())
         except ImportError:
             self._tracing.log_limiter.warning(
                 _log,
                 "Requests make no spans for the span rules. Install: pip install 'otel-posthog[spans]', "
                 "or instrument the application yourself.",
             )
-            return
-        self._traced = TracedApp(self._app, self._tracing.tracer())
+        except Exception as error:  # noqa: BLE001 - OpenTelemetry raises for a wrong variable
+            self._tracing.log_limiter.warning(
+                _log,
+                "Requests make no spans for the span rules (%s). Check OTEL_PROPAGATORS and OTEL_PYTHON_*.",
+                type(error).__name__,
+            )
 
     def app_for(self, scope: Scope) -> ASGIApp | None:
         """Return the application to call for a span of this request, None if it gets no span."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -49,6 +50,7 @@ BOUND_LIMIT = 2**53
 # Events that need the consent to error reports.
 ERROR_EVENTS = frozenset({EXCEPTION, SUPPRESSED})
 _SPEC_ATTRIBUTE = "__otel_posthog_event__"
+_WITHOUT_DOCSTRINGS = 2  # python -OO
 _T = TypeVar("_T")
 
 
@@ -192,9 +194,12 @@ class EventSpec:
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def event(
-    name: str, *, why: str, since: str, owner: str = "", expires: str | None = None
+    name: str, *, why: str, since: str, description: str = "", owner: str = "", expires: str | None = None
 ) -> Callable[[type[_T]], type[_T]]:
     """Declare an event: the class becomes a frozen dataclass that `track` accepts.
+
+    Its docstring is the description that admins read. `description` replaces it, for products that run with
+    ``python -OO``, which has no docstrings; without either, it is `why`.
 
     Property types come from a closed set: ``bool``, ``Literal`` of texts, ``Annotated[int | float,
     Range(low, high)]``, ``Annotated[int | float, Buckets(…)]``, ``Version``, ``Annotated[str,
@@ -210,7 +215,7 @@ def event(
             raise RegistryError(f"{cls.__name__} needs both why= and since=.")
         spec = EventSpec(
             name=name,
-            description=_description(declared),
+            description=description or _description(declared, why),
             why=why,
             since=since,
             owner=owner,
@@ -262,9 +267,11 @@ def _is_plain_name(name: str) -> bool:
     return name.isascii() and name.isidentifier()
 
 
-def _description(cls: type) -> str:
+def _description(cls: type, why: str) -> str:
     description = (cls.__doc__ or "").strip()
-    if not description or description.startswith(f"{cls.__name__}("):
+    if not description or description.startswith(f"{cls.__name__}("):  # as a dataclass documents itself
+        if sys.flags.optimize >= _WITHOUT_DOCSTRINGS:
+            return why
         raise RegistryError(f"{cls.__name__} needs a docstring: admins read it before they consent.")
     return description
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -20,7 +21,7 @@ from typing import Literal, TypeVar, cast
 from otel_posthog._runtime.threads import off_loop
 from otel_posthog.consent.state import FLAGS, UNKNOWN, Answer, Consent, Settings
 from otel_posthog.delivery.gate import DEVELOPMENT
-from otel_posthog.errors import MissingExtraError, StoreError
+from otel_posthog.errors import ConfigError, MissingExtraError, StoreError
 from otel_posthog.registry import Kind
 from otel_posthog.telemetry import Telemetry
 
@@ -28,10 +29,12 @@ try:
     import anyio
     from starlette.applications import Starlette
     from starlette.concurrency import run_in_threadpool
+    from starlette.datastructures import MutableHeaders
     from starlette.exceptions import HTTPException
     from starlette.requests import HTTPConnection, Request
     from starlette.responses import JSONResponse, Response
     from starlette.routing import Mount, Route, Router
+    from starlette.types import Message, Receive, Scope, Send
 
 except ModuleNotFoundError as error:
     raise MissingExtraError("starlette", "api") from error
@@ -51,31 +54,50 @@ class Allowed:
     who: str
 
 
-Verdict = bool | Allowed | Awaitable[bool | Allowed]
+Verdict = bool | Allowed | None | Awaitable[bool | Allowed | None]
 Authorize = Callable[[HTTPConnection, Need], Verdict] | Callable[[HTTPConnection], Verdict]
-
-Endpoint = Callable[[Request], Awaitable[Response]]
 
 _T = TypeVar("_T")
 _POLL_S = 0.005  # reading the row takes about as long
 _MAX_ENTRY_ID = 2**31 - 1  # the largest integer of PostgreSQL's column
 _NOT_STORED = {"Cache-Control": "no-store"}
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_OWN_SITES = frozenset({"same-origin", "none"})  # of Sec-Fetch-Site; "none" is no page, but a bookmark
+_ORIGIN = re.compile(r"https?://[^/?#\s]+")
+# The answer to a commit may be lost, so nobody can say that nothing was changed.
+_UNCONFIRMED = "The change is not confirmed, so read the settings again. "
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
-def mount(telemetry: Telemetry, *, authorize: Authorize | None = None, path: str = PATH) -> Mount:
+def mount(
+    telemetry: Telemetry,
+    *,
+    authorize: Authorize | None = None,
+    path: str = PATH,
+    origins: Collection[str] = (),
+) -> Mount:
     """Return the routes under one path, for Starlette's and FastAPI's `routes`.
 
-    `authorize(connection, need)` returns whether the caller is an `"admin"` or a logged-in `"user"`; it
-    may be async, may take the connection alone, and may raise the framework's HTTPException. A sync one
-    runs in Starlette's thread pool. Any other exception refuses. A yes is `True`, or `Allowed(who)` with
-    the host's id of the caller.
+    `authorize(connection, need)` returns whether the caller is an `"admin"` or a logged-in `"user"`, and
+    None if nobody is signed in. It may be async, may take the connection alone, and may raise the
+    framework's HTTPException. A sync one runs in Starlette's thread pool. Any other exception refuses. A
+    yes is `True`, or `Allowed(who)` with the host's id of the caller. Requests from other sites cannot
+    change settings, except those from `origins`, such as `["https://admin.example.com"]`.
     """
-    return Mount(path, app=Router(_routes(telemetry, authorize)))
+    unusable = [origin for origin in origins if not _ORIGIN.fullmatch(origin) or origin != origin.lower()]
+    if unusable:
+        raise ConfigError(
+            f"origins holds {unusable[0]!r}. Write it as a browser does: "
+            '["https://admin.example.com"], in lower case and without a path.'
+        )
+    return Mount(path, app=_Answering(Router(_routes(telemetry, authorize)), origins))
 
 
-def app(telemetry: Telemetry, *, authorize: Authorize | None = None) -> Starlette:
+def app(
+    telemetry: Telemetry, *, authorize: Authorize | None = None, origins: Collection[str] = ()
+) -> Starlette:
     """Return the same as an application of its own, to be mounted at `PATH`."""
-    return Starlette(routes=_routes(telemetry, authorize))
+    return Starlette(routes=[mount(telemetry, authorize=authorize, path="", origins=origins)])
 
 
 async def may_report_errors(telemetry: Telemetry) -> bool:
@@ -100,26 +122,62 @@ async def _fresh_consent(telemetry: Telemetry) -> Consent:
 def _routes(telemetry: Telemetry, authorize: Authorize | None) -> list[Route]:
     endpoints = _Endpoints(telemetry, authorize)
     return [
-        Route("/telemetry-status", _answering(endpoints.get_status), methods=["GET"]),
-        Route("/system", _answering(endpoints.get_or_put_system), methods=["GET", "PUT"]),
-        Route("/consent", _answering(endpoints.get_or_put_consent), methods=["GET", "PUT"]),
-        Route("/consent-audit", _answering(endpoints.get_audit), methods=["GET"]),
-        Route("/telemetry-preview", _answering(endpoints.get_preview), methods=["GET"]),
-        Route("/trigger-test-exception", _answering(endpoints.trigger_test_exception), methods=["POST"]),
+        Route("/telemetry-status", endpoints.get_status, methods=["GET"]),
+        Route("/system", endpoints.get_or_put_system, methods=["GET", "PUT"]),
+        Route("/consent", endpoints.get_or_put_consent, methods=["GET", "PUT"]),
+        Route("/consent-audit", endpoints.get_audit, methods=["GET"]),
+        Route("/delivery", endpoints.get_delivery, methods=["GET"]),
+        Route("/telemetry-preview", endpoints.get_preview, methods=["GET"]),
+        Route("/trigger-test-exception", endpoints.trigger_test_exception, methods=["POST"]),
         Route("/openapi.json", endpoints.get_openapi, methods=["GET"]),
     ]
 
 
-def _answering(endpoint: Endpoint) -> Endpoint:
-    """Answer an HTTPException as JSON: each framework would format it differently."""
+class _Answering:
+    """Refuse changes by pages of other sites, and answer each refusal as JSON that nothing stores.
 
-    async def answer(request: Request) -> Response:
+    Each framework would format a refusal differently, and a cache may keep some of them.
+    """
+
+    def __init__(self, router: Router, origins: Collection[str]) -> None:
+        self._router = router
+        self._origins = frozenset(origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_unstored(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_NOT_STORED)
+            await send(message)
+
+        if scope["type"] != "http":
+            return await self._router(scope, receive, send)
+        scope["starlette.exception_handlers"] = {}, {}  # those of the host would come first
         try:
-            return await endpoint(request)
+            self._refuse_other_sites(Request(scope))
+            await self._router(scope, receive, send_unstored)
         except HTTPException as refused:
-            return JSONResponse({"detail": refused.detail}, refused.status_code, headers=refused.headers)
+            answer = JSONResponse({"detail": refused.detail}, refused.status_code, headers=refused.headers)
+            await answer(scope, receive, send_unstored)
 
-    return answer
+    def _refuse_other_sites(self, request: Request) -> None:
+        """Raise a 403 if a browser says that a page of another origin wants a change."""
+        sites, origins = (set(request.headers.getlist(name)) for name in ("sec-fetch-site", "origin"))
+        if request.method in _SAFE_METHODS or (origins and origins <= self._origins):
+            return
+        own = _own_origin(request)
+        if sites <= _OWN_SITES if sites else origins <= {own}:
+            return
+        raise HTTPException(
+            403,
+            f"Requests from another site cannot change settings; this site is {own}. Behind a proxy, pass on "
+            "Host and X-Forwarded-Proto, or list the page's origin in origins.",
+        )
+
+
+def _own_origin(request: Request) -> str:
+    """Return this server's origin as a browser writes it, without a default port."""
+    scheme, host = request.scope.get("scheme", "http"), request.headers.get("host", "")
+    return f"{scheme}://{host.removesuffix(_DEFAULT_PORTS.get(scheme, ''))}".lower()
 
 
 # The question is in GET system only while open; its answer has a route of its own, since a page that
@@ -133,7 +191,7 @@ class _Endpoints:
     async def get_status(self, _request: Request) -> Response:
         """Return whether a front end may report errors; any failure means no."""
         is_on = await may_report_errors(self._telemetry)
-        return _json(
+        return JSONResponse(
             {
                 "enable_error_reporting": is_on,
                 "posthog_api_key": self._telemetry.config.api_key if is_on else None,
@@ -145,31 +203,42 @@ class _Endpoints:
         """Return the three flags, changed first by a PUT, and an open question about the manifest."""
         who = await self._demand(request, "admin")
         if request.method != "PUT":
-            return _json(await _or_503(lambda: self._system(self._telemetry.settings())))
+            return JSONResponse(await _or_503(lambda: self._system(self._telemetry.settings())))
         changes = _checked_flags(await _read_json(request))
-        return _json(await _or_503(lambda: self._system(self._telemetry.update_settings(who=who, **changes))))
+        return JSONResponse(
+            await _or_503(
+                lambda: self._system(self._telemetry.update_settings(who=who, **changes)), _UNCONFIRMED
+            )
+        )
 
     async def get_or_put_consent(self, request: Request) -> Response:
         """Return what is sent and why, after recording the answers of a PUT."""
         who = await self._demand(request, "admin")
         if request.method == "PUT":
             answers = _checked_answers(await _read_json(request))
-            await _or_503(lambda: self._answer(answers, who))
+            await _or_503(lambda: self._answer(answers, who), _UNCONFIRMED)
         status = await off_loop(self._telemetry.status)
-        return _json({kind.value: state.to_json() for kind, state in status.items()})
+        return JSONResponse({kind.value: state.to_json() for kind, state in status.items()})
 
     async def get_audit(self, request: Request) -> Response:
         """Return who changed the decision and when, from the entry after `after` on."""
         await self._demand(request, "admin")
         after = request.query_params.get("after", "0")
-        if not (after.isascii() and after.isdigit() and int(after) <= _MAX_ENTRY_ID):
+        is_number = after.isascii() and after.isdigit() and len(after) <= len(str(_MAX_ENTRY_ID))
+        if not (is_number and int(after) <= _MAX_ENTRY_ID):
             raise HTTPException(422, "after must be the id of an entry.")
-        return _json({"entries": await _or_503(lambda: self._telemetry.audit(after_id=int(after)))})
+        return JSONResponse({"entries": await _or_503(lambda: self._telemetry.audit(after_id=int(after)))})
+
+    async def get_delivery(self, request: Request) -> Response:
+        """Return what was accepted and what became of it, in all processes of the installation."""
+        await self._demand(request, "admin")
+        balances = await _or_503(self._telemetry.delivery().by_kind)
+        return JSONResponse({kind.value: balance.to_json() for kind, balance in balances.items()})
 
     async def get_preview(self, request: Request) -> Response:
         """Return what would be sent now, without sending it."""
         await self._demand(request, "admin")
-        return _json((await off_loop(self._telemetry.preview)).to_json())
+        return JSONResponse((await off_loop(self._telemetry.preview)).to_json())
 
     def _system(self, row: Settings) -> dict[str, object]:
         flags: dict[str, object] = {name: getattr(row, name) for name in FLAGS}
@@ -199,14 +268,14 @@ class _Endpoints:
         await self._demand(request, "user")
         consent = await _fresh_consent(self._telemetry)
         self._telemetry.send_test_exception()
-        return _json({"is_reported": consent.kinds[Kind.ERRORS].answer is Answer.GRANTED})
+        return JSONResponse({"is_reported": consent.kinds[Kind.ERRORS].answer is Answer.GRANTED})
 
     async def get_openapi(self, request: Request) -> Response:
         """Describe these endpoints."""
         return JSONResponse({**_openapi(), "servers": [{"url": request.scope.get("root_path") or "/"}]})
 
     async def _demand(self, connection: HTTPConnection, need: Need) -> str | None:
-        """Return the caller's id, if the host's hook returns one; raise a 403 unless it says yes."""
+        """Return the caller's id, if the host's hook returns one; raise a 401 or 403 unless it says yes."""
         if self._authorize is None:
             raise HTTPException(403, "No authorize hook is set, so nobody may do this.")
         try:
@@ -218,6 +287,8 @@ class _Endpoints:
                 _log, "The authorize hook failed (%s), so it refuses", type(error).__name__
             )
             verdict = False
+        if verdict is None:
+            raise HTTPException(401, "Nobody is signed in.", {"WWW-Authenticate": "Session"})
         if isinstance(verdict, Allowed):
             return str(verdict.who)
         if verdict is not True:
@@ -240,15 +311,11 @@ def _takes_two(hook: Callable[..., object]) -> bool:
     return inspect.Parameter.VAR_POSITIONAL in kinds or sum(kind in positional for kind in kinds) > 1
 
 
-async def _or_503(call: Callable[[], _T]) -> _T:
+async def _or_503(call: Callable[[], _T], consequence: str = "") -> _T:
     try:
         return await off_loop(call)
     except StoreError as error:
-        raise HTTPException(503, f"Nothing was changed: {error}", {"Retry-After": "5"}) from None
-
-
-def _json(content: object) -> Response:
-    return JSONResponse(content, headers=_NOT_STORED)
+        raise HTTPException(503, f"{consequence}{error}", {"Retry-After": "5"}) from None
 
 
 async def _read_json(request: Request) -> object:
@@ -261,9 +328,19 @@ async def _read_json(request: Request) -> object:
         if len(body) > _MAX_BODY_BYTES:
             raise HTTPException(413, f"The body is larger than {_MAX_BODY_BYTES} bytes.")
     try:
-        return json.loads(body)
+        return json.loads(body, object_pairs_hook=_unique)
     except (ValueError, RecursionError):
         raise HTTPException(422, "The body is not JSON.") from None
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return the pairs as an object; raise HTTPException if a key is repeated, since parsers differ then."""
+    content: dict[str, object] = {}
+    for name, value in pairs:
+        if name in content:
+            raise HTTPException(422, f"The body contains {name[:100]!r} twice.")
+        content[name] = value
+    return content
 
 
 def _checked_flags(body: object) -> dict[str, bool]:

@@ -13,10 +13,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from opentelemetry.context import attach, detach, set_value
-from sqlalchemy import Engine, String, bindparam, create_engine, func, select, text
+from sqlalchemy import String, bindparam, create_engine, func, select, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, QueuePool, SingletonThreadPool, StaticPool
 
 from otel_posthog._runtime.process import follow_forks
@@ -25,11 +26,15 @@ from otel_posthog.errors import ConfigError, OtelPosthogError
 from otel_posthog.otel.api import SUPPRESS_INSTRUMENTATION_KEY
 
 from .schema import TABLE_NAME
+from .shared_connection import run_on_shared
 from .urls import (
     AbsentError,
     DatabaseSource,
+    ReplicaError,
     database_name,
+    engine_of,
     is_in_memory,
+    is_lost_on_the_way,
     shown,
     sqlite_file,
     store_error,
@@ -39,7 +44,7 @@ from .urls import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sqlalchemy import URL, Connection, Pool
+    from sqlalchemy import URL, Connection, Engine, Pool
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 
@@ -59,6 +64,7 @@ _SIZES = {
 _LIMIT_POSTGRESQL = select(
     func.set_config("statement_timeout", bindparam("limit", type_=String), True),
     func.set_config("lock_timeout", bindparam("limit", type_=String), True),
+    func.pg_is_in_recovery().label("is_replica"),
 )
 
 
@@ -68,12 +74,14 @@ class Database:
     def __init__(self, database: DatabaseSource, *, timeout_s: float) -> None:
         if not (math.isfinite(timeout_s) and timeout_s > 0):
             raise ConfigError(f"timeout_s must be a number of seconds above 0, not {timeout_s!r}.")
-        self._url = usable_url(database)
+        host = engine_of(database)
+        self._url = usable_url(database if host is None else host)
         self.file = sqlite_file(self._url)
         self.name = database_name(self._url)
         self.kind = self._url.get_backend_name()
         self._file_identity: tuple[int, int] | None = None
-        host = database if isinstance(database, Engine) else None
+        if host is not None and self.kind == "postgresql" and isinstance(host.pool, StaticPool):
+            host = None  # its one connection may be within a transaction of the product
         is_private = host is None and self._url.get_dialect().is_async
         self._connector: _PrivateLoop | _Pooled
         self._connector = (
@@ -85,12 +93,20 @@ class Database:
         follow_forks(self)
 
     def run(self, doing: str, operation: Callable[[Connection], _T], *, table: str = TABLE_NAME) -> _T:
-        """Return the operation's result, committed; an error's message names `doing` and `table`."""
+        """Return the operation's result, committed; an error's message names `doing` and `table`.
+
+        An operation that lost its connection runs once more, so it must be safe to repeat after a commit.
+        """
         token = attach(set_value(SUPPRESS_INSTRUMENTATION_KEY, True))  # the host's traces are not about us
         try:
             with self._working():
                 self._check_file()
-                return self._connector.run(operation)
+                try:
+                    return self._connector.run(operation)
+                except DBAPIError as error:
+                    if not is_lost_on_the_way(error):
+                        raise
+                return self._connector.run(operation)  # after a fail-over: on a new connection
         except OtelPosthogError:
             raise
         except Exception as error:  # each driver raises its own, asyncpg also bare ones
@@ -188,6 +204,8 @@ class _Pooled:
     def run(self, operation: Callable[[Connection], _T]) -> _T:
         engine = self._engine or self._open()
         pool = engine.pool
+        if isinstance(pool, StaticPool):
+            return run_on_shared(engine, operation)
         try:
             with engine.begin() as connection:
                 return _bounded(connection, operation, self._timeout_s)
@@ -278,9 +296,26 @@ class _PrivateLoop:
 
 
 def _bounded(connection: Connection, operation: Callable[[Connection], _T], timeout_s: float) -> _T:
-    if connection.dialect.name == "postgresql":
-        connection.execute(_LIMIT_POSTGRESQL, {"limit": str(max(1, round(timeout_s * _MS_PER_S)))})
-    return operation(connection)
+    if connection.dialect.name != "postgresql":
+        return operation(connection)
+    with _unprepared(connection.connection.dbapi_connection):
+        limit = {"limit": str(max(1, round(timeout_s * _MS_PER_S)))}
+        if connection.execute(_LIMIT_POSTGRESQL, limit).one().is_replica:
+            raise ReplicaError
+        return operation(connection)
+
+
+@contextmanager
+def _unprepared(connection: Any) -> Iterator[None]:
+    """Let psycopg prepare no statement: a pooler such as PgBouncer exchanges the connections behind it."""
+    threshold = getattr(connection, "prepare_threshold", None)
+    if threshold is not None:
+        connection.prepare_threshold = None
+    try:
+        yield
+    finally:
+        if threshold is not None:
+            connection.prepare_threshold = threshold
 
 
 def _engine_options(url: URL, timeout_s: float) -> dict[str, object]:
@@ -299,6 +334,9 @@ def _connect_args(url: URL, timeout_s: float) -> dict[str, object]:
     elif url.get_dialect().driver == "asyncpg":
         # The server's own limit comes first, since its message names what was waited for.
         arguments = {"timeout": timeout_s, "command_timeout": 2 * timeout_s}
+        # Statements without a name, as in _unprepared: a name would remain on a pooler's connection.
+        arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
+        arguments["prepared_statement_name_func"] = str
     else:
         arguments = {
             # Without these, a network that drops packets silently holds a query for minutes, up to two hours.

@@ -76,6 +76,7 @@ _READ: Executable = (
     .where(_is_first)
 )
 _HAS_ROW = select(_row.id).where(_is_first)
+_HAS_COLUMNS = select(system_settings).limit(0)
 _HAS_TABLES = [select(table).limit(0) for table in CONSENT_TABLES]
 _CREATE_TABLES = [CreateTable(table, if_not_exists=True) for table in (*CONSENT_TABLES, system_settings)]
 # It changes nothing and locks the row, in SQLite too, which has no SELECT FOR UPDATE.
@@ -275,6 +276,8 @@ class SettingsStore:
 
     def _create_tables(self) -> None:
         def make(connection: Connection) -> None:
+            if inspect(connection).has_table(TABLE_NAME):  # perhaps of another shape: then nothing is created
+                connection.execute(_HAS_COLUMNS)
             for statement in _CREATE_TABLES:
                 connection.execute(statement)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import unquote, urlsplit
 
-from sqlalchemy import Engine, make_url
+from sqlalchemy import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from otel_posthog.errors import ConfigError, MissingExtraError, StoreError
@@ -19,7 +19,6 @@ from otel_posthog.errors import ConfigError, MissingExtraError, StoreError
 from .schema import TABLE_NAME
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 
@@ -35,13 +34,23 @@ class BadRowError(ValueError):
     """Raised for a bad value in a column; the message names the column and the remedy."""
 
 
+class ReplicaError(ValueError):
+    """Raised for a PostgreSQL server in recovery, which may learn of a withdrawal late."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this server is a replica, and may not know of a withdrawal yet. Give the primary's address, or "
+            "those of both with target_session_attrs=read-write."
+        )
+
+
 # Known failures: by PostgreSQL's SQLSTATE, or by a part of SQLite's text.
 _KNOWN: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
     (("42P01",), ("no such table",), _MIGRATE),
     (
         ("42703",),
         ("no such column", "has no column named"),
-        "The table is the product's own and lacks our columns: run the migration of docs/database.md.",
+        "The table lacks our columns: run the migration of docs/database.md, or name another database.",
     ),
     (
         ("55P03", "57014"),
@@ -60,9 +69,14 @@ _KNOWN: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
 )
 
 
+_EXCHANGED = frozenset(
+    {"26000", "42P05"}
+)  # a prepared statement that is unknown there, or was made by another
+
+
 def store_error(error: Exception, doing: str, url: URL, *, table: str = TABLE_NAME) -> StoreError:
     """Return the error to raise instead, with advice."""
-    if isinstance(error, BadRowError):
+    if isinstance(error, BadRowError | ReplicaError):
         return StoreError(f"cannot {doing} {table} in {shown(url)}: {error}")
     code, reason = _driver_message(error)
     advice = _OTHERWISE
@@ -74,6 +88,11 @@ def store_error(error: Exception, doing: str, url: URL, *, table: str = TABLE_NA
         reason = reason.replace(str(url.password), "***")
     message = f"cannot {doing} {table} in {shown(url)}: {reason}. {advice}"
     return AbsentError(message) if advice is _MIGRATE else StoreError(message)
+
+
+def is_lost_on_the_way(error: DBAPIError) -> bool:
+    """Return whether a new connection may succeed: this one has ended, or a pooler has exchanged it."""
+    return error.connection_invalidated or _driver_message(error)[0] in _EXCHANGED
 
 
 def shown(url: URL) -> str:
@@ -95,8 +114,25 @@ _EXTRAS = {"aiosqlite": "aiosqlite", "asyncpg": "asyncpg", "psycopg": "postgresq
 _PLAIN_POSTGRESQL = frozenset({"postgres", "postgresql", "postgresql+psycopg_async"})
 _EXPECTED = "Expected for example sqlite:///data/app.db or postgresql://user@host/name."
 
-DatabaseSource: TypeAlias = "str | Engine | AsyncEngine"  # as text: importing AsyncEngine costs the ORM
+DatabaseSource: TypeAlias = "str | URL | Engine | AsyncEngine"  # as text: AsyncEngine costs the ORM
 """A URL, or an engine that the product already has."""
+
+
+def engine_of(database: object) -> Engine | None:
+    """Return the engine to work with, None if only the URL counts; raise `ConfigError` for other objects."""
+    if isinstance(database, Engine):
+        return database
+    if isinstance(database, str | URL) or hasattr(database, "sync_engine"):
+        return None
+    # A wrapper passes this call on to the engine, whose answer is SQLAlchemy's own class.
+    options = getattr(database, "execution_options", None)
+    engine = options() if callable(options) else None
+    if isinstance(engine, Engine):
+        return engine
+    raise ConfigError(
+        f"database is a {type(database).__name__}, not a URL, Engine or AsyncEngine. Give the engine that it "
+        "uses; a session's or sessionmaker's is its bind."
+    )
 
 
 def usable_url(database: DatabaseSource) -> URL:
@@ -138,12 +174,9 @@ def database_name(url: URL) -> str | None:
     return f"{url.get_backend_name()}://{url.host or hosts}:{url.port or ''}/{url.database}"
 
 
-def _parsed_url(database: object) -> URL:
-    sync_engine = getattr(database, "sync_engine", None)  # an AsyncEngine; importing it costs the ORM
-    if isinstance(sync_engine, Engine):
-        return sync_engine.url
-    if not isinstance(database, str):
-        raise ConfigError(f"database is a {type(database).__name__}, not a URL, Engine or AsyncEngine.")
+def _parsed_url(database: str | URL | AsyncEngine) -> URL:
+    if not isinstance(database, str | URL):  # an AsyncEngine, or a wrapper of one; importing it costs the ORM
+        database = database.sync_engine.url
     try:
         return make_url(database)
     except (ArgumentError, ValueError):  # whose text may quote the password

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from otel_posthog.config.settings import Config
@@ -20,10 +21,37 @@ class Reason(StrEnum):
 
     UNDECIDED = "undecided"  # the admin has not answered yet, or the wizard is to be shown again
     DECLINED = "declined"  # the admin has answered no, or withdrawn a yes
-    ENV = "env"  # `DO_NOT_TRACK` or `OTEL_POSTHOG_DISABLED` switches everything off
+    ENV = "env"  # a setting or a variable of the environment switches everything off
     STORE_UNREADABLE = "store_unreadable"  # the database does not answer, so the decision is unknown
     EXPIRED = "expired"  # consent was given, but the last day of collection has passed
+    NOT_STARTED = "not_started"  # consent is given, but this `Telemetry` was not started, or is stopped
+    REPLACED = "replaced"  # consent is given, but another `Telemetry` of the process gets what is emitted
+    SILENCED = "silenced"  # consent is given, but the host's logger provider passes nothing on
     GRANTED = "granted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Obstacle:
+    """Why this process sends nothing, although consent is given."""
+
+    reason: Reason
+    switch: str | None = None
+    """Name of the variable, or of the argument, that is the cause."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activity:
+    """What this process does with events: why not, and when it last did."""
+
+    has_key: bool
+    obstacle: Obstacle | None
+    last_s: Mapping[tuple[str, str], float]
+    """As in `Counts`."""
+
+    def last(self, what: str, kind: Kind) -> datetime | None:
+        """Return when an event of the kind was last `accepted` or `sent`, None if never."""
+        at_s = self.last_s.get((what, kind))
+        return None if at_s is None else datetime.fromtimestamp(at_s, UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +76,9 @@ class KindStatus:
     granted: str | None  # hash of the manifest that was agreed to
     present: str  # hash of the manifest of this version
     question: Question | None
+    switch: str | None  # what switches it off, by name, if that is no admin
+    last_accepted: datetime | None  # when this process last accepted such an event
+    last_sent: datetime | None  # when PostHog last accepted one from this process
 
     @property
     def is_sending(self) -> bool:
@@ -63,6 +94,9 @@ class KindStatus:
             "granted_manifest": self.granted,
             "present_manifest": self.present,
             "question": None if self.question is None else self.question.to_json(),
+            "switch": self.switch,
+            "last_accepted": _iso(self.last_accepted),
+            "last_sent": _iso(self.last_sent),
         }
 
 
@@ -79,7 +113,8 @@ class ConsentService:
             manifests=lambda: {kind: registry.manifest(kind).text for kind in Kind},
         )
         self._registry = registry
-        self._is_disabled = config.disabled
+        source = config.sources.get("disabled", "") if config.disabled else None
+        self._switch = source if source is None or source.isupper() else "disabled"
         self._has_created_row = False
         self._loaded: set[str] = set()
 
@@ -105,24 +140,33 @@ class ConsentService:
             self._load_manifests(row)
         return row
 
-    def status(self, *, has_key: bool) -> dict[Kind, KindStatus]:
+    def status(self, activity: Activity) -> dict[Kind, KindStatus]:
         """Return for each kind whether it is sent and why; creates nothing in the database."""
-        row, reason = self.read()
-        return {
-            kind: KindStatus(
-                kind=kind,
-                reason=reason or (_reason_of(kind, row, self._registry) if row else Reason.UNDECIDED),
-                has_key=has_key,
-                granted=row.kinds[kind].manifest if row else None,
-                present=self._registry.manifest(kind).hash,
-                question=_question_of(kind, row, self._registry) if row else None,
-            )
-            for kind in Kind
-        }
+        row, overruling = self.read()
+        return {kind: self._kind_status(kind, row, overruling, activity) for kind in Kind}
+
+    def _kind_status(
+        self, kind: Kind, row: Settings | None, overruling: Reason | None, activity: Activity
+    ) -> KindStatus:
+        reason = overruling or (_reason_of(kind, row, self._registry) if row else Reason.UNDECIDED)
+        switch = self._switch if reason is Reason.ENV else None
+        if reason is Reason.GRANTED and activity.obstacle is not None:
+            reason, switch = activity.obstacle.reason, activity.obstacle.switch
+        return KindStatus(
+            kind=kind,
+            reason=reason,
+            has_key=activity.has_key,
+            granted=row.kinds[kind].manifest if row else None,
+            present=self._registry.manifest(kind).hash,
+            question=_question_of(kind, row, self._registry) if row else None,
+            switch=switch,
+            last_accepted=activity.last("accepted", kind),
+            last_sent=activity.last("sent", kind),
+        )
 
     def read(self) -> tuple[Settings | None, Reason | None]:
         """Return the row, if it can be read, and the reason that overrules it; creates nothing."""
-        off = Reason.ENV if self._is_disabled else None
+        off = None if self._switch is None else Reason.ENV
         try:
             row = self.store.read()
             if row is not None:
@@ -149,6 +193,10 @@ class ConsentService:
             except RegistryError as error:
                 raise StoreError(str(error)) from error
             self._loaded.add(str(name))
+
+
+def _iso(time: datetime | None) -> str | None:
+    return None if time is None else time.isoformat(timespec="milliseconds")
 
 
 def _reason_of(kind: Kind, row: Settings, registry: Registry) -> Reason:

@@ -68,6 +68,7 @@ class ErrorCapture:
     """Hooks, log handler, breadcrumbs and rate limit, as the settings request them."""
 
     def __init__(self, config: Config, counts: Counts) -> None:
+        self._counts = counts
         self.breadcrumbs = Breadcrumbs(number=config.error_steps)
         self.rate_limit = RateLimit(
             counts, burst=config.error_burst, refill_per_minute=config.error_refill_per_minute
@@ -80,7 +81,9 @@ class ErrorCapture:
     def emitter(self, logger: Logger, log_limiter: LogLimiter) -> Emitter:
         """Return the emitter for `track` and reports, with breadcrumbs and rate limit."""
         self.use(logger)
-        return Emitter(logger, log_limiter, self.breadcrumbs, self.rate_limit)
+        return Emitter(
+            logger, log_limiter, self.breadcrumbs, self.rate_limit, counts=self._counts, notes_queued=True
+        )
 
     def install(self, loop: asyncio.AbstractEventLoop | None) -> None:
         """Install the hooks of the process, and that of this event loop."""

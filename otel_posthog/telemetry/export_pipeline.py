@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import wait
 from dataclasses import dataclass
 from math import inf
 
 from opentelemetry.metrics import MeterProvider
 
-from otel_posthog._runtime.reporting import Counts, LogLimiter
+from otel_posthog._runtime.reporting import Counts, DropLog, LogLimiter
 from otel_posthog._runtime.threads import in_thread
 from otel_posthog.config.settings import Config
 from otel_posthog.consent.stamps import Stamper
@@ -35,6 +35,7 @@ from otel_posthog.store import DatabaseSource, HeartbeatLease
 from .consent_service import ConsentService
 from .error_capture import ErrorCapture, startup_test_event
 
+_log = logging.getLogger(__name__)
 # Parts of consent_max_age_s: while anything may be sent, the answer is never too old. Behind a Collector
 # an answer that is too old costs the records of that time, so consent is refreshed three times as often.
 _WATCH_EVERY = 0.75
@@ -72,6 +73,8 @@ class ExportPipeline:
         self._transport = given.transport or posthog_transport(given.config)
         self.has_transport = self._transport is not None  # not without a project API key
         self.counts = Counts()
+        self._drop_log = DropLog(self.counts)
+        self._ledger_due_s = 0.0
         self.error_capture = ErrorCapture(given.config, self.counts)
         self.base = BaseProperties(
             environment=given.config.environment,
@@ -117,6 +120,7 @@ class ExportPipeline:
             send=(CollectorGate() if given.config.through_collector else self.gate).send,
             base=self.base,
             counts=self.counts,
+            spool=self.spool,
             log_limiter=log_limiter,
             clock=given.clock,
         )
@@ -186,15 +190,22 @@ class ExportPipeline:
         snapshot.fresh_until_s = until_s if self._is_open else -inf
 
     def flush(self, timeout_s: float) -> bool:
-        """Send what waits; return whether all of it was sent within the timeout."""
-        # On a thread, since a POST may take longer than the timeout.
-        done, _ = wait([in_thread(self._send_all, "otel-posthog-flush")], timeout_s)
-        return bool(done) and self.spool.first() is None
+        """Send what waits; return whether all of it was sent within the timeout. Never raises."""
+        try:
+            # On a thread, since a POST may take longer than the timeout.
+            sending = in_thread(self._send_all, "otel-posthog-flush")
+            return sending.result(timeout_s) and self.spool.is_empty()
+        except TimeoutError:
+            return False
+        except Exception as error:  # noqa: BLE001 - a product calls it where it cleans up
+            self.log_limiter.warning(_log, "flush() failed (%s), so events may wait", type(error).__name__)
+            return False
 
-    def _send_all(self) -> None:
-        self.logs.switch.flush()
-        self.spans.switch.flush()
+    def _send_all(self) -> bool:
+        are_flushed = [self.logs.switch.flush(), self.spans.switch.flush()]
         self._drainer.drain()
+        self.spool.write_ledger()
+        return all(are_flushed)
 
     def close(self, deadline_s: float) -> None:
         """Send what waits until that monotonic time, spool the rest, and stop every thread."""
@@ -207,6 +218,7 @@ class ExportPipeline:
         for kind in Kind:  # what PostHog answers in time is not spooled, and so not sent twice
             self.gate.wait_until_idle(kind, left_s(deadline_s))
         self.gate.hold_unfinished()
+        self._drop_log.write_now(_log)
 
     def release(self, deadline_s: float) -> None:
         """Close files and connections; the next use opens them again."""
@@ -217,19 +229,28 @@ class ExportPipeline:
         self.consent.store.close()
 
     def _keep_watch(self) -> bool:
-        """Report suppressed errors once a minute, and return whether anything may be sent."""
+        """Report suppressed errors and drops once a minute, and return whether anything may be sent."""
         self.error_capture.emit_summary()
+        self._drop_log.write(_log)
+        if time.monotonic() >= self._ledger_due_s:
+            self._ledger_due_s = time.monotonic() + self.config.ledger_interval_s
+            self.spool.write_ledger()
         return self.watch.refresh().is_on
 
     def log_exporter(self, queue: Waiting | None = None) -> PostHogLogExporter:
         """Return an exporter of log records, for our own processor or any other."""
-        metrics = ExporterMetrics(self.given.meter_provider, "log")
-        return PostHogLogExporter(*self._for_exporters, queue=queue, metrics=metrics)
+        metrics, spool_first = ExporterMetrics(self.given.meter_provider, "log"), self.config.spool_first
+        return PostHogLogExporter(*self._for_exporters, queue=queue, spool_first=spool_first, metrics=metrics)
 
     def span_exporter(self, queue: Waiting | None = None) -> PostHogSpanExporter:
         """Return an exporter of spans, for our own processor or any other."""
-        metrics, rules = ExporterMetrics(self.given.meter_provider, "span"), self.given.span_rules
-        return PostHogSpanExporter(*self._for_exporters, rules=rules, queue=queue, metrics=metrics)
+        return PostHogSpanExporter(
+            *self._for_exporters,
+            rules=self.given.span_rules,
+            queue=queue,
+            spool_first=self.config.spool_first,
+            metrics=ExporterMetrics(self.given.meter_provider, "span"),
+        )
 
 
 def left_s(deadline_s: float) -> float:

@@ -21,7 +21,7 @@ from otel_posthog.otel.sdk import (
     SimpleLogRecordProcessor,
     without_events,
 )
-from otel_posthog.pipeline.exporters import recorded_span
+from otel_posthog.pipeline.exporters import Waiting, recorded_span
 from otel_posthog.scrubbing import Scrubber
 
 from .export_pipeline import ExportPipeline, PipelineOptions
@@ -42,8 +42,9 @@ class ExporterBackend:
             log_limiter,
         )
         self._rate_limit = self._pipeline.error_capture.rate_limit
-        self._spans = self._pipeline.span_exporter()
-        self._logs = self._pipeline.log_exporter()
+        self._ending = Waiting(block.config.queue_max_records)
+        self._spans = self._pipeline.span_exporter(self._ending)
+        self._logs = self._pipeline.log_exporter(self._ending)
         # A logger of our own: the host may have none whose records reach the exporter.
         provider = LoggerProvider(resource=Resource({}), shutdown_on_exit=False)
         provider.add_log_record_processor(SimpleLogRecordProcessor(self._logs))
@@ -81,9 +82,13 @@ class ExporterBackend:
         fresh = self._pipeline.watch.fresh()
         return (fresh is not None and fresh.is_on) or not self._pipeline.watch.refresh().is_off
 
-    def close(self) -> None:
-        """Send what waits within `shutdown_timeout_s`, spool the rest, and stop every thread."""
-        deadline_s = time.monotonic() + self._pipeline.config.shutdown_timeout_s
+    def end(self) -> None:
+        """Spool from now on, and send nothing more from here: the process has no time for a request."""
+        self._ending.end()
+
+    def close(self, timeout_s: float) -> None:
+        """Send what waits within the timeout, spool the rest, and stop every thread."""
+        deadline_s = time.monotonic() + timeout_s
         self._pipeline.error_capture.emit_summary(is_final=True)
         self._pipeline.close(deadline_s)
         self._pipeline.release(deadline_s)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
 
-from otel_posthog._runtime.process import ProcessEnd, follow_forks
+from otel_posthog._runtime.process import follow_forks
+from otel_posthog._runtime.process_end import ProcessEnd
 from otel_posthog._runtime.threads import off_loop, running_loop
+from otel_posthog.config.settings import SDK_SWITCH, is_off_by
 from otel_posthog.consent.state import Answer
 from otel_posthog.emit import capture
 from otel_posthog.middleware import SecurityHeaders, SecurityHeadersMiddleware
@@ -16,8 +19,9 @@ from otel_posthog.middleware.asgi import ASGIApp
 from otel_posthog.middleware.csp import posthog_sources
 from otel_posthog.pipeline.providers import Providers
 from otel_posthog.pipeline.request_tracing import RequestTracing
-from otel_posthog.registry import Kind
+from otel_posthog.registry import EXCEPTION, Kind
 
+from .consent_service import Obstacle, Reason
 from .export_pipeline import ExportPipeline, left_s
 
 _log = logging.getLogger(__name__)
@@ -52,7 +56,7 @@ class TelemetryLifecycle:
         self._lock = threading.Lock()
         # Reentrant: a signal handler may stop what its own thread is stopping.
         self._stopping = threading.RLock()
-        self._process_end = ProcessEnd(self.shutdown)
+        self._process_end = ProcessEnd(self.shutdown, timeout_s=self._config.shutdown_timeout_s)
         pipeline.on_telemetry = tracing.prepare
         follow_forks(self)
 
@@ -99,6 +103,28 @@ class TelemetryLifecycle:
             self._pipeline.error_capture.watch(running_loop())
         except Exception as error:  # noqa: BLE001 - a fault of ours never reaches the app
             self._report(_NOT_STARTED, error)
+
+    def obstacle(self) -> Obstacle | None:
+        """Return why nothing that is emitted in this process arrives here, None if it does."""
+        emitter = self._emitter
+        if emitter is None:
+            return Obstacle(reason=Reason.NOT_STARTED)
+        if capture.current() is not emitter:
+            return Obstacle(reason=Reason.REPLACED)
+        if self._pipeline.logs.switch.is_open and not self._is_silenced(emitter):
+            return None
+        if is_off_by(SDK_SWITCH, os.environ):  # the SDK reads it there, whatever `environ` was given here
+            return Obstacle(reason=Reason.ENV, switch=SDK_SWITCH)
+        return Obstacle(reason=Reason.SILENCED, switch="logger_provider")
+
+    def _is_silenced(self, emitter: capture.Emitter) -> bool:
+        """Return whether the logger refuses what consent does not deny."""
+        kinds = self._pipeline.watch.cached().kinds
+        names = {Kind.ERRORS: EXCEPTION, Kind.TELEMETRY: "any_event"}
+        return any(
+            kinds[kind].answer is not _DENIED and not emitter.logger.enabled(event_name=name)
+            for kind, name in names.items()
+        )
 
     async def astart(self) -> None:
         """Like `start`, off the event loop, for a web application that is about to start; never raises."""

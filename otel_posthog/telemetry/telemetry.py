@@ -13,6 +13,7 @@ from otel_posthog._runtime.reporting import LogLimiter
 from otel_posthog.config.declared_events import declared_events, registry_of
 from otel_posthog.config.settings import Config
 from otel_posthog.consent.state import Answer, Consent, Settings
+from otel_posthog.delivery.balance import Delivered
 from otel_posthog.errors import ConfigError
 from otel_posthog.middleware import SecurityHeaders, watch
 from otel_posthog.middleware.asgi import ASGIApp
@@ -24,7 +25,7 @@ from otel_posthog.scrubbing import BeforeSend, Scrubber, ScrubRules
 from otel_posthog.span_rules import SpanRule, SpanRules
 from otel_posthog.store import DatabaseSource
 
-from .consent_service import KindStatus, Question
+from .consent_service import Activity, KindStatus, Question
 from .error_capture import emit_test_exception
 from .export_pipeline import ExportPipeline, PipelineOptions
 from .lifecycle import TelemetryLifecycle
@@ -124,7 +125,7 @@ class Telemetry:
         self.lifecycle.start()
 
     def flush(self, timeout_s: float = 5.0) -> bool:
-        """Send what waits; return whether all of it was sent within the timeout."""
+        """Send what waits; return whether all of it was sent within the timeout. Never raises."""
         return self._pipeline.flush(timeout_s)
 
     def shutdown(self, timeout_s: float | None = None) -> None:
@@ -192,8 +193,13 @@ class Telemetry:
         return self._watch.change(partial(self._consent.apply, answer))
 
     def status(self) -> dict[Kind, KindStatus]:
-        """Return for each kind whether it is sent and why; asks the database and creates nothing there."""
-        return self._consent.status(has_key=self._pipeline.has_transport)
+        """Return for each kind whether this process sends it, and why; creates nothing in the database."""
+        activity = Activity(
+            has_key=self._pipeline.has_transport,
+            obstacle=self.lifecycle.obstacle(),
+            last_s=self._pipeline.counts.last_s,
+        )
+        return self._consent.status(activity)
 
     def questions(self, row: Settings) -> dict[Kind, Question]:
         """Return what this version would send beyond what was agreed to, by kind; raise `StoreError`."""
@@ -219,9 +225,12 @@ class Telemetry:
         self._watch.cached()
         return self._watch.fresh()
 
-    def delivery(self) -> dict[str, int]:
-        """Return how many events were sent, and how many were dropped for which reason, since the start."""
-        return self._pipeline.counts.as_dict()
+    def delivery(self) -> Delivered:
+        """Return how many events were sent, and how many were dropped for which reason, since the start.
+
+        Its `by_kind()` returns the balance of the installation: all its processes, and those before them.
+        """
+        return Delivered(self._pipeline.counts.as_dict(), self._pipeline.spool.balances)
 
     def send_test_exception(self) -> None:
         """Report a test exception through the normal consent path (requirement R10)."""

@@ -54,7 +54,7 @@ class _UnreadableError(Exception):
 
 def limit_bytes(path: str) -> int:
     """Return the size limit of a body at this path, before and after decompression."""
-    return BATCH_LIMIT_BYTES if path.startswith("/batch") else SINGLE_LIMIT_BYTES
+    return BATCH_LIMIT_BYTES if path.startswith(("/batch", "/i/v1")) else SINGLE_LIMIT_BYTES
 
 
 def decode(path: str, query: str, headers: Mapping[str, str], body: bytes) -> Decoded:

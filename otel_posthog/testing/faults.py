@@ -9,6 +9,12 @@ from typing import Literal
 
 from starlette.types import Receive, Send
 
+# As the capture service begins to say why it refuses a request (rust/capture/src/api.rs).
+PROBLEMS = {
+    400: "failed to parse request: ",
+    401: "API key is not valid: ",
+    413: "maximum event size exceeded: ",
+}
 # What a captive portal or a moved host usually sends.
 REDIRECT_STATUS = 302
 
@@ -17,10 +23,12 @@ REDIRECT_STATUS = 302
 class Fault:
     """One fault for the next `times` ingestion requests; `times=None` never ends.
 
-    With `status` or `redirect` the sink answers so and stores nothing. With `cut="before"` it closes the
-    connection before it stores; with `cut="after"` it stores, then closes without an answer. With
+    With `status`, `body` or `redirect` the sink answers so and stores nothing; without a `body` a 400, 401
+    or 413 has PostHog's own. `is_endless` repeats the body without an end. With `cut="before"` it closes
+    the connection before it stores; with `cut="after"` it stores, then closes without an answer. With
     `delay_s` alone it answers late but correctly. Every request is recorded either way. `holding` limits
-    the fault to requests whose decoded body holds that text; others get the next fault.
+    the fault to requests whose decoded body holds that text; others get the next fault. Where PostHog
+    judges each event, a 400 or 413 with `holding` alone drops the events that hold it.
     """
 
     status: int | None = None
@@ -30,6 +38,8 @@ class Fault:
     cut: Literal["before", "after"] | None = None
     redirect: str | None = None
     holding: str | None = None
+    body: str | None = None
+    is_endless: bool = False
 
     def concerns(self, body: bytes) -> bool:
         """Return whether the fault applies to a request with that decoded body."""
@@ -40,7 +50,17 @@ class Fault:
         """The status that replaces the sink's own, or None."""
         if self.redirect is not None:
             return self.status or REDIRECT_STATUS
-        return self.status
+        return self.status if self.body is None else self.status or 200
+
+    @property
+    def is_of_events(self) -> bool:
+        """Whether it says, as PostHog does, that an event is bad."""
+        return self.holding is not None and self.body is None and self.status in (400, 413)
+
+    @property
+    def answer_body(self) -> str:
+        """The body that goes with `answer_status`."""
+        return PROBLEMS.get(self.status or 0, "") if self.body is None else self.body
 
     @property
     def answer_headers(self) -> dict[str, str]:

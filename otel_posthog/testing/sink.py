@@ -6,22 +6,24 @@ disk.
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
 
-import anyio
+import anyio.lowlevel
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from otel_posthog.testing import pages, records, rules
 from otel_posthog.testing.decoding import decode, limit_bytes
-from otel_posthog.testing.faults import Fault, FaultScript, cut_connection
+from otel_posthog.testing.faults import PROBLEMS, Fault, FaultScript, cut_connection
 from otel_posthog.testing.records import ReceivedEvent, ReceivedRequest, RecordLog, RefusedRequest
-from otel_posthog.testing.submission import Submission, distinct_id, properties
+from otel_posthog.testing.submission import Submission, distinct_id, properties, singly
 
-INGESTION_PATHS = frozenset({"/batch", "/i/v0/e", "/e", "/capture", "/track"})
+SORTING_PATH = "/i/v1/analytics/events"  # with a verdict for each event
+INGESTION_PATHS = frozenset({"/batch", "/i/v0/e", "/e", "/capture", "/track", SORTING_PATH})
 ALLOWED_METHODS = "GET, POST, OPTIONS"
 
 
@@ -98,16 +100,36 @@ class PostHogSink:
         if fault is not None and fault.cut == "before":
             self._log.add_request(exchange.record(status=None))
             return await cut_connection(receive, send)
-        if fault is not None and fault.answer_status is not None:
-            response = Response(status_code=fault.answer_status, headers=fault.answer_headers)
-        else:
-            response = self._ingest(exchange) if exchange.is_ingestion else exchange.answer_other()
+        response = self._response(exchange, fault)
         is_cut = fault is not None and fault.cut == "after"
         self._log.add_request(exchange.record(status=None if is_cut else response.status_code))
         if is_cut:
             return await cut_connection(receive, send)
         response.headers.update(exchange.cors_headers)
         return await response(scope, receive, send)
+
+    def _response(self, exchange: _Exchange, fault: Fault | None) -> Response:
+        if exchange.is_sorted and (fault is None or fault.is_of_events or fault.answer_status is None):
+            return self._sort(exchange, fault)
+        if fault is not None and fault.answer_status is not None:
+            return _scripted(fault)
+        return self._ingest(exchange) if exchange.is_ingestion else exchange.answer_other()
+
+    def _sort(self, exchange: _Exchange, fault: Fault | None) -> Response:
+        results = {}
+        for single in singly(exchange.submission, exchange.bearer, exchange.sdk):
+            [raw] = single.events
+            refusal = rules.refusal(single)
+            is_bad = fault is not None and fault.is_of_events and fault.concerns(json.dumps(raw).encode())
+            if refusal is not None or is_bad:
+                results[raw["uuid"]] = {"result": "drop", "details": "rejected"}
+                continue
+            results[raw["uuid"]] = {"result": "ok"}
+            [issues] = rules.issues(single)
+            self._log.add_events([_event(raw, issues, single)])
+        if not results:
+            return JSONResponse({"error": "invalid_batch", "error_description": ""}, status_code=400)
+        return JSONResponse({"results": results})
 
     def _ingest(self, exchange: _Exchange) -> Response:
         submission = exchange.submission
@@ -123,7 +145,7 @@ class PostHogSink:
                 received_at=exchange.arrived_at,
             )
             self._log.add_refused(refused)
-            return PlainTextResponse(f"{refusal.rule.id}: {refusal.detail}", status_code=status)
+            return PlainTextResponse(f"{PROBLEMS[status]}{refusal.rule.id}: {refusal.detail}", status)
         found = zip(submission.events, rules.issues(submission), strict=True)
         self._log.add_events([_event(raw, issues, submission) for raw, issues in found])
         if "beacon=1" in exchange.query.split("&"):
@@ -143,6 +165,9 @@ class _Exchange:
         self._headers = Headers(scope=scope)
         self._body = body
         self.is_ingestion = self.path.rstrip("/") in INGESTION_PATHS and self.method in {"GET", "POST"}
+        self.is_sorted = self.path.rstrip("/") == SORTING_PATH and self.method == "POST"
+        self.sdk = self._headers.get("posthog-sdk-info", "")
+        self.bearer = self._headers.get("authorization", "").removeprefix("Bearer ")
         decoded = decode(self.path, self.query, self._headers, body)
         self.payload = decoded.payload
         self.submission = Submission(
@@ -180,6 +205,20 @@ class _Exchange:
             arrived_at=self.arrived_at,
             arrived_at_ns=self._arrived_at_ns,
         )
+
+
+def _scripted(fault: Fault) -> Response:
+    status, headers, body = fault.answer_status or 200, fault.answer_headers, fault.answer_body
+    kind = {"<": "text/html", "{": "application/json"}.get(body[:1], "text/plain")
+    if fault.is_endless:
+        return StreamingResponse(_endless(body), status, headers, media_type=kind)
+    return Response(body, status, headers, media_type=kind)
+
+
+async def _endless(body: str) -> AsyncIterator[str]:
+    while True:
+        yield body
+        await anyio.lowlevel.checkpoint()  # lets the server notice that the client has gone
 
 
 def _event(raw: dict[str, object], issues: tuple[str, ...], submission: Submission) -> ReceivedEvent:

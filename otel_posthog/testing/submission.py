@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from otel_posthog.testing.decoding import Problem
@@ -55,6 +56,16 @@ class Submission:
         """When the sender sent the batch, by its own clock."""
         value = self.root.get("sent_at") if isinstance(self.root, dict) and self.is_batch else None
         return value if isinstance(value, str) else None
+
+
+def singly(submission: Submission, token: str, sdk: str) -> Iterator[Submission]:
+    """Yield each event of `/i/v1/analytics/events` as a batch of its own, in the form of `/batch/`."""
+    for event in submission.events:
+        options = event.get("options")
+        moved = {f"${name}": value for name, value in (options if isinstance(options, dict) else {}).items()}
+        made = dict(zip(("$lib", "$lib_version"), sdk.split("/", 1), strict=False))
+        given = event | {"properties": properties(event) | moved | made}
+        yield replace(submission, root={"api_key": token, "batch": [given]})
 
 
 def event_token(event: dict[str, object]) -> object:

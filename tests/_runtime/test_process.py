@@ -8,11 +8,8 @@ import sys
 import threading
 from pathlib import Path
 from textwrap import dedent
-from weakref import ref
 
-import pytest
-
-from otel_posthog._runtime.process import ProcessEnd, lazy
+from otel_posthog._runtime.process import lazy
 
 WAIT_S = 10
 PRODUCT = Path(__file__).with_name("forking_product.py")
@@ -37,19 +34,6 @@ FOLLOWERS = """
     calls = []
     first, second, gone = Follower("first"), Follower("second"), Follower("gone")
     del gone
-"""
-ENDING = """
-    import os
-    from otel_posthog._runtime.process import ProcessEnd
-
-    parent = os.getpid()
-    end = ProcessEnd(lambda: print("parent" if os.getpid() == parent else "child", flush=True))
-"""
-IN_CHILD = """
-from multiprocessing import get_context
-child = get_context("fork").Process(target=in_child)
-child.start()
-child.join()
 """
 
 
@@ -167,51 +151,6 @@ def test_follower_may_fork():
 
     assert error == ""
     assert said == ["forked", "forked"]
-
-
-@pytest.mark.parametrize(
-    ("program", "ends"),
-    [
-        ("end.want()", ["parent"]),
-        ("end.want(); end.drop()", []),
-        ("import multiprocessing.util; end.want()", ["parent"]),
-        ("end.want(); os.fork() or os._exit(0); os.wait()", ["parent"]),
-        ("in_child = str; end.want()" + IN_CHILD, ["child", "parent"]),
-        ("in_child = str" + IN_CHILD, []),
-        ("in_child = end.want" + IN_CHILD, ["child"]),
-        ("import atexit; in_child = lambda: (end.want(), atexit._run_exitfuncs())" + IN_CHILD, ["child"]),
-        ("in_child = end.drop; end.want()" + IN_CHILD, ["parent"]),
-    ],
-    ids=[
-        "wanted",
-        "dropped",
-        "once",
-        "plain child",
-        "child",
-        "unwanted",
-        "by the child",
-        "as atexit and finalizer",
-        "dropped by the child",
-    ],
-)
-def test_end_of_a_process(program, ends):
-    """A process that ends acts once if it is wanted there, also as a child of multiprocessing."""
-    ended, error = _lines("-c", dedent(ENDING) + program)
-
-    assert error == ""
-    assert ended == ends
-
-
-def test_dropped_end_is_forgotten():
-    """What need not act at the end is not kept until then."""
-    end = ProcessEnd(lambda: None)
-    end.want()
-
-    end.drop()
-
-    kept = ref(end)
-    del end
-    assert kept() is None
 
 
 def test_there_is_one_set_of_hooks():

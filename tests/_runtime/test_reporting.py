@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 from logs import warning_records, warnings
 
-from otel_posthog._runtime.reporting import DROPS, NOTICE_INTERVAL_S, Counts, LogLimiter
+from otel_posthog._runtime.reporting import (
+    DROPS,
+    MAX_ARGUMENT_CHARS,
+    NOTICE_INTERVAL_S,
+    Counts,
+    DropLog,
+    LogLimiter,
+)
+from otel_posthog.delivery.ledger import KILLED
 
 LOGGER = logging.getLogger("tests.log_limiter")
 
@@ -115,9 +123,40 @@ def test_failing_log_handler_is_none_of_our_business(log_limiter):
     assert tried.records == ["lost 3"]
 
 
+@pytest.mark.parametrize(
+    ("argument", "shown"),
+    [
+        ("pay\n2026-01-01 ERROR forged", "pay\\n2026-01-01 ERROR forged"),
+        ("\x1b[31mred\u202e\x9b", "\\x1b[31mred\\u202e\\x9b"),
+        (ValueError("two\r\nlines"), "two\\r\\nlines"),
+        ("Zahlung größer \udcff", "Zahlung größer \\udcff"),
+        ("x" * 2 * MAX_ARGUMENT_CHARS, "x" * MAX_ARGUMENT_CHARS),
+    ],
+    ids=["line", "colour", "error", "surrogate", "long"],
+)
+def test_argument_forges_no_line(log_limiter, caplog, argument, shown):
+    """What a line quotes can neither begin another line, nor color it, nor be endless."""
+    log_limiter.warning(LOGGER, "dropped %s (%d)", argument, 3)
+
+    assert warnings(caplog, LOGGER.name) == [f"dropped {shown} (3)"]
+
+
+def test_counts_without_a_call_are_counted():
+    """What is counted at the limit of recursion is a drop like any other, and a child begins at zero."""
+    counts = Counts()
+    counts.add("unqueued")
+    counts.unqueued[0] += 2
+    assert counts.as_dict() == counts.dropped() == {"unqueued": 3}
+
+    counts.after_fork()
+
+    assert counts.as_dict() == {}
+
+
 ROOT = Path(__file__).parents[2]
 NO_DROPS = {
     "sent",
+    "handed_over",
     "withdrawn",
     "told_before",
     "suppressed",
@@ -144,8 +183,43 @@ def test_each_reason_is_documented():
     package = ROOT / "otel_posthog"
     files = set(package.rglob("*.py")) - set((package / "gateway").rglob("*.py"))
     sources = "".join(path.read_text() for path in files)
-    used = set(re.findall(r'counts\.add\(\s*"(\w+)"', sources))
+    used = set(re.findall(r'(?:counts\.add(?:_each)?\(|\.drop\(.+, )\s*"(\w+)"', sources))
     table = (ROOT / "docs" / "delivery.md").read_text()
     documented = set(re.findall(r"^\| `(\w+)` \| (?:yes|no) \|", table, re.MULTILINE))
 
-    assert used == documented == DROPS | NO_DROPS
+    assert used | {KILLED} == documented == DROPS | NO_DROPS
+
+
+def test_drops_are_logged_once_a_minute(clock, caplog):
+    """One line a minute says how many events were dropped since the last line, by reason."""
+    counts = Counts()
+    drop_log = DropLog(counts, clock)
+
+    drop_log.write(LOGGER)
+    counts.add("expired", 2)
+    counts.add("sent", 9)
+    drop_log.write(LOGGER)
+    counts.add("expired")
+    counts.add("refused", 4)
+    drop_log.write(LOGGER)
+    clock.now += NOTICE_INTERVAL_S
+    drop_log.write(LOGGER)
+    clock.now += NOTICE_INTERVAL_S
+    drop_log.write(LOGGER)
+
+    told = [line.partition(". ")[0] for line in warnings(caplog, LOGGER.name)]
+    assert told == ["Events were dropped: 2 expired", "Events were dropped: 1 expired, 4 refused"]
+
+
+def test_last_drops_are_logged_at_the_end(clock, caplog):
+    """At the end of a process the last line does not wait for its minute."""
+    counts = Counts()
+    drop_log = DropLog(counts, clock)
+    counts.add("expired")
+    drop_log.write(LOGGER)
+    counts.add("shutdown")
+
+    drop_log.write_now(LOGGER)
+    drop_log.write_now(LOGGER)
+
+    assert len(warnings(caplog, LOGGER.name)) == 2

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from textwrap import dedent
 
@@ -132,10 +134,55 @@ def test_status_uses_the_words_of_the_api(product, tmp_path):
     _python(tmp_path, "from product import telemetry; telemetry.update_settings(enable_telemetry=True)")
 
     granted = product("status", "--app", "product:telemetry", "--json")
+    in_words = product("status", "--app", "product:telemetry")
 
-    assert undecided.stdout.split() == ["errors", "off", "undecided", "telemetry", "off", "undecided"]
-    assert off.stdout.split() == ["errors", "off", "env", "telemetry", "off", "env"]
-    assert json.loads(granted.stdout)["telemetry"]["reason"] == "granted"
+    nothing = "0 accepted = 0 sent + 0 handed over + 0 waiting + 0 dropped"
+    shown = f"errors off undecided {nothing} telemetry off undecided {nothing}"
+    assert undecided.stdout.split() == shown.split()
+    named = f"off env (DO_NOT_TRACK) {nothing}"
+    assert off.stdout.split() == f"errors {named} telemetry {named}".split()
+    assert json.loads(granted.stdout)["telemetry"]["reason"] == "not_started"
+    assert f"telemetry allowed not_started {nothing}" in " ".join(in_words.stdout.split())
+
+
+def test_status_shows_the_balance_of_all_processes(product, tmp_path):
+    """`status` reads what earlier processes of the installation have accepted and sent."""
+    _python(
+        tmp_path,
+        "from product import telemetry; from otel_posthog import track; "
+        "telemetry.update_settings(enable_telemetry=True); telemetry.start(); "
+        "track('undeclared'); telemetry.shutdown()",
+    )
+
+    shown = product("status", "--app", "product:telemetry")
+    data = json.loads(product("status", "--app", "product:telemetry", "--json").stdout)
+
+    assert "1 accepted = 0 sent + 0 handed over + 0 waiting + 1 dropped (1 unregistered)" in shown.stdout
+    assert data["telemetry"]["delivery"]["dropped"] == {"unregistered": 1}
+
+
+def test_status_without_a_balance(product, tmp_path):
+    """If the spool cannot be read `status` prints the consent all the same, and ends with code 1."""
+    _python(
+        tmp_path,
+        "from product import telemetry; from otel_posthog import track; "
+        "telemetry.update_settings(enable_telemetry=True); telemetry.start(); "
+        "track('undeclared'); telemetry.shutdown()",
+    )
+    file = tmp_path / "app.db-spool" / "spool.db"
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN IMMEDIATE")
+
+        in_words = product("status", "--app", "product:telemetry")
+        as_json = product("status", "--app", "product:telemetry", "--json")
+
+    assert in_words.stdout.split() == ["errors", "off", "undecided", "telemetry", "allowed", "not_started"]
+    assert json.loads(as_json.stdout)["telemetry"]["delivery"] is None
+    for ran in (in_words, as_json):
+        assert ran.returncode == 1
+        assert "spool_dir" in ran.stderr
+        assert len(ran.stderr.splitlines()) == 1
 
 
 def test_status_tells_what_is_asked(product, tmp_path):

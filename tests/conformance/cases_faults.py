@@ -155,7 +155,7 @@ async def raise_what_prints_as_something_else(stage):
     await _fails_with(stage, Numeric())
 
 
-@odd()
+@odd(reports=1)
 async def raise_what_hides_its_attributes(stage):
     """An exception that fails on any look at it."""
 
@@ -202,7 +202,7 @@ async def raise_what_has_a_dictionary_of_its_own(stage):
     await _fails_with(stage, Odd("odd"))
 
 
-@odd()
+@odd(reports=1)
 async def raise_what_lies_about_its_class(stage):
     """An exception that calls itself something else."""
 

@@ -10,13 +10,18 @@ from uuid import UUID
 
 import pytest
 from gates import ACCEPTED, BREADCRUMBS, INSTANCE, Scripted, World, accepted_now, settings_row
+from logs import warnings
 from waiting import wait_until
 
+from otel_posthog._runtime.reporting import LogLimiter
+from otel_posthog.config.settings import Config
 from otel_posthog.delivery.gate import Outcome
+from otel_posthog.delivery.prepare import Preparation
 from otel_posthog.delivery.transport import Delivery, RecordingTransport, Result
 from otel_posthog.errors import StoreError
 from otel_posthog.events import Stamp
 from otel_posthog.registry import Kind, MaxChars, Registry, event
+from otel_posthog.scrubbing import Scrubber
 
 WAIT_S = 5
 FAR_TOO_LONG_S = 600
@@ -566,6 +571,88 @@ def test_what_is_being_made_ready_at_the_end_is_spooled():
     assert world.spool.first() is None
 
 
+def test_what_waits_for_the_database_at_the_end_is_prepared_once():
+    """An event that is dropped while it is prepared is counted once if the process ends before that."""
+    world = World()
+    world.on_read = world.gate.hold_unfinished
+
+    world.gate.send([accepted_now("$set")])
+
+    assert world.counts.as_dict() == {"unregistered": 1}
+
+
+@pytest.mark.parametrize("is_hanging", [False, True])
+def test_what_is_being_prepared_at_the_end_is_prepared_once(is_hanging):
+    """The end waits for a hook for a moment; after that the batch is spooled by its own thread."""
+    world = World()
+    asked, is_asked, is_released = [], threading.Event(), threading.Event()
+
+    def before_send(event):
+        asked.append(event.uuid)
+        is_asked.set()
+        is_released.wait(WAIT_S)
+        return event
+
+    _prepare_by(world, Preparation, before_send=before_send)
+    sending = threading.Thread(target=world.gate.send, args=([accepted_now()],), daemon=True)
+    sending.start()
+    assert is_asked.wait(WAIT_S)
+    if not is_hanging:
+        threading.Timer(0.1, is_released.set).start()
+
+    world.gate.hold_unfinished()
+
+    is_released.set()
+    sending.join(WAIT_S)
+    assert [[event.uuid for event in batch.events] for batch in world.spool.waiting()] == [asked]
+    assert (len(asked), world.sent) == (1, [])
+
+
+@pytest.mark.parametrize("place", ["consent", "clock", "transport"])
+def test_fault_costs_no_event(place, caplog):
+    """What could not be sent because something raised is kept, once, and the log names the type."""
+    world = World()
+
+    def fail(*_arguments):
+        raise KeyError("planted")
+
+    if place == "consent":
+        world.watch.on_read = fail
+    elif place == "clock":
+        del world.now_s
+    else:
+        world.transport.send = fail
+
+    outcome = world.gate.send([accepted_now()])
+
+    world.gate.hold_unfinished()
+    assert outcome is Outcome.HELD
+    assert [len(batch.events) for batch in world.spool.waiting()] == [1]
+    [line] = warnings(caplog)
+    assert ("AttributeError" if place == "clock" else "KeyError") in line
+    assert "planted" not in line
+
+
+@pytest.mark.parametrize("way", ["send", "hold"])
+def test_events_that_cannot_be_prepared_are_dropped(way, caplog):
+    """A fault in the preparation raises nothing and is counted, since nothing may be kept unprepared."""
+    world = World()
+
+    class Broken(Preparation):
+        """A preparation of which every batch fails."""
+
+        def batches(self, kind, events, consent):
+            raise KeyError("planted")
+
+    _prepare_by(world, Broken)
+
+    outcome = getattr(world.gate, way)([accepted_now(), accepted_now()])
+
+    assert (outcome, world.spool.waiting()) == (Outcome.NOTHING, [])
+    assert world.counts.as_dict()["unscrubbable"] == 2
+    assert "KeyError" in warnings(caplog)[0]
+
+
 def test_batch_that_comes_after_the_one_under_way_is_spooled_at_the_end():
     """Of several batches those that have not begun when the process ends are kept, too."""
     world = World(batch_max_events=1)
@@ -679,3 +766,16 @@ def test_outage_keeps_what_was_accepted_under_a_grant_known_elsewhere():
     assert outcome is Outcome.HELD
     assert [len(batch.events) for batch in world.spool.waiting()] == [1]
     assert "withdrawn" not in world.counts.as_dict()
+
+
+def _prepare_by(world, preparation, **hooks):
+    """Give the world's gate a preparation of that class."""
+    world.preparation = preparation(
+        Config.resolve({}, {}),
+        registry=world.registry,
+        scrubber=Scrubber(),
+        counts=world.counts,
+        log_limiter=LogLimiter(),
+        **hooks,
+    )
+    world.use(world.transport)

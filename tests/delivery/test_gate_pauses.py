@@ -79,7 +79,7 @@ def test_outage_is_logged_with_its_reason(caplog):
     """The log says why events wait, and where to look."""
     World(RETRY).gate.send([accepted_now()])
 
-    [message] = warnings(caplog, "otel_posthog.delivery.gate")
+    [message] = warnings(caplog, "otel_posthog.delivery.settling")
     assert message == (
         "PostHog is out of reach, so events are kept and sent later: status 503. "
         "Check the host setting and the network."
@@ -92,7 +92,7 @@ def test_rejection_is_logged_with_its_reason(caplog):
 
     World(REFUSED).gate.send([first, second])
 
-    [message] = warnings(caplog, "otel_posthog.delivery.gate")
+    [message] = warnings(caplog, "otel_posthog.delivery.settling")
     assert message == (
         "PostHog rejected events, so they are dropped: status 401 "
         f"(2 of them, first happened, uuid {first.uuid})"
@@ -107,5 +107,5 @@ def test_missing_project_key_is_logged(caplog):
     outcome = world.gate.send([accepted_now()])
 
     assert outcome is Outcome.LOST
-    [message] = warnings(caplog, "otel_posthog.delivery.gate")
+    [message] = warnings(caplog, "otel_posthog.delivery.settling")
     assert "no project API key is set (POSTHOG_API_KEY)" in message

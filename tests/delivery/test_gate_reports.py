@@ -78,6 +78,17 @@ def test_report_of_events_without_room():
     assert report == Report(outcome=Outcome.LOST, unkept=2)
 
 
+def test_report_of_events_for_which_others_had_to_go():
+    """Events that are kept are held, whatever had to be dropped for them."""
+    world = World(RETRY, memory_max_bytes=300)
+    world.gate.send([accepted_now()])
+
+    report = world.gate.submit([accepted_now()])
+
+    assert report == Report(outcome=Outcome.HELD)
+    assert world.counts.as_dict() == {"spool_full": 1}
+
+
 def test_report_of_what_the_end_has_spooled():
     """When the process ends during a later batch, the report still says what was rejected before."""
     world = World(batch_max_events=1)

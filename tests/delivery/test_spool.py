@@ -64,9 +64,9 @@ def test_oldest_make_room(spool, counts, caplog):
     spool.put(oldest)
     spool.put(middle)
 
-    lost = spool.put(newest)
+    is_kept = spool.put(newest)
 
-    assert lost == 3
+    assert is_kept
     assert counts.as_dict() == {"spool_full": 3}
     assert warnings(caplog) == ["The spool is full (spool_max_bytes), so events are dropped or rejected"]
     assert _emptied(spool) == [newest]
@@ -76,20 +76,21 @@ def test_bound_is_included(spool):
     """Exactly as many bytes as allowed fit."""
     batches = [some_batch(50), some_batch(50)]
 
-    lost = [spool.put(batch) for batch in batches]
+    are_kept = [spool.put(batch) for batch in batches]
 
-    assert lost == [0, 0]
+    assert are_kept == [True, True]
     assert _emptied(spool) == batches
 
 
-def test_batch_larger_than_the_spool_is_lost_alone(spool):
+def test_batch_larger_than_the_spool_is_lost_alone(spool, counts):
     """A batch that can never fit drives nothing else out."""
     kept = some_batch()
     spool.put(kept)
 
-    lost = spool.put(some_batch(101, accepted_ns=(1, 2)))
+    is_kept = spool.put(some_batch(101, accepted_ns=(1, 2)))
 
-    assert lost == 2
+    assert not is_kept
+    assert counts.as_dict() == {"spool_full": 2}
     assert _emptied(spool) == [kept]
 
 
@@ -98,16 +99,17 @@ def test_batch_larger_than_the_spool_is_lost_alone(spool):
     [lambda s, b: s.remove(b), lambda s, b: s.purge(withdrawn(before_ns=2))],
     ids=["removed", "purged"],
 )
-def test_room_is_given_back(spool, leave):
+def test_room_is_given_back(spool, counts, leave):
     """What has left takes no room any more."""
     gone = some_batch(100)
     spool.put(gone)
     leave(spool, gone)
 
-    assert spool.put(some_batch(100)) == 0
+    assert spool.put(some_batch(100))
+    assert "spool_full" not in counts.as_dict()
 
 
-def test_removing_twice_is_no_error(spool):
+def test_removing_twice_is_no_error(spool, counts):
     """A batch that is gone already stays gone, and its room is given back once."""
     gone, kept = some_batch(10), some_batch(90)
     spool.put(gone)
@@ -116,7 +118,8 @@ def test_removing_twice_is_no_error(spool):
     spool.remove(gone)
     spool.remove(gone)
 
-    assert spool.put(some_batch(11)) == 1
+    assert spool.put(some_batch(11))
+    assert counts.as_dict() == {"spool_full": 1}
 
 
 def test_purge_takes_the_kind_accepted_before_the_moment(spool, counts):
@@ -137,6 +140,19 @@ def test_purge_of_nothing_counts_nothing(spool, counts):
     spool.purge(withdrawn(before_ns=5))
 
     assert counts.as_dict() == {}
+
+
+def test_drops_from_before_a_withdrawal_are_not_reported(spool, counts):
+    """Consent that was withdrawn and given again between two reads shows in its generation."""
+    spool.purge(withdrawn(generation=1))
+    for kind in Kind:
+        counts.accept(kind.value)
+        counts.add("queue_full", kind=kind.value)
+    assert {reasons["queue_full"] for reasons in spool.unreported().values()} == {1}
+
+    spool.purge(withdrawn(generation=2))
+
+    assert sum(number for reasons in spool.unreported().values() for number in reasons.values()) == 0
 
 
 def test_what_waits_is_shown_oldest_first(spool):
@@ -162,14 +178,15 @@ def test_each_kept_batch_is_announced(spool):
     assert len(announced) == 1
 
 
-def test_child_process_starts_empty(spool):
+def test_child_process_starts_empty(spool, counts):
     """What waits is the parent's to send, and the whole room is free."""
     spool.put(some_batch(100))
 
     spool.after_fork()
 
     assert spool.first() is None
-    assert spool.put(some_batch(100)) == 0
+    assert spool.put(some_batch(100))
+    assert counts.as_dict() == {}
 
 
 @pytest.mark.parametrize(
@@ -182,9 +199,9 @@ def test_memory_holds_no_more_than_the_lower_bound(counts, spool_max_bytes, opti
     config = Config.resolve({"spool_max_bytes": spool_max_bytes}, {})
     spool = make_spool(None, config, counts=counts, log_limiter=LogLimiter(), **options)
 
-    lost = [spool.put(some_batch(most)), spool.put(some_batch(most + 1))]
+    are_kept = [spool.put(some_batch(most)), spool.put(some_batch(most + 1))]
 
-    assert lost == [0, 1]
+    assert are_kept == [True, False]
     assert counts.as_dict() == {"spool_full": 1}
 
 
@@ -200,12 +217,12 @@ def test_file_has_the_settings(tmp_path, counts, caplog):
     spool = make_spool(tmp_path, config, counts=counts, log_limiter=limiter, file_type=KnownFile)
     too_large = some_event({"text": os.urandom(200_000).hex()})
     spool.put(some_batch(200_000))
-    lost = spool.put(Batch(kind=Kind.TELEMETRY, events=(too_large,), size_bytes=1))
+    is_kept = spool.put(Batch(kind=Kind.TELEMETRY, events=(too_large,), size_bytes=1))
     [(file, given)] = made
 
     assert given == {"max_bytes": 200_000, "max_age_s": 604_800, "counts": counts, "log_limiter": limiter}
     assert [batch.size_bytes for batch in file.waiting()] == [200_000]
-    assert (lost, counts.as_dict()) == (1, {"spool_full": 1})
+    assert (is_kept, counts.as_dict()) == (False, {"spool_full": 1})
     assert len(warnings(caplog)) == 1
     spool.close()
 

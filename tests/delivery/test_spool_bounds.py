@@ -11,7 +11,9 @@ import pytest
 from spools import World, some_batch
 
 from otel_posthog._runtime.reporting import Counts, LogLimiter
-from otel_posthog.delivery.spool_file import PromisedSpoolFile, encoded
+from otel_posthog.delivery.database_files import PAGE_BYTES
+from otel_posthog.delivery.spool_file import PromisedSpoolFile
+from otel_posthog.delivery.stored_batch import encoded
 
 
 @pytest.fixture
@@ -56,17 +58,18 @@ def test_file_may_be_full_to_the_last_byte(world, filled):
     batches, used = filled
     spool = world.spool(max_bytes=used)
 
-    assert [spool.put(batch) for batch in batches] == [0] * 20
+    assert [spool.put(batch) for batch in batches] == [(0, True)] * 20
     spool.delete()
 
     short = world.spool(max_bytes=used - 1)
-    assert [short.put(batch) for batch in batches] == [0] * 19 + [1]
+    assert [short.put(batch) for batch in batches] == [(0, True)] * 19 + [(1, True)]
     assert _shown(short) == list(range(2, 21))
 
 
 def test_promised_batches_fill_the_file_and_the_next_is_rejected(world, filled):
     """What was acknowledged stays; with one byte less the newest is rejected."""
     batches, used = filled
+    used -= PAGE_BYTES  # it has no ledger, which takes a page
 
     def lost(max_bytes):
         spool = PromisedSpoolFile(
@@ -75,15 +78,14 @@ def test_promised_batches_fill_the_file_and_the_next_is_rejected(world, filled):
             max_age_s=9,
             counts=Counts(),
             log_limiter=LogLimiter(),
-            clock=lambda: world.now_s,
         )
         world.made.append(spool)
         found = [spool.put(batch) for batch in batches], _shown(spool)
         spool.delete()
         return found
 
-    assert lost(used) == ([0] * 20, list(range(1, 21)))
-    assert lost(used - 1) == ([0] * 19 + [1], list(range(1, 20)))
+    assert lost(used) == ([(0, True)] * 20, list(range(1, 21)))
+    assert lost(used - 1) == ([(0, True)] * 19 + [(1, False)], list(range(1, 20)))
 
 
 def test_large_batch_takes_the_place_of_several(world):
@@ -92,9 +94,9 @@ def test_large_batch_takes_the_place_of_several(world):
     for number in range(1, 5):
         spool.put(some_batch(number, number, text=_noise(10_000)))
 
-    lost = spool.put(some_batch(5, text=_noise(180_000)))
+    lost, is_kept = spool.put(some_batch(5, text=_noise(180_000)))
 
-    assert (lost, _shown(spool)) == (4, [3, 4, 5])
+    assert (lost, is_kept, _shown(spool)) == (4, True, [3, 4, 5])
 
 
 @pytest.mark.parametrize("spare_bytes", [20_000, 40_960], ids=["no room for tables", "no room for pages"])
@@ -104,9 +106,9 @@ def test_batch_that_fits_only_without_its_overhead_is_lost_alone(world, spare_by
     spool = world.spool(max_bytes=len(encoded(large)) + spare_bytes)
     spool.put(some_batch(1))
 
-    lost = spool.put(large)
+    lost, is_kept = spool.put(large)
 
-    assert (lost, _shown(spool)) == (2, [1])
+    assert (lost, is_kept, _shown(spool)) == (2, False, [1])
 
 
 def test_deleted_file_does_not_come_back(world):

@@ -100,7 +100,7 @@ def test_oldest_make_room(world):
     spool = world.spool(max_bytes=200_000)
     incompressible = os.urandom(20_000).hex()
 
-    lost = sum(spool.put(some_batch(number, number, text=incompressible)) for number in range(1, 40))
+    lost = sum(spool.put(some_batch(number, number, text=incompressible))[0] for number in range(1, 40))
 
     left = _accepted(world.spool())
     assert lost == 2 * (39 - len(left))
@@ -114,9 +114,9 @@ def test_batch_larger_than_the_spool_is_lost_alone(world):
     spool = world.spool(max_bytes=100_000)
     spool.put(some_batch(1))
 
-    lost = spool.put(some_batch(2, 3, text=os.urandom(100_000).hex()))
+    lost, is_kept = spool.put(some_batch(2, 3, text=os.urandom(100_000).hex()))
 
-    assert lost == 2
+    assert (lost, is_kept) == (2, False)
     assert _accepted(spool) == [[1]]
 
 
@@ -132,6 +132,43 @@ def test_old_batches_expire(world):
 
     assert _accepted(spool) == [[3]]
     assert world.counts.as_dict() == {"expired": 2}
+
+
+@pytest.mark.parametrize("set_by_s", [-10_000_000_000, 10_000_000_000])
+def test_setting_the_clock_ages_nothing(world, set_by_s):
+    """Since the machine was started a clock counts that nobody sets, also in another process."""
+    world.spool(max_age_s=100).put(some_batch(1))
+    world.wall_s += set_by_s
+    world.now_s += 99
+    assert world.spool(max_age_s=100).first().oldest_ns == 1
+
+    world.now_s += 2
+
+    assert world.spool(max_age_s=100).first() is None
+    assert world.counts.as_dict() == {"expired": 1}
+
+
+@pytest.mark.parametrize(
+    ("put_at_s", "read_at_s", "up_s", "is_expired"),
+    [
+        (1_800_000_000, 1_800_000_099, 5, False),
+        (1_800_000_000, 1_800_000_101, 5, True),
+        (1_800_000_000, 1_700_000_000, 5_000, False),
+        (1_000, 1_800_000_000, 99, False),
+        (1_000, 1_800_000_000, 101, True),
+    ],
+    ids=["young", "old", "set back", "never set", "never set, and longer ago"],
+)
+def test_age_after_a_restart_of_the_machine(world, put_at_s, read_at_s, up_s, is_expired):
+    """After a restart the time of day counts, and the machine's uptime if the time had not been set."""
+    world.wall_s = put_at_s
+    world.spool(max_age_s=100).put(some_batch(1))
+    world.wall_s, world.boot_id, world.now_s = read_at_s, "second", up_s
+
+    found = world.spool(max_age_s=100).first()
+
+    assert (found is None) is is_expired
+    assert world.counts.as_dict() == ({"expired": 1} if is_expired else {})
 
 
 @pytest.mark.parametrize(
@@ -184,7 +221,7 @@ def test_deleted_spool_leaves_no_file(world):
 
     assert left == ["drain.lock", "file.lock"]
     assert other.first() is None
-    assert other.put(some_batch(3)) == 0
+    assert other.put(some_batch(3)) == (0, True)
     assert _accepted(spool) == [[3]]
 
 
@@ -199,12 +236,12 @@ def test_foreign_file_is_set_aside(world, caplog, content):
     world.path.write_bytes(content)
     spool = world.spool()
 
-    lost = spool.put(some_batch(1))
+    lost, is_kept = spool.put(some_batch(1))
 
-    assert lost == 0
+    assert (lost, is_kept) == (0, True)
     assert _accepted(spool) == [[1]]
     assert (world.folder / "spool.db.set-aside").read_bytes() == content
-    assert ["set aside" in message for message in warnings(caplog)] == [True]
+    assert ["was damaged" in message for message in warnings(caplog)] == [True]
 
 
 def test_database_of_somebody_else_is_set_aside(world):
@@ -220,21 +257,29 @@ def test_database_of_somebody_else_is_set_aside(world):
         assert connection.execute("SELECT count(*) FROM theirs").fetchone() == (0,)
 
 
-def test_torn_page_is_set_aside(world):
-    """Damage in the middle of a spool in use costs what was in it, never the process."""
-    first = world.spool()
-    for number in range(1, 20):
-        first.put(some_batch(number, text=os.urandom(4000).hex()))
-    first.close()
-    content = bytearray(world.path.read_bytes())
-    content[4096 : len(content) // 2] = b"\xa5" * (len(content) // 2 - 4096)
-    world.path.write_bytes(content)
+def _overwrite(path, first_page, pages):
+    with path.open("r+b") as file:
+        file.seek(first_page * 4096)
+        file.write(b"\xa5" * 4096 * pages)
+
+
+def test_torn_pages_cost_what_was_in_them(world, caplog):
+    """Damage in the middle of a spool costs the rows that it hits; all others are sent."""
     spool = world.spool()
+    for number in range(1, 101):
+        spool.put(some_batch(number, text=os.urandom(1_000).hex()))
+    spool.disconnect()
+    _overwrite(world.path, 12, 4)
 
-    spool.put(some_batch(99))
+    left = [number for [number] in _accepted(spool)]
 
-    assert _accepted(spool) == [[99]]
-    assert "spool.db.set-aside" in world.files()
+    assert 80 < len(left) < 100
+    assert left == sorted(set(left))
+    assert world.counts.as_dict() == {"unreadable": 100 - len(left)}
+    assert [
+        f"{len(left)} events were moved to it, {100 - len(left)} cannot" in m for m in warnings(caplog)
+    ] == [True]
+    assert "spool.db.set-aside" not in world.files()
 
 
 @pytest.mark.parametrize(
@@ -316,7 +361,7 @@ def test_processes_that_start_at_once_share_one_file(world):
         sys.stdin.read(1)
         for number in range(10):
             spool = world.spool()
-            assert spool.put(some_batch(int(sys.argv[2]) * 10 + number + 1)) == 0
+            assert spool.put(some_batch(int(sys.argv[2]) * 10 + number + 1)) == (0, True)
             spool.close()
     """
     command = python(program, world.folder)
@@ -496,19 +541,60 @@ def test_processes_that_delete_and_write_at_once_lose_nothing(world):
     assert "spool.db.set-aside" not in world.files()
 
 
-def test_spool_of_another_version_is_set_aside(world):
-    """A spool that a later version wrote is kept as it is, and a new one begun."""
+def _at_version(world, version, *statements):
+    with closing(sqlite3.connect(world.path)) as connection:
+        connection.executescript(";".join([*statements, f"PRAGMA user_version = {version}"]))
+
+
+@pytest.mark.parametrize("version", [0, 2])
+def test_spool_of_another_version_is_taken_over(world, caplog, version):
+    """What another version of the product has left is sent by this one, once."""
     spool = world.spool()
     spool.put(some_batch(1))
     spool.close()
-    with closing(sqlite3.connect(world.path)) as connection:
-        connection.execute("PRAGMA user_version = 2")
+    _at_version(world, version, "ALTER TABLE batches ADD COLUMN later INTEGER NOT NULL DEFAULT 7")
 
     spool.put(some_batch(2))
 
+    assert _accepted(spool) == [[1], [2]]
+    assert "spool.db.set-aside" not in world.files()
+    assert world.counts.as_dict() == {}
+    assert len(warnings(caplog)) == 1
+
+
+def test_newer_version_finds_what_the_older_one_could_not_read(world):
+    """A batch that only a newer version can read stays in the file that was set aside."""
+    spool = world.spool()
+    spool.put(some_batch(1))
+    spool.put(some_batch(2))
+    spool.close()
+    with closing(sqlite3.connect(world.path)) as connection:
+        (body,) = connection.execute("SELECT body FROM batches WHERE id = 1").fetchone()
+    _at_version(world, 2, "UPDATE batches SET body = x'00' WHERE id = 1")
+
     assert _accepted(spool) == [[2]]
+
+    assert world.counts.as_dict() == {}
+    spool.close()
     with closing(sqlite3.connect(world.folder / "spool.db.set-aside")) as connection:
-        assert connection.execute("SELECT count(*) FROM batches").fetchone() == (1,)
+        connection.executescript("PRAGMA user_version = 1")
+        connection.execute("UPDATE batches SET body = ?", (body,))
+        connection.commit()
+    assert _accepted(spool) == [[1]]
+    assert "spool.db.set-aside" not in world.files()
+
+
+def test_spool_of_an_earlier_release_is_used_as_it_is(world):
+    """A file without the columns for the machine's start keeps its batches and gets these columns."""
+    spool = world.spool()
+    spool.put(some_batch(1))
+    spool.close()
+    _at_version(world, 1, "ALTER TABLE batches DROP COLUMN boot_id", "ALTER TABLE batches DROP COLUMN boot_s")
+
+    spool.put(some_batch(2))
+
+    assert _accepted(spool) == [[1], [2]]
+    assert "spool.db.set-aside" not in world.files()
 
 
 def test_damage_that_all_find_at_once_costs_nothing_new(world):

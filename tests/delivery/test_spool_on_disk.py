@@ -16,6 +16,7 @@ from spools import Disk, accepted, drained, some_batch, withdrawn
 
 from otel_posthog._runtime.reporting import Counts, LogLimiter
 from otel_posthog.delivery.spool import RETRY_DISK_S, Spool
+from otel_posthog.errors import StoreError
 
 
 @pytest.fixture
@@ -29,12 +30,12 @@ def test_disk_that_fails_is_reported_once_and_memory_is_used(disk, caplog):
     disk.block()
     spool = disk.durable()
 
-    lost = []
+    are_kept = []
     for number in range(1, 5):
-        lost.append(spool.put(some_batch(number)))
+        are_kept.append(spool.put(some_batch(number)))
         disk.now_s += RETRY_DISK_S
 
-    assert lost == [0] * 4
+    assert are_kept == [True] * 4
     assert accepted(spool) == [1, 2, 3, 4]
     [message] = warnings(caplog)
     assert re.fullmatch(
@@ -59,6 +60,38 @@ def test_disk_that_works_again_is_used_again(disk):
     assert accepted(spool) == [1, 2]
 
 
+def test_what_was_put_back_waits_for_the_others(disk):
+    """A batch with old events that was put back into memory is tried after what waits on disk."""
+    spool = disk.durable()
+    spool.put(some_batch(9))
+    with closing(sqlite3.connect(disk.path)) as somebody:
+        somebody.execute("BEGIN IMMEDIATE")
+        disk.now_s += 1
+        spool.put(some_batch(1))
+    disk.wait()
+
+    assert disk.put_to == ["disk", "memory"]
+    assert accepted(spool) == [9, 1]
+
+
+def test_disk_that_cannot_be_read_is_not_empty(disk):
+    """Nothing is said to be sent while the file cannot be asked."""
+    spool = disk.durable()
+    assert spool.is_empty()
+    spool.put(some_batch(1))
+    assert not spool.is_empty()
+    spool.close()
+    with closing(sqlite3.connect(disk.folder / "file.lock")) as somebody:
+        somebody.execute("BEGIN EXCLUSIVE")
+
+        assert spool.first() is None
+        assert not spool.is_empty()
+
+    disk.wait()
+    assert accepted(spool) == [1]
+    assert spool.is_empty()
+
+
 def test_disk_that_has_just_failed_is_spared(disk):
     """No batch waits for a disk that has failed a moment ago, though it may work by now."""
     disk.block()
@@ -69,6 +102,33 @@ def test_disk_that_has_just_failed_is_spared(disk):
     spool.put(some_batch(2))
 
     assert disk.put_to == ["memory", "memory"]
+
+
+def test_file_that_is_busy_for_a_reader_is_written_to(disk, caplog):
+    """A balance that cannot be read sends no batch to memory, and is no line in the log."""
+    spool = disk.durable()
+    spool.put(some_batch(1))
+    spool.close()
+    with closing(sqlite3.connect(disk.path, isolation_level=None)) as somebody:
+        somebody.execute("PRAGMA locking_mode = EXCLUSIVE")
+        somebody.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="spool_dir"):
+            spool.balances()
+        assert (spool.unreported(), spool.waiting()) == ({}, [])
+
+    spool.put(some_batch(2))
+
+    assert disk.put_to == ["disk", "disk"]
+    assert warnings(caplog) == []
+
+
+def test_batch_without_room_wakes_nobody(disk):
+    """A batch that the file has no room for is not kept, so there is nothing to send."""
+    spool = disk.durable(max_bytes=100_000)
+
+    is_kept = spool.put(some_batch(text=os.urandom(100_000).hex()))
+
+    assert (is_kept, disk.put_to) == (False, [])
 
 
 def test_each_failure_is_reported_once_however_long_it_lasts(disk, caplog):
@@ -190,7 +250,7 @@ def test_read_only_folder_means_memory(state):
 
         run = run_python(program, f"{place}/spool", state, check=False)
 
-    assert run.stdout == "0 ['memory']\n[2]\n", run.stderr
+    assert run.stdout == "True ['memory']\n[2]\n", run.stderr
     assert run.stderr.count("spool_dir") == 1
 
 

@@ -15,7 +15,7 @@ import pytest
 from logs import warnings
 from spools import World, accepted, some_batch
 
-from otel_posthog.delivery.sqlite_file import deleted, used_bytes
+from otel_posthog.delivery.database_files import deleted, used_bytes
 
 FOREIGN = b"not a database at all, but long enough to look at" * 50
 
@@ -33,9 +33,11 @@ def test_foreign_file_is_logged(world, caplog):
 
     world.spool().put(some_batch(1))
 
-    assert warnings(caplog, "otel_posthog.delivery.sqlite_file") == [
-        f"The spool {world.path} is damaged or foreign; it was set aside and a new one started"
-    ]
+    expected = (
+        f"The spool {world.path} was damaged, deleted or not ours, so a new one was started: "
+        "0 events were moved to it, 0 cannot be read"
+    )
+    assert warnings(caplog, "otel_posthog.delivery.sqlite_file") == [expected]
 
 
 def test_deletion_takes_a_quarantined_file_along(world):
@@ -141,6 +143,18 @@ def test_error_that_is_no_damage_is_raised(world):
     assert accepted(spool) == [1]
 
 
+def test_statement_that_sqlite_does_not_know_is_no_damage(world, caplog):
+    """An older SQLite may reject a statement, which is no reason to replace the file."""
+    spool = world.spool()
+    spool.put(some_batch(1))
+
+    with pytest.raises(sqlite3.OperationalError, match="syntax error"):
+        spool.repaired(lambda: spool.open().execute("DELETE FROM batches UNLESS TRUE"))
+
+    assert warnings(caplog) == []
+    assert accepted(spool) == [1]
+
+
 def test_statement_outside_of_a_transaction_is_committed(world):
     """What is deleted without a transaction is gone for other processes at once."""
     spool = world.spool()
@@ -167,13 +181,13 @@ def test_threads_share_one_connection(world):
     """What one thread has opened another one uses."""
     spool = world.spool()
     spool.put(some_batch(1))
-    lost = []
-    thread = threading.Thread(target=lambda: lost.append(spool.put(some_batch(2))))
+    found = []
+    thread = threading.Thread(target=lambda: found.append(spool.put(some_batch(2))))
 
     thread.start()
     thread.join()
 
-    assert lost == [0]
+    assert found == [(0, True)]
     assert accepted(spool) == [1, 2]
 
 
@@ -197,7 +211,7 @@ def test_fork_that_did_not_get_the_lock_releases_none(world):
 
     spool.after_fork_in_parent()
 
-    assert spool.put(some_batch(1)) == 0
+    assert spool.put(some_batch(1)) == (0, True)
 
 
 def test_child_opens_the_file_again(world):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from asgi import client_of
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from litestar import Litestar, get
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
@@ -44,6 +44,19 @@ def _litestar():
     return Litestar([fail])
 
 
+def _fastapi_included():
+    users, version, app = APIRouter(prefix="/users"), APIRouter(), FastAPI()
+
+    def fail(user_id: int) -> None:
+        raise LookupError(f"of user {user_id}")
+
+    users.get("/{user_id}")(fail)
+    version.include_router(users, prefix="/v1")
+    app.include_router(version, prefix="/api")
+    app.include_router(users, prefix="/tenants/{tenant}")
+    return app
+
+
 async def _bare(_scope, _receive, _send):
     raise LookupError("of the application")
 
@@ -57,6 +70,8 @@ async def _bare(_scope, _receive, _send):
         (_starlette, "/acme/api/runs/17/log", "/{tenant}/api/runs/{run_id}/log"),
         (_fastapi, "/runs/17", "/runs/{run_id}"),
         (_fastapi, "/inner/runs/17/log", "/inner/runs/{run_id}/log"),
+        (_fastapi_included, "/api/v1/users/17", "/api/v1/users/{user_id}"),
+        (_fastapi_included, "/tenants/acme/users/17", "/tenants/{tenant}/users/{user_id}"),
         (_litestar, "/runs/17", "/runs/{run_id}"),
         (lambda: _bare, "/runs/17", "/runs/{id}"),
     ],

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
+from contextlib import closing
 
 import pytest
 from logs import warnings
@@ -301,8 +303,8 @@ def test_no_spool_file_outlives_consent(make_telemetry, sink, tmp_path):
     assert left == []
 
 
-def test_nothing_touches_the_disk_while_posthog_is_up(make_telemetry, sink, tmp_path):
-    """Only what could not be sent is spooled."""
+def test_no_event_touches_the_disk_while_posthog_is_up(make_telemetry, sink, tmp_path):
+    """Only what could not be sent is spooled; of the rest the file has numbers."""
     telemetry = make_telemetry()
     telemetry.start()
     telemetry.update_settings(enable_telemetry=True)
@@ -313,7 +315,9 @@ def test_nothing_touches_the_disk_while_posthog_is_up(make_telemetry, sink, tmp_
     telemetry.shutdown()
 
     assert len(sink.events) == 300
-    assert not (tmp_path / "data" / "app.db-spool").exists()
+    with closing(sqlite3.connect(tmp_path / "data" / "app.db-spool" / "spool.db")) as spool:
+        assert spool.execute("SELECT count(*) FROM sqlite_sequence").fetchone() == (0,)  # never had a row
+        assert spool.execute("SELECT events FROM ledger WHERE name = 'sent'").fetchall() == [(300,)]
 
 
 @pytest.mark.parametrize("was_on_before", [False, True])

@@ -245,7 +245,7 @@ def test_narrowing_never_asks(upgraded, make_telemetry):
     smaller = make_telemetry(registry=[Run3])
 
     assert smaller.status()[Kind.TELEMETRY].question is None
-    assert smaller.status()[Kind.TELEMETRY].reason is Reason.GRANTED
+    assert smaller.status()[Kind.TELEMETRY].reason is Reason.NOT_STARTED
 
 
 @pytest.mark.parametrize(
@@ -375,6 +375,7 @@ def test_expired_property_stops_leaving(make_telemetry, sink):
 def test_reasons_of_the_effective_state(make_telemetry, tmp_path):
     """Each state has its word: undecided, granted, declined, env, store_unreadable."""
     telemetry, off = make_telemetry(), make_telemetry(environ={"DO_NOT_TRACK": "1"})
+    telemetry.start()
     words = [telemetry.status()[Kind.ERRORS].reason]
     telemetry.update_settings(enable_error_reporting=True)
     words += [telemetry.status()[Kind.ERRORS].reason, off.status()[Kind.ERRORS].reason]
@@ -393,6 +394,7 @@ def test_every_state_has_the_same_words_everywhere(make_telemetry, tmp_path):
         type("Over", (), {"__doc__": "It was."})
     )
     telemetry = make_telemetry(registry=[expired])
+    telemetry.start()
     off = make_telemetry(registry=[expired], environ={"OTEL_POSTHOG_DISABLED": "yes"})
     words = [_words_of(telemetry)]
     telemetry.update_settings(enable_telemetry=True, enable_error_reporting=True)

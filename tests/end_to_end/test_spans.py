@@ -48,6 +48,29 @@ def test_failed_root_span_is_one_exception(granted, tracer, sink):
     assert event.issues == ()
 
 
+class Wrapper:
+    """A provider of the host's own class, which passes on whatever is asked of it."""
+
+    def __init__(self, wrapped):
+        self._wrapped = wrapped
+
+    def __getattr__(self, name):
+        return getattr(self._wrapped, name)
+
+
+def test_wrapped_provider_is_extended(make_telemetry, tracer_provider, tracer, sink):
+    """Spans of a provider arrive although its class is not the SDK's."""
+    telemetry = make_telemetry(tracer_provider=Wrapper(tracer_provider))
+    telemetry.start()
+    telemetry.update_settings(enable_error_reporting=True)
+
+    with pytest.raises(ValueError, match="fatal"), tracer.start_as_current_span("root"):
+        raise ValueError("fatal")
+
+    assert telemetry.flush(WAIT_S)
+    assert [event.name for event in sink.events] == ["$exception"]
+
+
 def test_nested_spans_tell_an_exception_once(granted, tracer, sink):
     """An exception on its way through several spans is one event."""
     with (

@@ -75,6 +75,19 @@ def test_each_record_carries_consent(host):
     assert read(record.attributes).grants.keys() == {Kind.TELEMETRY}
 
 
+def test_handed_over_is_what_the_exporter_confirmed(host):
+    """What the host's exporter has delivered counts as handed over, and what it gave up as dropped."""
+    host.telemetry.update_settings(enable_telemetry=True)
+    track("some_event")
+    host.kept_logs.shutdown()  # from here on it answers FAILURE
+    track("some_event")
+
+    balance = host.telemetry.delivery().by_kind()[Kind.TELEMETRY]
+
+    assert (balance.accepted, balance.handed_over, balance.sent, balance.unaccounted) == (2, 1, 0, 0)
+    assert balance.dropped == {"handover_failed": 1}
+
+
 def test_nothing_is_stamped_without_consent(host):
     """While nothing is granted records carry nothing, and so a gateway refuses them."""
     assert dict(host.span().attributes) == {}
@@ -109,7 +122,7 @@ def test_nothing_is_sent_from_here(host, sink):
     capture_exception(ValueError("no"))
 
     assert host.telemetry.flush(timeout_s=5)
-    assert [len(host.records), sink.requests, host.telemetry.delivery()] == [2, [], {}]
+    assert [len(host.records), sink.requests, host.telemetry.delivery()] == [2, [], {"handed_over": 2}]
 
 
 def test_full_span_gets_its_stamps(database_url):

@@ -153,20 +153,72 @@ def test_read_only_database_with_the_row_is_enough_to_send(make_telemetry, sink,
     assert [event.name for event in sink.events] == ["sent"]
 
 
-def test_wrong_key_is_told_once_and_not_retried(make_telemetry, sink, caplog):
-    """A refused key costs one log line that says what to check, and no second attempt."""
+@pytest.mark.parametrize(
+    ("fault", "cause"),
+    [
+        (Fault(status=401, times=None), "check the project api key"),
+        (Fault(status=404, times=None), "check the host setting"),
+        (Fault(status=407, times=None), "proxy"),
+        (Fault(body="<html>Please log in</html>", times=None), "a web page"),
+        (Fault(body="<p>", is_endless=True, times=None), "a web page"),
+        (Fault(body='{"status": 0}', times=None), "does not say that it accepted"),
+        (Fault(status=204, times=None), "status 204"),
+        (Fault(status=400, body="no", times=None), "status 400"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_answer_of_something_else_loses_nothing(make_telemetry, sink, caplog, fault, cause):
+    """What PostHog has not answered itself waits, and one log line names the likely cause."""
+    telemetry = make_telemetry(probe_interval_s=30)
+    telemetry.start()
+    telemetry.update_settings(enable_telemetry=True)
+    sink.script([fault])
+
+    for number in range(3):
+        track("numbered", {"number": number})
+        telemetry.flush()
+
+    assert telemetry.delivery() == {}
+    assert len(sink.requests) == 1  # then there is a pause
+    assert [cause in message.lower() for message in warnings(caplog)] == [True]
+
+
+def test_phases_of_wrong_answers_lose_nothing(make_telemetry, sink):
+    """5,000 events that wait through 503, 404, 401 and a login page all arrive once PostHog answers."""
+    telemetry = make_telemetry(
+        retry_initial_s=0.02, retry_max_s=0.02, probe_interval_s=0.02, http_timeout_s=60.0
+    )
+    telemetry.start()
+    telemetry.update_settings(enable_telemetry=True)
+    phases = [
+        Fault(status=503, times=2),
+        Fault(status=404, times=3),
+        Fault(status=401, times=3),
+        Fault(body="<html>Please log in</html>", times=3),
+    ]
+    sink.script(phases)
+
+    for number in range(5_000):
+        track("numbered", {"number": number})
+
+    events = sink.wait_for(count=5_000, timeout_s=60)
+    assert {event.properties["number"] for event in events} == set(range(5_000))
+    wait_until(lambda: telemetry.delivery() == {"sent": 5_000})
+    assert len(sink.events) == 5_000
+
+
+def test_quota_is_counted(make_telemetry, sink, caplog):
+    """What PostHog does not take because of its quota is counted as that, and the log says what to do."""
     telemetry = make_telemetry()
     telemetry.start()
     telemetry.update_settings(enable_telemetry=True)
-    sink.script([Fault(status=401, times=None)])
+    sink.script([Fault(body='{"status": "Ok", "quota_limited": ["events"]}')])
 
-    for number in range(3):
-        track("refused", {"number": number})
-        telemetry.flush()
+    track("beyond_the_quota")
 
-    assert telemetry.delivery() == {"refused": 3}
-    assert len(sink.requests) == 3
-    assert ["check the project API key" in message for message in warnings(caplog)] == [True]
+    telemetry.flush()
+    assert telemetry.delivery() == {"quota": 1}
+    assert "billing limit" in caplog.text
 
 
 def test_no_key_means_nothing_is_sent(make_telemetry, sink, caplog):

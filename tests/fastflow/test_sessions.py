@@ -69,7 +69,7 @@ def test_only_admins_see_telemetry_settings(user, visitor, admin):
     """Neither a user nor a visitor sees the settings, the preview or the audit trail (R8, R11)."""
     statuses = [[one.call("GET", path).status_code for path in SETTINGS] for one in (admin, user, visitor)]
 
-    assert statuses == [[200] * len(SETTINGS), [403] * len(SETTINGS), [403] * len(SETTINGS)]
+    assert statuses == [[200] * len(SETTINGS), [403] * len(SETTINGS), [401] * len(SETTINGS)]
 
 
 def test_user_cannot_change_telemetry_settings(fastflow, user):

@@ -189,7 +189,7 @@ def test_visitor_cannot_press_the_test_button(start):
     """Who is not signed in sends no test exception (R10)."""
     _, url = start(environment="development")
 
-    assert Person(url).call("POST", "/api/settings/trigger-test-exception").status_code == 403
+    assert Person(url).call("POST", "/api/settings/trigger-test-exception").status_code == 401
 
 
 def test_start_in_development_sends_one_marked_test(start, sink):

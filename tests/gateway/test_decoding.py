@@ -60,7 +60,7 @@ def test_unknown_encoding_is_final(encoding):
 @pytest.mark.parametrize("encoding", PACKED)
 def test_bomb_is_refused_at_the_limit(encoding):
     """What would become larger than allowed is refused, and no more than the limit is unpacked."""
-    packed = {"gzip": gzip.compress, "zstd": zstd.compress}[encoding](bytes(50_000_000))
+    packed = COMPRESS[encoding](bytes(50_000_000))
 
     assert _refusal(plain, packed, encoding, 1_000_000) == 413
 
@@ -70,6 +70,28 @@ def test_bomb_is_refused_at_the_limit(encoding):
 def test_truncated_body_is_refused(encoding, keep):
     """A compressed body that was cut is no message, not even where its beginning could be one."""
     assert _refusal(plain, PACKED[encoding][:keep], encoding, 10**6) == 400
+
+
+COMPRESS = {"gzip": gzip.compress, "zstd": zstd.compress}
+
+
+@pytest.mark.parametrize("encoding", PACKED)
+@pytest.mark.parametrize("pieces", [[CONTENT[:5], CONTENT[5:]], [b"", CONTENT, b""], [b""]], ids=len)
+def test_body_of_several_members(encoding, pieces):
+    """Several members or frames are their concatenation."""
+    body = b"".join(map(COMPRESS[encoding], pieces))
+
+    assert plain(body, encoding, len(CONTENT)) == b"".join(pieces)
+
+
+@pytest.mark.parametrize("encoding", PACKED)
+def test_members_share_one_limit(encoding):
+    """Neither the size of all members together nor their number has no limit."""
+    packed = COMPRESS[encoding]
+
+    assert _refusal(plain, 3 * packed(bytes(500_000)), encoding, 1_000_000) == 413
+    assert _refusal(plain, 300 * packed(b""), encoding, 1_000_000) == 400
+    assert _refusal(plain, packed(CONTENT) + packed(CONTENT)[:-1], encoding, 10**6) == 400
 
 
 @pytest.mark.parametrize("encoding", PACKED)

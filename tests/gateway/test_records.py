@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Literal
+import time
+from typing import Annotated, Literal
 from uuid import uuid4
 
 import pytest
-from gateways import config_of, consent, manifest_at, raised, rules_at, served_gateway, spans, tracked
+from gateways import config_of, consent, manifest_at, pairs, raised, rules_at, served_gateway, spans, tracked
 from waiting import wait_until
 
-from otel_posthog import Registry, Telemetry, event
+from otel_posthog import Buckets, MaxChars, Registry, Telemetry, event
 from otel_posthog._runtime.reporting import Counts, LogLimiter
 from otel_posthog.gateway.records import RecordMapper
 from otel_posthog.mapping import BaseProperties
@@ -20,6 +21,7 @@ from otel_posthog.span_rules import SpanRules
 from otel_posthog.testing import Fault
 
 RUN = {"exception.type": "ValueError", "exception.message": "no such run"}
+WHOLE_MILLISECONDS_NS = time.time_ns() // 1_000_000 * 1_000_000  # as many clocks of JavaScript count
 RULE = {"event": "request_served", "name": "GET /runs/*", "kind": "internal"}
 
 
@@ -226,6 +228,80 @@ def test_record_without_a_uuid_gets_one_that_lasts(config, sink):
     assert first == second != other
 
 
+def _of_one_millisecond(*attributes, scope="shop"):
+    """Return a request whose records have no uuid, and the times of a clock of milliseconds."""
+    request = tracked("report_generated", {}, scope=scope)
+    records = request.resource_logs[0].scope_logs[0].log_records
+    record = records.pop()
+    record.time_unix_nano = record.observed_time_unix_nano = WHOLE_MILLISECONDS_NS
+    for each in attributes:
+        del record.attributes[:]
+        record.attributes.extend(pairs(each))
+        records.append(record)
+    return request
+
+
+def _uuids(sink):
+    found = [event.uuid for event in sink.events]
+    sink.clear()
+    return found
+
+
+@event("report_generated", why="which formats are used", since="1.0")
+class ReportGenerated:
+    """A report was generated."""
+
+    format: Literal["pdf", "html"] | None = None
+    pages: Annotated[int, Buckets(0, 10, 100)] | None = None
+    title: Annotated[str, MaxChars(100)] | None = None
+
+
+def test_distinct_records_of_one_time_stay_distinct(sink, sink_url, tmp_path):
+    """Records of the same millisecond, also with equal content, get uuids that a resend repeats."""
+    manifest_at(tmp_path, [ReportGenerated])
+    stamped = consent()
+    rows = [{**stamped, "format": each, "posthog.event_uuid": "no uuid"} for each in ("pdf", "html", "pdf")]
+    rows += [{**stamped, "pages": 5}, {**stamped, "pages": 50}, {**stamped, "pages": 60}]
+    for _ in range(2):
+        with served_gateway(config_of(sink_url, tmp_path)) as client:
+            _post(client, _of_one_millisecond(*rows))
+
+    uuids = _uuids(sink)
+    assert len(set(uuids[:6])) == 6
+    assert uuids[:6] == uuids[6:]
+
+
+def test_records_of_one_time_stay_distinct_in_any_grouping(sink, sink_url, tmp_path):
+    """A sender's batch may end within a millisecond: what the records hold counts, not their position."""
+    manifest_at(tmp_path, [ReportGenerated])
+    stamped = consent()
+    rows = [{**stamped, **each} for each in ({"format": "pdf"}, {"pages": 5}, {"title": "July"}, {})]
+    with served_gateway(config_of(sink_url, tmp_path)) as client:
+        for row in rows:
+            _post(client, _of_one_millisecond(row))
+        alone = _uuids(sink)
+    with served_gateway(config_of(sink_url, tmp_path)) as client:
+        _post(client, _of_one_millisecond(*rows))
+
+    assert len(set(alone)) == 4
+    assert _uuids(sink) == alone
+
+
+def test_uuid_depends_on_nothing_that_is_not_sent(sink, sink_url, tmp_path):
+    """Neither a secret, nor an undeclared property, nor a number within its bucket changes the uuid."""
+    manifest_at(tmp_path, [ReportGenerated])
+    stamped = consent()
+    for hidden in (
+        {"pages": 5, "title": "password=Planted7secret9"},
+        {"pages": 6, "title": "password=Another8secret0", "customer": "alice@example.org"},
+    ):
+        with served_gateway(config_of(sink_url, tmp_path)) as client:
+            _post(client, _of_one_millisecond({**hidden, **stamped}))
+
+    assert [event.properties["pages"] for event in sink.events] == ["0-9"] * 2
+    assert len(set(_uuids(sink))) == 1
+
+
 def test_span_rules_are_read_from_a_file(config, sink, tmp_path):
     """Spans that match a rule of the file become events; all others become nothing."""
     rules = rules_at(tmp_path, [{**RULE, "properties": {"run.kind": "run_kind"}}])
@@ -317,6 +393,20 @@ def test_withdrawal_stops_what_collectors_still_hold(config, sink, installation,
 
     assert len(sink.events) == 2
     assert sink.events[0].uuid != sink.events[1].uuid
+
+
+def test_uuid_shows_nothing_that_a_database_may_withhold(config, sink, installation, database_url):
+    """Without a manifest on the records, their content decides nothing; their order in the request does."""
+    stamped = _stamped(installation.settings())
+    numbers, uuids = [(1, 2), (3,)], []
+    for rows in numbers:
+        each = _of_one_millisecond(*({"number": number, **stamped} for number in rows), scope="otel_posthog")
+        with served_gateway(config(gateway_databases=database_url)) as client:
+            _post(client, each)
+            uuids.append(_uuids(sink))
+
+    assert uuids[0][0] != uuids[0][1]
+    assert uuids[1] == uuids[0][:1]
 
 
 def test_installation_of_no_database_counts_as_unknown(config, sink, installation, database_url):

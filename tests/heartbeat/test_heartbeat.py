@@ -14,9 +14,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from logs import warnings
+from spools import Disk, some_batch
 from waiting import wait_until
 
-from otel_posthog import track
+from otel_posthog import capture_exception, track
 from otel_posthog.delivery.transport import Delivery
 from otel_posthog.delivery.transport import Result as Answer
 from otel_posthog.heartbeat import Result
@@ -540,7 +541,7 @@ def test_refused_day_reads_no_gauge_again(due, late, sink, clock):
     """After PostHog's rejection neither the lease nor a gauge is asked again on that day."""
     calls = []
     late("counting", lambda: calls.append(1) or 1)
-    sink.script([Fault(status=401)])
+    sink.script([Fault(status=400, times=None, holding="2026-11-21T03:00:00.000")])
     due.heartbeat.send_if_due()
 
     clock.to("2026-11-21 03:30")  # the claim of the first attempt has expired
@@ -556,7 +557,7 @@ def _must_not_collect(_is_wanted):
 
 def test_refused_heartbeat_is_not_repeated_all_day(due, sink, clock):
     """PostHog's no is taken for this day by this process; the next day is tried again."""
-    sink.script([Fault(status=401)])
+    sink.script([Fault(status=400, times=None, holding="2026-11-21T03:00:00.000")])
 
     results = []
     for moment in ("2026-11-21 03:00", "2026-11-21 03:30", "2026-11-22 03:00"):
@@ -564,7 +565,7 @@ def test_refused_heartbeat_is_not_repeated_all_day(due, sink, clock):
         results.append(due.heartbeat.send_if_due())
 
     assert results == [Result.FAILED, Result.FAILED, Result.SENT]
-    assert [request.status for request in sink.requests] == [401, 200]
+    assert [request.status for request in sink.requests] == [400, 200]
 
 
 def _track_many():
@@ -595,6 +596,29 @@ def test_drops_are_reported_once(make_telemetry, clock, sink):
     assert gauges_of(second) == {"total_pipelines": 3, "failed_gauges": 0}
 
 
+def test_drops_of_all_processes_are_reported_once(make_telemetry, clock, sink):
+    """A heartbeat reports what other processes have dropped, and no other process reports it again."""
+
+    def make(**options):
+        telemetry = make_telemetry(clock=clock, **options)
+        telemetry.heartbeat.delay(ONLY_BY_HAND_S)
+        telemetry.heartbeat.gauge("total_pipelines")(lambda: 3)
+        return telemetry
+
+    with make(queue_max_records=1, batch_delay_s=60) as worker:
+        worker.update_settings(enable_telemetry=True)
+        wait_until(lambda: _track_many() or "queue_full" in worker.delivery(), timeout_s=BOUND_S)
+        worker.heartbeat.send_if_due()
+    for day in ("2026-11-21", "2026-11-22"):
+        with make() as later:
+            clock.to(f"{day} 03:00")
+            assert later.heartbeat.send_if_due() is Result.SENT
+
+    first, second = [event for event in sink.events if event.name == "instance_heartbeat"]
+    assert gauges_of(first)["telemetry_dropped_queue_full"] == worker.delivery()["queue_full"]
+    assert gauges_of(second) == {"total_pipelines": 3, "failed_gauges": 0}
+
+
 def test_drops_of_before_a_withdrawal_are_not_told(make_telemetry, clock, sink):
     """What was dropped while an earlier consent stood is in no heartbeat of a new one."""
     telemetry = make_telemetry(clock=clock, queue_max_records=1, batch_delay_s=60)
@@ -611,6 +635,43 @@ def test_drops_of_before_a_withdrawal_are_not_told(make_telemetry, clock, sink):
 
     [event] = [event for event in sink.events if event.name == "instance_heartbeat"]
     assert gauges_of(event) == {"total_pipelines": 3, "failed_gauges": 0}
+
+
+def test_dropped_errors_of_before_a_withdrawal_are_not_told(make_telemetry, clock, sink):
+    """While errors stay granted, their drops from before a withdrawal of telemetry are in no heartbeat."""
+    telemetry = make_telemetry(clock=clock, queue_max_records=1, batch_delay_s=60)
+    telemetry.heartbeat.delay(ONLY_BY_HAND_S)
+    telemetry.heartbeat.gauge("total_pipelines")(lambda: 3)
+    with telemetry:
+        telemetry.update_settings(enable_error_reporting=True, enable_telemetry=True)
+        wait_until(
+            lambda: capture_exception(OSError()) or telemetry.delivery().by_kind()[Kind.ERRORS].dropped,
+            timeout_s=BOUND_S,
+        )
+        telemetry.update_settings(enable_telemetry=False)
+        telemetry.update_settings(enable_telemetry=True)
+        wait_until(lambda: telemetry.heartbeat.send_if_due() is Result.NOT_DUE, timeout_s=BOUND_S)
+        clock.to("2026-11-21 03:00")
+        assert telemetry.heartbeat.send_if_due() is Result.SENT
+
+    [event] = [event for event in sink.events if event.name == "instance_heartbeat"]
+    assert gauges_of(event) == {"total_pipelines": 3, "failed_gauges": 0}
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [lambda _: None, lambda off: off.lifecycle.begin(), lambda off: off.lifecycle.touch()],
+    ids=["not started", "begun", "touched"],
+)
+def test_gauge_opens_no_spool_while_everything_is_off(make_beating, tmp_path, begin):
+    """A gauge of a product that is switched off neither opens nor writes the spool, nor does its start."""
+    with Disk(tmp_path / "spool") as disk:
+        disk.durable().put(some_batch())
+    off = make_beating(spool_dir=str(disk.folder), environ={"DO_NOT_TRACK": "1"})
+
+    begin(off)
+
+    assert disk.files() == ["file.lock", "spool.db"]
 
 
 def test_preview_is_what_is_sent(make_telemetry, clock, sink):

@@ -16,9 +16,10 @@ telemetry = Telemetry(
     database=os.environ["DATABASE_URL"],
     spool_dir=os.environ["SPOOL_DIR"],
     environment="production",
-    batch_delay_s=0.05,
+    batch_delay_s=float(os.environ.get("BATCH_DELAY_S", "0.05")),
     retry_initial_s=0.05,
     retry_max_s=0.2,
+    probe_interval_s=0.2,
 )
 
 

@@ -16,6 +16,7 @@ from trackers import WAIT_S, spooled_numbers, tracking
 from waiting import wait_until
 
 from otel_posthog import Telemetry
+from otel_posthog.registry import Kind
 from otel_posthog.testing import Fault, PostHogSink, serve
 
 EVENTS = 10_000 if IS_FULL else 500
@@ -35,6 +36,14 @@ def granted_database(database_url):
 @pytest.fixture
 def spool_folder(tmp_path):
     return tmp_path / "data" / "app.db-spool"
+
+
+def _balance(database_url):
+    """Return the balance that an operator reads after all processes have ended."""
+    telemetry = Telemetry(database=database_url, environ={})
+    balance = telemetry.delivery().by_kind()[Kind.TELEMETRY]
+    telemetry.shutdown()
+    return balance
 
 
 def _numbers(sink):
@@ -72,6 +81,8 @@ def test_scripted_day(granted_database, record_property):
     twice = [uuid for uuid, times in Counter(event.uuid for event in sink.events).items() if times > 1]
     cut = b"".join(request.decoded for request in sink.requests if request.status is None)
     record_property("tracked", 8 * share)
+    balance = _balance(granted_database)
+    assert (balance.accepted, balance.sent, balance.waiting, balance.dropped) == (8 * share, 8 * share, 0, {})
     record_property("twice", len(twice))
     assert len({event.uuid for event in sink.events}) == 8 * share
     assert [uuid for uuid in twice if uuid.encode() not in cut] == []
@@ -134,6 +145,31 @@ def test_end_of_a_process_spools_what_cannot_be_sent(granted_database, spool_fol
 
     assert took_s < 60  # far from the 120 s that an answer is waited for
     assert sorted(spooled_numbers(spool_folder)) == list(range(500))
+
+
+def test_batch_is_on_disk_before_it_is_sent(granted_database, spool_folder):
+    """With `spool_first` a process that is killed while PostHog is silent has kept each batch."""
+    with closing(socket.create_server(("127.0.0.1", 0), backlog=100)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with tracking(url, granted_database, spool_first=True, http_timeout_s=120.0) as product:
+            product.ask("track 0 300")
+            wait_until(lambda: len(spooled_numbers(spool_folder)) == 300, timeout_s=WAIT_S)
+            product.kill()
+
+    assert sorted(spooled_numbers(spool_folder)) == list(range(300))
+
+
+def test_batch_that_was_sent_leaves_the_disk(granted_database, spool_folder, sink, sink_url):
+    """With `spool_first` each event arrives once, and nothing stays in the spool."""
+    with tracking(sink_url, granted_database, spool_first=True) as product:
+        product.ask("track 0 300")
+        is_flushed = product.ask("flush 30")
+        product.ask("track 300 1")
+        product.exit()
+
+    assert is_flushed is True
+    assert sorted(event.properties["number"] for event in sink.events) == list(range(301))
+    assert spooled_numbers(spool_folder) == []
 
 
 def test_next_process_sends_what_the_last_one_left(granted_database, spool_folder):

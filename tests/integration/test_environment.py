@@ -66,9 +66,10 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["content-length"]))
         self.server.requests.append((self.path, dict(self.headers), json.loads(gzip.decompress(body))))
         self.send_response(200)
-        self.send_header("Content-Length", "2")
+        answer = b'{"status": 1}'
+        self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
-        self.wfile.write(b"{}")
+        self.wfile.write(answer)
 
     def log_message(self, *_):
         """Say nothing."""

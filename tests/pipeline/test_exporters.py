@@ -46,7 +46,8 @@ def _points(metric):
 
 
 @pytest.mark.parametrize(
-    ("fault", "error"), [([], None), ([Fault(status=503)], "held"), ([Fault(status=401)], "rejected")]
+    ("fault", "error"),
+    [([], None), ([Fault(status=503)], "held"), ([Fault(status=400, times=None)], "rejected")],
 )
 def test_each_export_is_counted_once(make_telemetry, sink, provider, reader, fault, error):
     """Where the host has a meter provider, records in flight, exported and durations are told."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from typing import Annotated, Literal, Optional
 
 import pytest
@@ -353,3 +355,33 @@ def test_admission_only_takes_away(name, properties, declared):
 
     others = {key: left for key, left in admitted.items() if left is not properties[key]}
     assert all(set(left) <= set(properties[key]) for key, left in others.items())
+
+
+WITHOUT_DOCSTRINGS = """
+from typing import Literal
+from otel_posthog import Registry, Telemetry, event
+from otel_posthog.registry import Kind
+@event("report_generated", why="to know", since="1.0")
+class Report:
+    "A report was generated."
+    format: Literal["pdf", "html"]
+@event("report_sent", why="to know", since="1.0", description="A report was sent.")
+class Sent:
+    "Overruled."
+telemetry = Telemetry(registry=[Report, Sent], database="sqlite:///:memory:")
+print([spec.description for name, spec in sorted(telemetry.registry.manifest(Kind.TELEMETRY).events.items())])
+"""
+
+
+@pytest.mark.parametrize(("flag", "first"), [("-O", "A report was generated."), ("-OO", "to know")])
+def test_product_without_docstrings_starts(flag, first):
+    """`python -OO` has no docstrings: the description of an event is the argument, or else its purpose."""
+    ran = subprocess.run(
+        [sys.executable, flag, "-c", WITHOUT_DOCSTRINGS],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ran.stdout == f"{[first, 'A report was sent.']}\n", ran.stderr

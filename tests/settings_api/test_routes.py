@@ -18,15 +18,21 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.sessions import SessionMiddleware
+from starlette.responses import Response
 from starlette.routing import Mount
 from waiting import wait_until
 
 from otel_posthog import settings_api, track
+from otel_posthog.errors import ConfigError
 from otel_posthog.testing import serve
 
 SYSTEM = "/api/settings/system"
 STATUS = "/api/settings/telemetry-status"
 TRIGGER = "/api/settings/trigger-test-exception"
+
+
+PROTECTED = [("GET", SYSTEM), ("PUT", SYSTEM), ("POST", TRIGGER)]
+CHANGING = [("PUT", SYSTEM), ("PUT", "/api/settings/consent"), ("POST", TRIGGER)]
 
 
 def _everybody(_connection, _need):
@@ -216,10 +222,10 @@ def test_system_says_what_to_do_when_the_database_fails(host, make_telemetry, tm
     answer = client.put(SYSTEM, json={"enable_telemetry": True})
 
     assert answer.status_code == 503
-    assert "Nothing was changed" in answer.json()["detail"]
+    assert "The change is not confirmed" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", SYSTEM), ("PUT", SYSTEM), ("POST", TRIGGER)])
+@pytest.mark.parametrize(("method", "path"), PROTECTED)
 def test_without_a_hook_everybody_is_refused(host, make_telemetry, method, path):
     """Without hooks the protected endpoints refuse everybody (R11)."""
     client = client_of(host(make_telemetry(environment="development", environ={"DO_NOT_TRACK": "1"}), None))
@@ -241,9 +247,7 @@ def _truthy_but_not_true(_connection, _need):
     return "admin"
 
 
-@pytest.mark.parametrize(
-    "hook", [lambda _c, _n: False, _async_no, _raises, _truthy_but_not_true, lambda _c: None]
-)
+@pytest.mark.parametrize("hook", [lambda _c, _n: False, _async_no, _raises, _truthy_but_not_true])
 def test_everything_but_yes_is_no(host, telemetry, hook):
     """A hook that says no, fails or answers something else refuses (R11)."""
     client = client_of(host(telemetry, hook))
@@ -252,6 +256,24 @@ def test_everything_but_yes_is_no(host, telemetry, hook):
 
     assert answer.status_code == 403
     assert "planted" not in answer.text
+    assert telemetry.settings().enable_telemetry is False
+
+
+async def _async_nobody(_connection, _need):
+    return None
+
+
+@pytest.mark.parametrize("hook", [lambda _connection: None, _async_nobody])
+@pytest.mark.parametrize(("method", "path"), PROTECTED)
+def test_nobody_signed_in_is_401(host, make_telemetry, hook, method, path):
+    """A hook that returns None says that nobody is signed in, which is 401 and changes nothing."""
+    telemetry = make_telemetry(environment="development", environ={"DO_NOT_TRACK": "1"})
+    client = client_of(host(telemetry, hook))
+
+    answer = client.request(method, path, json={"enable_telemetry": True} if method == "PUT" else None)
+
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"]
     assert telemetry.settings().enable_telemetry is False
 
 
@@ -333,9 +355,180 @@ def test_trigger_obeys_consent(host, make_telemetry, sink):
     assert len(sink.events) == 1
 
 
-def test_answers_are_never_cached(client):
-    """Settings are not kept by proxies or browsers."""
-    assert client.get(SYSTEM).headers["cache-control"] == "no-store"
+def test_delivery_shows_what_became_of_what_was_accepted(host, make_telemetry, sink):
+    """An admin reads for each kind what was accepted, sent and dropped, and others do not."""
+    telemetry = make_telemetry()
+    telemetry.update_settings(enable_telemetry=True)
+    with telemetry:
+        track("sync_completed")
+        sink.wait_for(count=1)
+        wait_until(lambda: telemetry.delivery().get("sent") == 1)
+
+        answer = client_of(host(telemetry, _everybody)).get("/api/settings/delivery")
+        refused = client_of(host(telemetry, None)).get("/api/settings/delivery")
+
+    counted = {name: answer.json()["telemetry"][name] for name in ("accepted", "sent", "waiting", "dropped")}
+    assert counted == {"accepted": 1, "sent": 1, "waiting": 0, "dropped": {}}
+    assert (answer.headers["cache-control"], refused.status_code) == ("no-store", 403)
+
+
+def test_delivery_that_cannot_be_read_is_no_zero(host, make_telemetry, tmp_path):
+    """Without its file the balance is not known, and the answer says so."""
+    telemetry = make_telemetry(spool_dir=str(tmp_path / "spool"))
+    telemetry.update_settings(enable_telemetry=True)
+    with telemetry:
+        track("sync_completed")
+    with closing(sqlite3.connect(tmp_path / "spool" / "spool.db", isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN IMMEDIATE")
+
+        answer = client_of(host(telemetry, _everybody)).get("/api/settings/delivery")
+
+    assert answer.status_code == 503
+    assert "spool_dir" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", SYSTEM, 200),
+        ("GET", STATUS, 200),
+        ("GET", "/api/settings/openapi.json", 200),
+        ("GET", "/api/settings/system/", 307),
+        ("GET", "/api/settings/nothing", 404),
+        ("POST", TRIGGER, 404),
+        ("DELETE", SYSTEM, 405),
+        ("PUT", SYSTEM, 415),
+        ("GET", "/api/settings/consent-audit?after=x", 422),
+        ("GET", f"/api/settings/consent-audit?after={'9' * 5_000}", 422),
+    ],
+)
+def test_answers_are_never_cached(client, method, path, status):
+    """No answer is kept by proxies or browsers, and each refusal is JSON with a reason."""
+    answer = client.request(method, path, follow_redirects=False)
+
+    assert (answer.status_code, answer.headers["cache-control"]) == (status, "no-store")
+    if status >= 400:
+        assert answer.json()["detail"]
+
+
+def test_failure_of_the_database_is_never_cached(host, make_telemetry, tmp_path):
+    """A 503 is not kept either."""
+    sqlite3.connect(tmp_path / "empty.db").close()
+    telemetry = make_telemetry(database=f"sqlite:///file:{tmp_path}/empty.db?mode=ro&uri=true")
+
+    answer = client_of(host(telemetry, _everybody)).get(SYSTEM)
+
+    assert (answer.status_code, answer.headers["cache-control"]) == (503, "no-store")
+
+
+CROSS = [
+    [("Sec-Fetch-Site", "cross-site")],
+    [("Sec-Fetch-Site", "same-site")],
+    [("Sec-Fetch-Site", "made-up")],
+    [("Sec-Fetch-Site", "cross-site"), ("Origin", "http://testserver")],
+    [("Sec-Fetch-Site", "same-origin"), ("Sec-Fetch-Site", "cross-site")],
+    [("Origin", "http://evil.example")],
+    [("Origin", "https://testserver")],
+    [("Origin", "http://testserver:8000")],
+    [("Origin", "http://testserver.evil.example")],
+    [("Origin", "null")],
+    [("Origin", "")],
+    [("Origin", "http://testserver"), ("Origin", "http://evil.example")],
+]
+OWN = [
+    [],
+    [("Sec-Fetch-Site", "same-origin"), ("Origin", "https://outside-of-the-proxy.example")],
+    [("Sec-Fetch-Site", "none")],
+    [("Origin", "http://testserver")],
+    [("Origin", "http://testserver"), ("Host", "TestServer:80")],
+]
+
+
+@pytest.mark.parametrize("headers", CROSS)
+def test_page_of_another_site_changes_nothing(make_telemetry, headers):
+    """A browser that sends a page's request from another origin gets a 403, before the hook is asked."""
+    asked = []
+    telemetry = make_telemetry(environment="development", environ={"DO_NOT_TRACK": "1"})
+    client = client_of(_starlette(telemetry, lambda _connection: asked.append(1) or True))
+
+    sent = {"headers": [*headers, ("Content-Type", "application/json")], "content": b"{}"}
+    answers = [client.request(method, path, **sent) for method, path in CHANGING]
+
+    assert [answer.status_code for answer in answers] == [403] * len(CHANGING)
+    assert {answer.headers["cache-control"] for answer in answers} == {"no-store"}
+    assert all("another site" in answer.json()["detail"] for answer in answers)
+    assert asked == []
+
+
+@pytest.mark.parametrize("headers", OWN)
+def test_own_page_and_programs_may_change(client, headers):
+    """The server's own page, a user's own doing and programs without these headers pass."""
+    answer = client.put(
+        SYSTEM,
+        headers=[*headers, ("Content-Type", "application/json")],
+        content=b'{"enable_telemetry": true}',
+    )
+
+    assert answer.json()["enable_telemetry"] is True
+
+
+def test_other_sites_may_read_what_the_hook_allows(client):
+    """Reading is the affair of the hook and of the browser's own rules."""
+    assert client.get(SYSTEM, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200
+
+
+def test_listed_origin_may_change(telemetry):
+    """A front end on an origin that the product lists changes settings, and no other does."""
+    page = "https://admin.example.com"
+    routes = [settings_api.mount(telemetry, authorize=_everybody, origins=[page])]
+    client = client_of(Starlette(routes=routes))
+
+    statuses = [
+        client.put(SYSTEM, json={}, headers={"Sec-Fetch-Site": "same-site", "Origin": origin}).status_code
+        for origin in (page, "https://other.example.com")
+    ]
+
+    assert statuses == [200, 403]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (SYSTEM, b'{"enable_telemetry": false, "enable_telemetry": true}'),
+        (SYSTEM, b'{"enable_telemetry": true, "enable_telemetr\\u0079": true}'),
+        ("/api/settings/consent", b'{"errors": {"answer": "decline", "answer": "agree", "manifest": "x"}}'),
+    ],
+)
+def test_repeated_key_is_refused(client, path, body):
+    """A key that is given twice is refused by name, since parsers disagree on which one counts."""
+    answer = client.put(path, content=body, headers={"Content-Type": "application/json"})
+
+    assert answer.status_code == 422
+    assert "twice" in answer.json()["detail"]
+    assert client.get(SYSTEM).json()["enable_telemetry"] is False
+
+
+def test_handler_of_the_host_does_not_format_refusals(telemetry):
+    """Refusals look the same under a host with handlers of its own; the hook sees the host's application."""
+    seen = []
+
+    def hook(connection):
+        seen.append(connection.app)
+        return False
+
+    routes = [settings_api.mount(telemetry, authorize=hook)]
+    app = Starlette(routes=routes, exception_handlers={403: _answer_teapot, 404: _answer_teapot})
+    client = client_of(app)
+
+    statuses = [client.get(path).status_code for path in (SYSTEM, "/api/settings/nothing", "/nothing")]
+
+    assert statuses == [403, 404, 418]
+    assert seen == [app]
+
+
+async def _answer_teapot(_request, _error):
+    return Response(status_code=418)
 
 
 def test_openapi_document_says_where_it_is_mounted(client):
@@ -361,3 +554,12 @@ def test_api_is_what_its_document_says(make_telemetry, tmp_path):
         )
 
     assert run.returncode == 0, run.stdout
+
+
+@pytest.mark.parametrize(
+    "origins", [["https://admin.example.com/"], ["https://Admin.example.com"], "https://admin.example.com"]
+)
+def test_origin_that_no_browser_sends_is_an_error(telemetry, origins):
+    """What could never match is refused at the start, and not with each request."""
+    with pytest.raises(ConfigError, match="as a browser does"):
+        settings_api.mount(telemetry, origins=origins)

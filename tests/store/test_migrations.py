@@ -198,3 +198,15 @@ def test_product_table_before_the_migration_is_an_error(plain_database, open_sto
 
     with pytest.raises(StoreError, match="run the migration"):
         store.update(enable_telemetry=True)
+
+
+def test_table_of_another_kind_is_left_alone(plain_database, open_store):
+    """Beside a product's table of the same name nothing is created, and the message says what to do."""
+    plain_database.sql("CREATE TABLE system_settings (key VARCHAR, value VARCHAR)")
+    store = open_store(plain_database.target)
+
+    with pytest.raises(StoreError, match=r"run the migration .* or name another database"):
+        store.update(enable_telemetry=True)
+
+    assert tables(plain_database) == ["system_settings"]
+    assert columns(plain_database) == ["key", "value"]

@@ -8,9 +8,11 @@ import traceback
 from types import SimpleNamespace
 
 import pytest
+from databases import new_database
 from postgres import PASSWORD
-from sqlalchemy import create_engine, make_url
+from sqlalchemy import Engine, create_engine, make_url
 from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import NullPool
 
 from otel_posthog.errors import ConfigError, MissingExtraError, StoreError
@@ -153,3 +155,41 @@ def test_sync_urls_cost_no_orm():
     said = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
 
     assert said == "False\n"
+
+
+class Wrapper:
+    """Another class that passes on whatever is asked of it, as instrumentations make them."""
+
+    def __init__(self, wrapped):
+        self._wrapped = wrapped
+
+    def __getattr__(self, name):
+        return getattr(self._wrapped, name)
+
+
+@pytest.mark.parametrize("kind", ["sqlite-engine", "sqlite-async-engine", "psycopg-engine", "asyncpg-engine"])
+def test_wrapped_engine_is_taken(request, open_store, kind):
+    """An engine serves behind a class that is not SQLAlchemy's."""
+    with new_database(kind, request) as database:
+        store = open_store(Wrapper(database.target))
+
+        assert store.update(enable_telemetry=True) == store.read()
+
+
+def test_parsed_url_is_taken(plain_database, open_store):
+    """SQLAlchemy's own URL serves as its text does."""
+    store = open_store(make_url(plain_database.target))
+
+    assert store.update(enable_telemetry=True) == store.read()
+
+
+@pytest.mark.parametrize("make", [sessionmaker, Session, Engine.connect])
+def test_other_objects_are_refused_with_advice(make):
+    """What is made from an engine is refused, and the error names what to give."""
+    engine = create_engine("sqlite://")
+    made = make(engine)
+
+    with pytest.raises(ConfigError, match=f"database is a {type(made).__name__}, .*Give the engine"):
+        SettingsStore(made)
+
+    engine.dispose()

@@ -261,7 +261,7 @@ def test_cors_mirrors_the_caller(url, http):
         ("/array/phc_x/config.js", 404),
         ("/static/recorder.js", 404),
         ("/s/", 404),
-        ("/i/v1/analytics/events", 404),
+        ("/i/v1/analytics/recordings", 404),
     ],
 )
 def test_start_requests_are_answered_and_recorded(sink, url, http, path, status):
@@ -536,3 +536,44 @@ def test_page_needs_no_sideways_scrolling(browser, url, http, width):
         page.get_by_text("Raw JSON").click()
 
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_endpoint_with_verdicts_judges_each_event(sink, url, http):
+    """Of a batch with a bad event the others are accepted, in the form in which `/batch/` has them."""
+    sink.script([Fault(status=400, holding="planted", times=None)])
+    batch = [
+        {
+            "event": "happened",
+            "uuid": f"00000000-0000-4000-8000-00000000000{number}",
+            "distinct_id": "someone",
+            "timestamp": "2026-01-02T03:04:05+00:00",
+            "options": {"process_person_profile": False},
+            "properties": {"text": text},
+        }
+        for number, text in enumerate(("good", "planted"))
+    ]
+    headers = {"authorization": "Bearer phc_x", "posthog-sdk-info": "otel-posthog/1.0"}
+
+    answer = http.post(
+        f"{url}/i/v1/analytics/events",
+        json={"created_at": "2026-01-02T03:04:05+00:00", "batch": batch},
+        headers=headers,
+        timeout=5,
+    )
+
+    results = answer.json()["results"]
+    assert [results[event["uuid"]]["result"] for event in batch] == ["ok", "drop"]
+    [event] = sink.events
+    assert event.properties["$process_person_profile"] is False
+    assert (event.properties["$lib"], event.api_key) == ("otel-posthog", "phc_x")
+
+
+def test_answer_of_something_else(sink, url, http):
+    """A scripted body is answered with 200, and nothing is stored."""
+    sink.script([Fault(body="<html>Please log in</html>")])
+
+    answer = http.post(f"{url}/batch/", json={"api_key": "phc_x", "batch": [{}]}, timeout=5)
+
+    assert (answer.status_code, answer.text) == (200, "<html>Please log in</html>")
+    assert answer.headers["content-type"].startswith("text/html")
+    assert sink.events == []

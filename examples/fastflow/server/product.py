@@ -134,9 +134,11 @@ class FastFlow:
         self.runner.start(pipeline, "scheduler")
 
 
-def authorize(connection: HTTPConnection, need: Need) -> bool | Allowed:
+def authorize(connection: HTTPConnection, need: Need) -> bool | Allowed | None:
     """Tell otel_posthog who may change or see the telemetry settings; the id stays in the audit trail."""
     caller: Caller | None = connection.state.caller
-    if caller is None or (need == "admin" and not caller.user.is_admin):
+    if caller is None:
+        return None
+    if need == "admin" and not caller.user.is_admin:
         return False
     return Allowed(f"user {caller.user.id}")

@@ -2,6 +2,7 @@
 
 import { useCallback, useEffect, useId, useState } from "react";
 
+import { DeliveryDisclosure } from "./Delivery";
 import { PreviewDisclosure } from "./Preview";
 import { KINDS, type Flags, type Kind, type Question, type SettingsApi, type State, type System } from "./settings";
 import { CONSENT_TEXTS, type ConsentTexts, type Language } from "./texts";
@@ -81,6 +82,7 @@ export function Switches({ api, language, host, onChanged }: SwitchesProps) {
         {texts.receiver(host)} {texts.anonymous} {texts.recording}
       </p>
       <PreviewDisclosure api={api} texts={texts} />
+      <DeliveryDisclosure api={api} texts={texts} />
     </div>
   );
 }

@@ -26,7 +26,16 @@ export interface System extends Flags {
   consent_question?: Partial<Record<Kind, Question>>;
 }
 
-export type Reason = "undecided" | "declined" | "env" | "store_unreadable" | "expired" | "granted";
+export type Reason =
+  | "undecided"
+  | "declined"
+  | "env"
+  | "store_unreadable"
+  | "expired"
+  | "not_started"
+  | "replaced"
+  | "silenced"
+  | "granted";
 
 export interface State {
   is_sending: boolean;
@@ -44,6 +53,15 @@ export interface Preview {
   waiting: PrintedRequest[];
   heartbeat: PrintedRequest[];
   samples: PrintedRequest[];
+}
+
+/** What became of the events of one kind; `accepted` is the sum of the others. */
+export interface Balance {
+  accepted: number;
+  sent: number;
+  handed_over: number;
+  waiting: number;
+  dropped: Record<string, number>;
 }
 
 /** Sends one request of the product, with its CSRF token or what else it needs, and returns the answer's data. */
@@ -76,6 +94,10 @@ export class SettingsApi {
 
   preview(): Promise<Preview> {
     return this.#call("GET", `${this.#path}/telemetry-preview`) as Promise<Preview>;
+  }
+
+  delivery(): Promise<Record<Kind, Balance>> {
+    return this.#call("GET", `${this.#path}/delivery`) as Promise<Record<Kind, Balance>>;
   }
 
   async sendTestException(): Promise<boolean> {

@@ -28,6 +28,11 @@ export interface ConsentTexts {
   hidePreview: string;
   previewLead: string;
   previewParts: { waiting: string; heartbeat: string; samples: string };
+  showDelivery: string;
+  hideDelivery: string;
+  deliveryLead: string;
+  deliveryColumns: Record<"accepted" | "sent" | "handed_over" | "waiting" | "dropped", string>;
+  unread: string;
   nothing: string;
   loading: string;
   question: string;
@@ -73,12 +78,20 @@ const en: ConsentTexts = {
     env: "a variable of the server’s environment switches everything off",
     store_unreadable: "the database does not answer, so nobody knows what was agreed",
     expired: "the day until which this was to be collected has passed",
+    not_started: "agreed to, but the part that sends is not running",
+    replaced: "agreed to, but another part of the program has taken its place",
+    silenced: "agreed to, but OpenTelemetry is switched off in this server",
     granted: "an administrator has agreed",
   },
   showPreview: "Show exactly what would be sent",
   hidePreview: "Hide it again",
   previewLead: "This comes from the same place that sends, with made-up values where nothing has happened yet. To look at it sends nothing.",
   previewParts: { waiting: "Waiting to be sent", heartbeat: "The daily heartbeat, as of now", samples: "One of each event" },
+  showDelivery: "Show what became of the events",
+  hideDelivery: "Hide it again",
+  deliveryLead: "Every accepted event is in one of the other columns.",
+  deliveryColumns: { accepted: "Accepted", sent: "Sent", handed_over: "Handed over", waiting: "Waiting", dropped: "Dropped" },
+  unread: "That could not be read. Please try again.",
   nothing: "Nothing.",
   loading: "One moment …",
   question: "This version would send more",
@@ -124,12 +137,20 @@ const de: ConsentTexts = {
     env: "eine Umgebungsvariable des Servers schaltet alles ab",
     store_unreadable: "die Datenbank antwortet nicht, die Zustimmung ist daher unbekannt",
     expired: "der Tag, bis zu dem dies erhoben werden sollte, ist vorbei",
+    not_started: "zugestimmt, aber der Teil, der sendet, läuft nicht",
+    replaced: "zugestimmt, aber ein anderer Teil des Programms ist an seine Stelle getreten",
+    silenced: "zugestimmt, aber OpenTelemetry ist auf diesem Server abgeschaltet",
     granted: "die Administration hat zugestimmt",
   },
   showPreview: "Genau zeigen, was gesendet würde",
   hidePreview: "Wieder ausblenden",
   previewLead: "Das kommt von derselben Stelle, die auch sendet, mit erfundenen Werten, wo noch nichts geschehen ist. Ansehen sendet nichts.",
   previewParts: { waiting: "Wartet auf den Versand", heartbeat: "Die tägliche Meldung, Stand jetzt", samples: "Je ein Beispiel" },
+  showDelivery: "Zeigen, was aus den Ereignissen wurde",
+  hideDelivery: "Wieder ausblenden",
+  deliveryLead: "Jedes angenommene Ereignis steht in einer der anderen Spalten.",
+  deliveryColumns: { accepted: "Angenommen", sent: "Gesendet", handed_over: "Übergeben", waiting: "Wartend", dropped: "Verworfen" },
+  unread: "Das ließ sich nicht lesen. Bitte noch einmal versuchen.",
   nothing: "Nichts.",
   loading: "Einen Moment …",
   question: "Diese Version würde mehr senden",

@@ -20,6 +20,10 @@ function server(first: Partial<System> = {}, reason = "undecided") {
       const state = { is_sending: false, reason, has_key: true };
       return { errors: state, telemetry: state };
     }
+    if (path.endsWith("/delivery")) {
+      const balance = { accepted: 9, sent: 4, handed_over: 0, waiting: 2, dropped: { expired: 2, refused: 1 } };
+      return { errors: balance, telemetry: balance };
+    }
     if (path.endsWith("/telemetry-preview")) return { waiting: [], heartbeat: [], samples: [] };
     if (method === "PUT") system = { ...system, ...(body as Partial<System>) };
     return system;
@@ -111,6 +115,19 @@ describe("Switches", () => {
     const switches = await screen.findAllByRole("switch");
     expect(switches.map((one) => one.getAttribute("aria-checked"))).toEqual(["false", "true"]);
     expect(screen.getAllByText(`${texts.notSending}: ${texts.reasons.env}`)).toHaveLength(2);
+  });
+
+  it("shows what became of the events once somebody asks", async () => {
+    const { api, call } = server();
+    render(<Switches api={api} language="en" host="" onChanged={() => undefined} />);
+    const button = await screen.findByText(texts.showDelivery);
+    expect(call).not.toHaveBeenCalledWith("GET", "/api/settings/delivery");
+
+    fireEvent.click(button);
+
+    const row = (await screen.findAllByRole("row"))[1] as HTMLElement;
+    const cells = [...row.children].map((cell) => cell.textContent);
+    expect(cells).toEqual([texts.kinds.errors.name, "9", "4", "0", "2", "3 (2 expired, 1 refused)"]);
   });
 
   it("changes one flag and leaves the other alone", async () => {
