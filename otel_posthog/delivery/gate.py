@@ -262,7 +262,7 @@ class Gate:
         return worst
 
     def _attempt(self, submission: _Submission, batch: Batch) -> Step:
-        """Make one POST of what consent allows at this moment."""
+        """Post what consent allows at this moment; the transport may ask twice."""
         self._watch.refresh()
         # A withdrawal publishes its answer and then waits for this lock, so that no POST begins after the
         # call that withdrew has returned.

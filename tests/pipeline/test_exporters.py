@@ -14,6 +14,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from otel_posthog import track
 from otel_posthog.delivery.gate import Outcome
 from otel_posthog.pipeline.exporters import ExporterMetrics, collects
+from otel_posthog.registry import Kind
 from otel_posthog.testing import Fault
 
 SEMCONV = {
@@ -21,6 +22,7 @@ SEMCONV = {
     "otel.sdk.exporter.log.exported": "{log_record}",
     "otel.sdk.exporter.operation.duration": "s",
 }
+COUNTED_AS = {"sent": None, "waiting": "held", "dropped": "rejected"}
 
 
 @pytest.fixture
@@ -69,6 +71,28 @@ def test_each_export_is_counted_once(make_telemetry, sink, provider, reader, fau
     assert [p.count for p in _points(metrics["otel.sdk.exporter.operation.duration"]).values()] == [1]
     component = _points(metrics["otel.sdk.exporter.log.exported"])[error].attributes
     assert component["otel.component.name"].startswith(f"{component['otel.component.type']}/")
+
+
+@pytest.mark.parametrize(
+    ("fault", "place"),
+    [([], "sent"), ([Fault(status=503)], "waiting"), ([Fault(status=400, times=None)], "dropped")],
+)
+def test_exporter_metrics_agree_with_the_balance(make_telemetry, sink, provider, reader, fault, place):
+    """What the exporter counts is in the balance of the installation, at the corresponding place."""
+    telemetry = make_telemetry(meter_provider=provider, batch_delay_s=60, retry_initial_s=60)
+    telemetry.start()
+    telemetry.update_settings(enable_telemetry=True)
+    sink.script(fault)
+    for _ in range(3):
+        track("counted")
+
+    telemetry.flush()
+
+    exported = _points(_metrics(reader)["otel.sdk.exporter.log.exported"])[COUNTED_AS[place]].value
+    balance = telemetry.delivery().by_kind()[Kind.TELEMETRY]
+    found = {"sent": balance.sent, "waiting": balance.waiting, "dropped": sum(balance.dropped.values())}
+    assert found == {"sent": 0, "waiting": 0, "dropped": 0} | {place: exported}
+    assert balance.accepted == exported
 
 
 @pytest.mark.parametrize("given", [None, NoOpMeterProvider()], ids=["none", "no-op"])
