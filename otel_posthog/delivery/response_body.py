@@ -13,6 +13,8 @@ _ANY_WBITS = zlib.MAX_WBITS + 32  # zlib's request for a gzip or zlib header
 class RawResponse(Protocol):
     """What `requests` keeps of urllib3 as `raw`; since urllib3 2.2 it has a `read1` as well."""
 
+    enforce_content_length: bool  # False by default before urllib3 2.0
+
     def read(self, amt: int, /, *, decode_content: bool) -> bytes:
         """Wait for that many bytes, or for the end."""
 
@@ -26,6 +28,7 @@ def read_body(raw: RawResponse, encoding: str, *, timeout_s: float, max_bytes: i
     deadline_s = time.monotonic() + timeout_s
     # The socket's timeout begins again with each byte, so waiting for many of them has no bound.
     read = getattr(raw, "read1", None) or (lambda _size, **options: raw.read(1, **options))
+    raw.enforce_content_length = True
     content = b""
     while len(content) < max_bytes and (piece := read(max_bytes - len(content), decode_content=False)):
         content += piece
