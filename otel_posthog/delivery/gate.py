@@ -87,6 +87,7 @@ class Gate:
         self._settlement = Settlement(self._pauses, self.counts, self._log_limiter)
         self._rest: list[Batch] = []  # of a spooled batch that the disk did not replace by it
         self._in_progress: set[_Submission] = set()
+        self._keeping = 0  # how many threads are writing what they did not send
         follow_forks(self)
 
     def send(self, events: Sequence[Event]) -> Outcome:
@@ -108,9 +109,15 @@ class Gate:
             if submission not in self._in_progress:  # spooled by a process that ends
                 return Report(outcome=max(outcome, Outcome.HELD), refused=submission.refused)
             self._in_progress.discard(submission)
-        unprepared = self._batches(submission.events, self._watch.current)
-        rest = (*submission.held, *submission.todo, *unprepared)  # the last two only after a fault
-        kept = [(piece, self._keep(piece)) for piece in rest]
+            self._keeping += 1
+        try:
+            unprepared = self._batches(submission.events, self._watch.current)
+            rest = (*submission.held, *submission.todo, *unprepared)  # the last two only after a fault
+            kept = [(piece, self._keep(piece)) for piece in rest]
+        finally:
+            with self._lock:
+                self._keeping -= 1
+                self._lock.notify_all()
         return Report(
             outcome=max([outcome, *(done for _, done in kept)]),
             refused=submission.refused,
@@ -144,6 +151,8 @@ class Gate:
         for batch in batches:
             self._keep(batch)
         self._hold(events)
+        with self._lock:
+            self._lock.wait_for(lambda: not self._keeping, _PREPARING_S)
 
     def resend(self, batch: Batch) -> bool:
         """Send a spooled batch under today's consent and registry; return whether it is dealt with."""
@@ -188,7 +197,7 @@ class Gate:
         """Start again in a child: locks and POSTs in progress are the parent's."""
         self._lock = threading.Condition()
         self._in_flight = dict.fromkeys(Kind, 0)
-        self._in_progress = set()
+        self._in_progress, self._keeping = set(), 0
 
     def _unseen(self, events: Sequence[Event]) -> list[Event]:
         """Return the events whose uuids were not seen before, and remember these."""

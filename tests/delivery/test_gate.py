@@ -608,6 +608,31 @@ def test_what_is_being_prepared_at_the_end_is_prepared_once(is_hanging):
     assert (len(asked), world.sent) == (1, [])
 
 
+def test_end_waits_for_what_is_being_written():
+    """A batch that its thread is about to spool is on disk when the process ends."""
+    world = World(Delivery(result=Result.RETRY))
+    is_writing, is_released, order = threading.Event(), threading.Event(), []
+    put = world.spool.put
+
+    def put_slowly(batch):
+        is_writing.set()
+        is_released.wait(WAIT_S)
+        order.append("written")
+        return put(batch)
+
+    world.spool.put = put_slowly
+    sending = threading.Thread(target=world.gate.send, args=([accepted_now(number=1)],), daemon=True)
+    sending.start()
+    assert is_writing.wait(WAIT_S)
+    threading.Timer(0.1, is_released.set).start()
+
+    world.gate.hold_unfinished()
+    order.append("ended")
+
+    sending.join(WAIT_S)
+    assert order == ["written", "ended"]
+
+
 @pytest.mark.parametrize("place", ["consent", "clock", "transport"])
 def test_fault_costs_no_event(place, caplog):
     """What could not be sent because something raised is kept, once, and the log names the type."""
