@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+WAIT_MS = 30_000  # Playwright's own 5 s are too few for a machine that does other work
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = [
     "--no-sandbox",
@@ -25,8 +26,9 @@ def browser():
     if path is None:
         give_up = pytest.fail if os.environ.get("CI") else pytest.skip
         give_up(f"Chromium is not installed: none of {', '.join(BROWSERS)} is on the path.")
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - most tests need no browser
+    from playwright.sync_api import expect, sync_playwright  # noqa: PLC0415 - most tests need no browser
 
+    expect.set_options(timeout=WAIT_MS)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield chromium

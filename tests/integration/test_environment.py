@@ -107,7 +107,7 @@ def _send_one(url, database, monkeypatch, **variables):
         monkeypatch.setenv(name, value)
     with tracking(url, database) as product:
         product.ask("track 1 1")
-        return product.ask("flush 5")
+        return product.ask("flush 30")
 
 
 def test_nothing_of_the_environment_leaves(granted_database, sink, sink_url, tmp_path, monkeypatch):
