@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
-WAIT_TIMEOUT_S = 10.0
+WAIT_TIMEOUT_S = 60.0
 
 _PROGRAM = """
 import json, sys, threading

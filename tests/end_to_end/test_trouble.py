@@ -169,14 +169,14 @@ def test_read_only_database_with_the_row_is_enough_to_send(make_telemetry, sink,
 )
 def test_answer_of_something_else_loses_nothing(make_telemetry, sink, caplog, fault, cause):
     """What PostHog has not answered itself waits, and one log line names the likely cause."""
-    telemetry = make_telemetry(probe_interval_s=30)
+    telemetry = make_telemetry(probe_interval_s=30, http_timeout_s=60)  # an endless page has tiny pieces
     telemetry.start()
     telemetry.update_settings(enable_telemetry=True)
     sink.script([fault])
 
     for number in range(3):
         track("numbered", {"number": number})
-        telemetry.flush()
+        telemetry.flush(60)
 
     assert telemetry.delivery() == {}
     assert len(sink.requests) == 1  # then there is a pause
