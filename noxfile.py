@@ -37,6 +37,7 @@ OF_PYTHON = (
     "tests/heartbeat/test_heartbeat.py",  # periodic threads and event loops
     "tests/frameworks/test_lifespans.py",  # a smoke test: each framework starts, answers and stops
     "tests/frameworks/test_modes.py",
+    "tests/integrations",  # calls of frameworks and servers, as coroutine functions
     "tests/integration/test_processes.py",  # forks under load
     "tests/integration/test_imports.py",
     "tests/test_declarative.py",

@@ -32,6 +32,11 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_addoption(parser):
+    """Let tests write the pages that they compare with."""
+    parser.addoption("--write", action="store_true", help="write the tables of the documentation again")
+
+
 def pytest_itemcollected(item):
     """Bound the tests of the Collector generously: the first one may have to build it."""
     if item.get_closest_marker("collector"):

@@ -28,8 +28,8 @@ _GRACE_S = 1.0  # above the timeout, for a disk that is slow
 _PRIORITY = 0  # finalizers without a priority are not run at the end of a process
 
 
-class AbruptEnd:
-    """Call `act` once, while it is wanted, if the process ends without its exit hooks.
+class ProcessEnd:
+    """Call `act` once at any end of the process, while it is wanted.
 
     A signal gets a handler only where its default action is set, and only from the main thread. The handler
     waits for `act` on a thread, since the main thread may hold any lock, and then lets the signal end the
@@ -44,8 +44,9 @@ class AbruptEnd:
         follow_forks(self)
 
     def want(self) -> None:
-        """Call it at an abrupt end of this process."""
+        """Call it at the end of this process."""
         self.is_wanted = True
+        atexit.register(self.run)
         # An event loop that closes sets the default action again, and some servers send a second signal.
         atexit.register(self._listen)
         self._want_in_child()
@@ -54,6 +55,7 @@ class AbruptEnd:
     def drop(self) -> None:
         """Call nothing at the end."""
         self.is_wanted = False
+        atexit.unregister(self.run)
         atexit.unregister(self._listen)
         if not _wanted():
             _set_handlers(signal.SIG_DFL, instead_of=_end_by)
@@ -68,7 +70,7 @@ class AbruptEnd:
             _set_handlers(_end_by, instead_of=signal.SIG_DFL)
         util = sys.modules.get("multiprocessing.util")
         if util is not None:
-            util.register_after_fork(self, AbruptEnd._want_in_child)
+            util.register_after_fork(self, ProcessEnd._want_in_child)
 
     def run(self) -> None:
         """Act, unless that was done."""
@@ -84,22 +86,8 @@ class AbruptEnd:
             sys.modules["multiprocessing.util"].Finalize(None, self.run, exitpriority=_PRIORITY)
 
 
-class ProcessEnd(AbruptEnd):
-    """Call `act` once at any end of the process, while it is wanted."""
-
-    def want(self) -> None:
-        """Call it at the end of this process."""
-        atexit.register(self.run)
-        super().want()
-
-    def drop(self) -> None:
-        """Call nothing at the end."""
-        atexit.unregister(self.run)
-        super().drop()
-
-
-def _wanted() -> list[AbruptEnd]:
-    return [end for end in followers() if isinstance(end, AbruptEnd) and end.is_wanted]
+def _wanted() -> list[ProcessEnd]:
+    return [end for end in followers() if isinstance(end, ProcessEnd) and end.is_wanted]
 
 
 def _set_handlers(

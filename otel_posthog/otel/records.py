@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _NOTE = "_otel_posthog_acceptance"
 _COUNTS_NOTE = "_otel_posthog_counts"
 _QUEUED = "_otel_posthog_queued"
+_CLAIMED = "_otel_posthog_claimed"
 # One clock, aligned once with the time of day, that nobody can set while the process lives: the machine's,
 # set back by an hour, would put what was accepted before a withdrawal after it (docs/adr/0031).
 _BEGAN_NS = time.time_ns() - time.monotonic_ns()
@@ -54,6 +55,14 @@ def accept(
     """Note on the record that it is accepted now."""
     with suppress(AttributeError, TypeError):  # one that takes no attribute keeps its own time
         setattr(record, _NOTE, Acceptance(now_ns(), kind, request, kinds))
+
+
+def claim(record: object) -> bool:
+    """Return whether nothing of ours has read the record: a processor and a declared exporter both get it."""
+    is_first = not getattr(record, _CLAIMED, False)
+    with suppress(AttributeError, TypeError):
+        setattr(record, _CLAIMED, True)
+    return is_first
 
 
 def note_queued(record: object) -> None:

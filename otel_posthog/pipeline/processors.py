@@ -32,7 +32,7 @@ from otel_posthog.emit.request_context import current_request, request_attribute
 from otel_posthog.mapping import fatal_exceptions, kind_of_log, kinds_of_span
 from otel_posthog.otel import attributes
 from otel_posthog.otel.api import SeverityNumber, process_meter_provider
-from otel_posthog.otel.records import NOTHING, accept, note_counts, note_queued
+from otel_posthog.otel.records import NOTHING, accept, claim, note_counts, note_queued
 from otel_posthog.otel.sdk import (
     BatchLogRecordProcessor,
     LogRecordProcessor,
@@ -168,7 +168,7 @@ class ProcessorParts:
     """Collaborators of both processors.
 
     With a `stamper` nothing is queued: consent is written on each record, for the host's own exporter,
-    which comes after the processor.
+    which comes after the processor. With `claims` a span is skipped that a declared exporter has sent.
     """
 
     consent: Callable[[], Consent]
@@ -177,6 +177,7 @@ class ProcessorParts:
     counts: Counts
     log_limiter: LogLimiter
     stamper: Stamper | None = None
+    claims: bool = False
 
     def switch(
         self, batch_processor: Callable[..., _P], make_exporter: Callable[[Waiting], Any]
@@ -342,9 +343,8 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
             self._warn("A span could not be stamped", error)
 
     def _stamp(self, span: Span, written: Mapping[str, bool | int | str]) -> None:
-        is_failed = span.status.status_code is _ERROR and Kind.ERRORS in kinds_of_span(
-            recorded_span(span), self._rules
-        )
+        kinds = kinds_of_span(recorded_span(span), self._rules)
+        is_failed = span.status.status_code is _ERROR and Kind.ERRORS in kinds
         if is_failed and self._reports_exception(span):
             mark_as_reported(_subject_of(span))
         elif is_failed:
@@ -353,7 +353,7 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue the span if any of its events is not denied."""
-        if self._stamper is not None:
+        if self._stamper is not None or (self._parts.claims and not claim(span)):
             return
         try:
             if may_become_event(span, self._rules):  # asked first: reading consent costs more

@@ -16,8 +16,20 @@ from opentelemetry.trace import Tracer
 
 from otel_posthog.mapping import LIBRARY
 from otel_posthog.otel import attributes
-from otel_posthog.otel.api import Logger, process_meter_provider, process_tracer_provider
-from otel_posthog.otel.sdk import LoggerProvider, LogRecordLimits, put_first
+from otel_posthog.otel.api import (
+    Logger,
+    get_logger_provider,
+    process_meter_provider,
+    process_tracer_provider,
+)
+from otel_posthog.otel.records import claim
+from otel_posthog.otel.sdk import (
+    LoggerProvider,
+    LogRecordLimits,
+    LogRecordProcessor,
+    ReadWriteLogRecord,
+    put_first,
+)
 
 from .processors import ConsentLogRecordProcessor, ConsentSpanProcessor
 
@@ -35,6 +47,25 @@ _SPAN_LIMITS = SpanLimits(  # each is given, for the same reason as those of log
 )
 
 
+class HostLogRecordProcessor(LogRecordProcessor):
+    """Pass the records of a provider that is the host's to ours, which does not end with it."""
+
+    def __init__(self, processor: ConsentLogRecordProcessor) -> None:
+        self._processor = processor
+
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        """Queue the record, unless a declared exporter has sent it."""
+        if claim(log_record.log_record):
+            self._processor.on_emit(log_record)
+
+    def shutdown(self) -> None:
+        """Do nothing: `track` may go on."""
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """Export the queue."""
+        return self._processor.force_flush(timeout_millis)
+
+
 @dataclass(slots=True, kw_only=True)
 class Providers:
     """Attach the processors to the given providers, or to those of the process."""
@@ -43,8 +74,11 @@ class Providers:
     spans: ConsentSpanProcessor
     logger_provider: LoggerProvider | None
     tracer_provider: TracerProvider | None
+    # Whether the host's records become events where a file says so, in code only what the product gives.
+    reads_host: bool = False
     _is_extending_logger: bool = field(default=False, init=False)
     _extended_tracer: TracerProvider | None = field(default=None, init=False)
+    _read_logger: LoggerProvider | None = field(default=None, init=False)
 
     def logger(self) -> Logger:
         """Return a logger of the given provider, else of a private one."""
@@ -69,6 +103,14 @@ class Providers:
             # The host's processors have to see the consent that ours writes (docs/adr/0039).
             put_first(provider, self.logs)
         return provider.get_logger(attributes.SCOPE, version(LIBRARY))
+
+    def extend(self) -> None:
+        """Attach the processors to what the host has made so far."""
+        self.extend_tracer()
+        provider = get_logger_provider()
+        if self.reads_host and isinstance(provider, LoggerProvider) and self._read_logger is not provider:
+            self._read_logger = provider
+            put_first(provider, HostLogRecordProcessor(self.logs))
 
     def extend_tracer(self) -> None:
         """Attach the span processor to the given tracer provider, or to the process's if the host set one."""

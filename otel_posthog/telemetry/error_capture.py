@@ -80,7 +80,7 @@ class ErrorCapture:
 
     def emitter(self, logger: Logger, log_limiter: LogLimiter) -> Emitter:
         """Return the emitter for `track` and reports, with breadcrumbs and rate limit."""
-        self.use(logger)
+        self._logger = logger  # of the summaries, too
         return Emitter(
             logger, log_limiter, self.breadcrumbs, self.rate_limit, counts=self._counts, notes_queued=True
         )
@@ -96,10 +96,6 @@ class ErrorCapture:
         """Report failures of this event loop that are never awaited, until `remove`."""
         if self._hooks is not None:
             self._hooks.watch(loop)
-
-    def use(self, logger: Logger) -> None:
-        """Emit the summaries of suppressed reports to this logger."""
-        self._logger = logger
 
     def emit_summary(self, *, is_final: bool = False) -> None:
         """Report how many reports were suppressed, once a minute or at the end."""

@@ -57,6 +57,8 @@ class PipelineOptions:
     meter_provider: MeterProvider | None = None
     clock: Callable[[], float] | None = None
     environ: Mapping[str, str] | None = None
+    # Whether a file declares it: then the host's records are read, and exporters get them as well.
+    is_of_file: bool = False
 
 
 class ExportPipeline:
@@ -141,6 +143,7 @@ class ExportPipeline:
             counts=self.counts,
             log_limiter=log_limiter,
             stamper=stamper,
+            claims=given.is_of_file,
         )
         self.logs = ConsentLogRecordProcessor(self.log_exporter, processors, given.registry)
         self.spans = ConsentSpanProcessor(

@@ -8,9 +8,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from otel_posthog._runtime.process import follow_forks
+from otel_posthog._runtime.process import follow_forks, followers
 from otel_posthog._runtime.process_end import ProcessEnd
-from otel_posthog._runtime.threads import off_loop, running_loop
+from otel_posthog._runtime.threads import in_thread, off_loop, running_loop
 from otel_posthog.config.settings import SDK_SWITCH, is_off_by
 from otel_posthog.consent.state import Answer
 from otel_posthog.emit import capture
@@ -28,6 +28,10 @@ _log = logging.getLogger(__name__)
 # An enum's members are slow to look up.
 _GRANTED, _DENIED, _ERRORS = Answer.GRANTED, Answer.DENIED, Kind.ERRORS
 _NOT_STARTED = "Telemetry could not start (%s), nothing is sent"
+_GIVES_WAY = (
+    "This process has a Telemetry of its own: the exporters named posthog send nothing, "
+    "so that no event is sent twice"
+)
 _REFRESH_PAUSE_S = 0.1  # requests do not ask again meanwhile; a refresh takes some milliseconds
 _CLOSING_SHARE = 0.05  # of the time for a shutdown, for closing files and connections at its end
 
@@ -77,9 +81,9 @@ class TelemetryLifecycle:
         Returns whether exceptions may be reported, as far as is known.
         """
         try:
-            if self._emitter is None and not self._was_shut_down:
+            if not self.is_running and not self._was_shut_down:
                 self._begin()
-            answer = self._pipeline.watch.cached().kinds[_ERRORS].answer
+            answer = _DENIED if self.gives_way() else self._pipeline.watch.cached().kinds[_ERRORS].answer
         except Exception as error:  # noqa: BLE001 - a fault of ours never reaches the app
             self._report(_NOT_STARTED, error)
             return False
@@ -90,6 +94,8 @@ class TelemetryLifecycle:
     def start(self) -> None:
         """Start, and wait for the first answer about consent for at most `consent_max_age_s`."""
         self._begin()
+        if not self.is_running:
+            return
         # So that the first event of a script is not held for nothing.
         self._pipeline.watch.wait(self._config.consent_max_age_s)
         self._tracing.prepare()
@@ -103,6 +109,24 @@ class TelemetryLifecycle:
             self._pipeline.error_capture.watch(running_loop())
         except Exception as error:  # noqa: BLE001 - a fault of ours never reaches the app
             self._report(_NOT_STARTED, error)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether requests, hooks and `track` report here."""
+        return self._tracing.is_running
+
+    def open(self) -> ExportPipeline:
+        """Accept what exporters behind third-party processors get: no hooks, and `track` stays as it is."""
+        with self._lock:
+            self._open()
+        return self._pipeline
+
+    def gives_way(self) -> bool:
+        """Return whether this is the one of a file, and the product runs its own; logs the consequence."""
+        if not self._providers.reads_host or not capture.is_in_use() or capture.current() is self._emitter:
+            return False
+        self._log_limiter.warning(_log, _GIVES_WAY)
+        return True
 
     def obstacle(self) -> Obstacle | None:
         """Return why nothing that is emitted in this process arrives here, None if it does."""
@@ -160,16 +184,23 @@ class TelemetryLifecycle:
 
     def _begin(self) -> None:
         with self._lock:
-            if self._emitter is not None:
+            if self.is_running or self.gives_way():
                 return
-            self._pipeline.open()
-            self._emitter = self._pipeline.error_capture.emitter(self._providers.logger(), self._log_limiter)
-            capture.use(self._emitter)
+            capture.use(self._open())
             self._pipeline.error_capture.install(running_loop())
             self._tracing.is_running = True
-            self._providers.extend_tracer()
-            self._process_end.want()
+            self._providers.extend()
         self._pipeline.heartbeat.follow(self._pipeline.watch.cached())
+        for other in followers():
+            if isinstance(other, TelemetryLifecycle) and other.is_running and other.gives_way():
+                in_thread(other.shutdown, "otel-posthog-end")
+
+    def _open(self) -> capture.Emitter:
+        if self._emitter is None:
+            self._pipeline.open()
+            self._emitter = self._pipeline.error_capture.emitter(self._providers.logger(), self._log_limiter)
+            self._process_end.want()
+        return self._emitter
 
     def _stop(self, deadline_s: float) -> None:
         with self._lock:

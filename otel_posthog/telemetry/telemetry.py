@@ -32,6 +32,7 @@ from .lifecycle import TelemetryLifecycle
 from .preview import Preview, preview
 
 if TYPE_CHECKING:
+    from otel_posthog.config.block import Block
     from otel_posthog.delivery.transport import Transport
 
 
@@ -73,27 +74,49 @@ class Telemetry:
         """
         url = database if isinstance(database, str) else None
         given = {"api_key": api_key, "host": host, "database": url, "environment": environment}
-        self.config = Config.resolve({**given, "service_version": service_version, **limits}, environ)
-        if self.config.through_collector and logger_provider is None:
+        config = Config.resolve({**given, "service_version": service_version, **limits}, environ)
+        if config.through_collector and logger_provider is None:
             raise ConfigError("through_collector needs your logger_provider, with an OTLP exporter.")
-        self.registry = declared_events(self.config) if registry is None else registry_of(registry)
-        rules = SpanRules(span_rules, self.registry)
-        self.log_limiter = LogLimiter()
-        self._pipeline = ExportPipeline(
-            PipelineOptions(
-                config=self.config,
-                database=database or self.config.database,
-                registry=self.registry,
-                span_rules=rules,
-                scrubber=Scrubber(scrub_rules, registry=self.registry),
-                before_send=before_send,
-                transport=transport,
-                meter_provider=meter_provider,
-                clock=clock,
-                environ=environ,
-            ),
-            self.log_limiter,
+        declared = declared_events(config) if registry is None else registry_of(registry)
+        options = PipelineOptions(
+            config=config,
+            database=database or config.database,
+            registry=declared,
+            span_rules=SpanRules(span_rules, declared),
+            scrubber=Scrubber(scrub_rules, registry=declared),
+            before_send=before_send,
+            transport=transport,
+            meter_provider=meter_provider,
+            clock=clock,
+            environ=environ,
         )
+        self._compose(options, logger_provider, tracer_provider, security_headers)
+
+    @classmethod
+    def from_block(cls, block: Block) -> Self:
+        """Return the one that a `posthog:` block defines; it reads the host's providers."""
+        made = cls.__new__(cls)
+        options = PipelineOptions(
+            config=block.config,
+            database=block.config.database,
+            registry=block.registry,
+            span_rules=block.span_rules,
+            scrubber=Scrubber(block.scrub_rules, registry=block.registry),
+            is_of_file=True,
+        )
+        cls._compose(made, options)
+        return made
+
+    def _compose(
+        self,
+        options: PipelineOptions,
+        logger_provider: LoggerProvider | None = None,
+        tracer_provider: TracerProvider | None = None,
+        security_headers: SecurityHeaders | None = None,
+    ) -> None:
+        self.config, self.registry, rules = options.config, options.registry, options.span_rules
+        self.log_limiter = LogLimiter()
+        self._pipeline = ExportPipeline(options, self.log_limiter)
         self._consent = self._pipeline.consent
         self._watch = self._pipeline.watch
         self.heartbeat = self._pipeline.heartbeat
@@ -102,6 +125,7 @@ class Telemetry:
             spans=self._pipeline.spans,
             logger_provider=logger_provider,
             tracer_provider=tracer_provider,
+            reads_host=options.is_of_file,
         )
         # What the middleware uses.
         self.lifecycle = TelemetryLifecycle(

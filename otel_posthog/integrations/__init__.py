@@ -1,0 +1,1 @@
+"""What other packages load to connect a product without code of its own."""
