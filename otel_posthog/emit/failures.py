@@ -23,7 +23,16 @@ from otel_posthog.otel.api import Logger, SeverityNumber
 from otel_posthog.registry import SUPPRESSED
 
 from .request_context import WatchedCall, WatchedRequest, WrappedSend
-from .tracebacks import Failure, attributes_of, cause_of, context_of, members_of, own_code, traceback_of
+from .tracebacks import (
+    Failure,
+    attributes_of,
+    cause_of,
+    context_of,
+    is_context_suppressed,
+    members_of,
+    own_code,
+    traceback_of,
+)
 from .values import bare_name_of
 
 FAILURE_STATUS = 500
@@ -66,16 +75,37 @@ def is_error(error: BaseException, send: Callable[..., object] | None = None) ->
     return any(_is_a(member, Exception) and _is_single_error(member, send) for member in members)
 
 
-def is_deliberate(error: BaseException, close_code: int | None) -> bool:
-    """Return whether the exception itself names this failure: a framework's intended HTTP error."""
+def is_failure(error: BaseException, request: WatchedRequest, status: object, close_code: int | None) -> bool:
+    """Return whether the exception is why the request ended with this status, or this close.
+
+    A framework's HTTP error is a deliberate answer, unless it was raised from or while handling an error.
+    """
     try:
-        status = getattr(error, "status_code", None)
-        if close_code is None:
-            # No other status counts: clients of other services raise exceptions with a `status_code` too.
-            return bool(status == FAILURE_STATUS)
-        return bool(getattr(error, "code", None) == close_code or isinstance(status, int))
+        own, code = getattr(error, "status_code", None), getattr(error, "code", None)
+        if close_code is not None:
+            is_http_error = code == close_code or isinstance(own, int)
+            is_named = code == close_code or _is_failure_status(own)
+        else:
+            # No lower status counts: clients of other services raise exceptions with a `status_code` too.
+            is_http_error = status != FAILURE_STATUS or own == status
+            is_named = _is_failure_status(own) or code == status
     except Exception:  # noqa: BLE001 - the attribute of a third-party class; it names nothing then
-        return False
+        return status == FAILURE_STATUS or close_code is not None
+    return not is_http_error or (is_named and reason_of(error, request) is not None)
+
+
+def reason_of(error: BaseException, request: WatchedRequest) -> BaseException | None:
+    """Return the error from which, or while handling which, this one was raised; `from None` hides it."""
+    is_chosen = cause_of(error) is not None or is_context_suppressed(error)
+    reason: BaseException | None = (cause_of if is_chosen else context_of)(error)
+    # What was being handled around the call of the application is in the context of all that it raises.
+    if reason is None or reason is request.outer or not is_error(reason, request.send):
+        return None
+    return reason
+
+
+def _is_failure_status(status: object) -> bool:
+    return isinstance(status, int) and FAILURE_STATUS <= status < FAILURE_STATUS + 100
 
 
 def was_reported(error: BaseException, request: WatchedRequest | None) -> bool:
