@@ -383,6 +383,7 @@ def route_of(recorded: Mapping[str, object], path: str) -> str:
     route = recorded.get(attributes.HTTP_ROUTE)
     if isinstance(route, str) and route:
         return route
+    path = path.removeprefix(str(recorded.get(attributes.ROOT_PATH) or "")) or "/"
     return "/".join(map(_templated, path.split("/")))
 
 

@@ -248,13 +248,13 @@ def _listen() -> None:
         _observe_http_errors(sys.modules["quart.app"].Quart)
 
 
-def _on_django(**_arguments: object) -> None:
-    _announce(sys.exception())
+def _on_django(request: object = None, **_arguments: object) -> None:
+    _announce(sys.exception(), getattr(getattr(request, "resolver_match", None), "route", None))
 
 
 async def _on_quart(_app: object, *, exception: BaseException, **_arguments: object) -> None:
     """Note it; a coroutine, because Quart runs plain receivers on a thread."""
-    _announce(exception)
+    _announce(exception, _quart_route())
 
 
 def _observe_http_errors(framework: Any) -> None:
@@ -276,12 +276,14 @@ def _observe_http_errors(framework: Any) -> None:
 def _announce_caused(error: BaseException) -> None:
     request = current_request()
     if request is not None and reason_of(error, request) is not None:
-        _announce(error)
+        _announce(error, _quart_route())
 
 
 async def _on_quart_unanswered(_app: object, *, exception: BaseException, **_arguments: object) -> None:
     """Report at once: a background task has no response, and a WebSocket closes as after a success."""
     origin, request = originating_request(), current_request()
+    if origin is not None and (route := _quart_route()) is not None:
+        origin.noted().route = route
     if not is_error(exception, request.send if request else None):
         return
     is_reported = emit_exception(exception, partial(request_attributes, origin), handled=False)
@@ -289,7 +291,13 @@ async def _on_quart_unanswered(_app: object, *, exception: BaseException, **_arg
         request.noted().reported = exception
 
 
-def _announce(error: BaseException | None) -> None:
+def _announce(error: BaseException | None, route: object) -> None:
     request = current_request()
     if request is not None:
-        request.noted().announced = error
+        request.noted().announced, request.noted().route = error, route
+
+
+def _quart_route() -> object:
+    connection: Any = sys.modules["quart"]
+    connection = connection.request or connection.websocket  # false outside of one
+    return getattr(connection.url_rule, "rule", None) if connection else None

@@ -42,6 +42,8 @@ EXCEPTION_LEVEL: Final = "posthog.exception_level"
 EXCEPTION_MECHANISM: Final = "posthog.exception_mechanism"
 # JSON text made by `emit.breadcrumbs.Breadcrumbs.as_json`.
 EXCEPTION_STEPS: Final = "posthog.exception_steps"
+# Where the server has placed the application, which is no part of the route.
+ROOT_PATH: Final = "posthog.root_path"
 # Before each property that a caller of `capture_exception` adds.
 PROPERTY_PREFIX: Final = "posthog.property."
 
