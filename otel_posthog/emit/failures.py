@@ -20,6 +20,7 @@ from otel_posthog._runtime.process import follow_forks
 from otel_posthog._runtime.reporting import Counts
 from otel_posthog.otel import attributes
 from otel_posthog.otel.api import Logger, SeverityNumber
+from otel_posthog.otel.records import ending_of
 from otel_posthog.registry import SUPPRESSED
 
 from .request_context import WatchedCall, WatchedRequest, WrappedSend
@@ -75,22 +76,18 @@ def is_error(error: BaseException, send: Callable[..., object] | None = None) ->
     return any(_is_a(member, Exception) and _is_single_error(member, send) for member in members)
 
 
-def is_failure(error: BaseException, request: WatchedRequest, status: object, close_code: int | None) -> bool:
-    """Return whether the exception is why the request ended with this status, or this close.
+def is_failure(error: BaseException, request: WatchedRequest, ended_with: int) -> bool:
+    """Return whether the exception is why the request ended with this status, or WebSocket close.
 
     A framework's HTTP error is a deliberate answer, unless it was raised from or while handling an error.
     """
-    try:
-        own, code = getattr(error, "status_code", None), getattr(error, "code", None)
-        if close_code is not None:
-            is_http_error = code == close_code or isinstance(own, int)
-            is_named = code == close_code or _is_failure_status(own)
-        else:
-            # No lower status counts: clients of other services raise exceptions with a `status_code` too.
-            is_http_error = status != FAILURE_STATUS or own == status
-            is_named = _is_failure_status(own) or code == status
-    except Exception:  # noqa: BLE001 - the attribute of a third-party class; it names nothing then
-        return status == FAILURE_STATUS or close_code is not None
+    own, code = _numbers_of(error)
+    if ended_with == FAILURE_STATUS:
+        # No other status counts: clients of other services raise exceptions with a `status_code` too.
+        is_http_error = own == ended_with
+    else:
+        is_http_error = ended_with not in FAILURE_CLOSE_CODES or code == ended_with or own > 0
+    is_named = code == ended_with or FAILURE_STATUS <= own < FAILURE_STATUS + 100
     return not is_http_error or (is_named and reason_of(error, request) is not None)
 
 
@@ -104,8 +101,14 @@ def reason_of(error: BaseException, request: WatchedRequest) -> BaseException | 
     return reason
 
 
-def _is_failure_status(status: object) -> bool:
-    return isinstance(status, int) and FAILURE_STATUS <= status < FAILURE_STATUS + 100
+def _numbers_of(error: BaseException) -> tuple[int, int]:
+    """Return `status_code`, and the `code` of werkzeug or of a close; 0 for none."""
+    try:
+        found = getattr(error, "status_code", 0), getattr(error, "code", 0)
+    except Exception:  # noqa: BLE001 - attributes of a third-party class; it names nothing then
+        return 0, 0
+    status, code = (each if issubclass(type(each), int) else 0 for each in found)
+    return status, code
 
 
 def was_reported(error: BaseException, request: WatchedRequest | None) -> bool:
@@ -126,12 +129,19 @@ def follows_report(error: BaseException, request: WatchedRequest) -> bool:
     )
 
 
-def mark_as_reported(error: BaseException | None) -> None:
-    """Prevent further reports of this exception object, if there is one."""
+def mark_as_reported(error: BaseException | None, record: object = None) -> None:
+    """Prevent further reports of this exception object, if there is one, after that of the record."""
     if error is None:
         return
     # Past `__setattr__` of the exception's class, which may refuse.
-    dict.__setitem__(attributes_of(error), _REPORTED_MARK, True)
+    dict.__setitem__(attributes_of(error), _REPORTED_MARK, ending_of(record))
+
+
+def note_ending(error: BaseException | None, known: Mapping[str, object]) -> None:
+    """Add what is known of a reported exception once it turns out to be unhandled, unless it was sent."""
+    ending = None if error is None else dict.get(attributes_of(error), _REPORTED_MARK)
+    if type(ending) is dict:
+        ending.update({**known, attributes.EXCEPTION_HANDLED: False})
 
 
 def subject_of(recorded: Mapping[str, object], given: object = None) -> BaseException | None:

@@ -197,11 +197,16 @@ def _route(request: WatchedRequest, path: str, deployed: str) -> str | None:
     return _without_values(prefix, values) + template
 
 
+def template_of(route: str) -> str:
+    """Return the route with `{name}` for each parameter, however its framework writes it."""
+    named = _PARAMETER.sub(lambda found: f"{{{found[1] or found[2]}}}", route)
+    return "/" + re.sub(r"\\Z|[\^$\\]", "", named).lstrip("/")
+
+
 def _template(request: WatchedRequest) -> str | None:
     scope, notes = request.scope, request.notes
     if notes is not None and isinstance(notes.route, str):  # Django, Quart
-        named = _PARAMETER.sub(lambda found: f"{{{found[1] or found[2]}}}", notes.route)
-        return "/" + re.sub(r"[\^$\\]|\\Z", "", named).lstrip("/")
+        return template_of(notes.route)
     template = scope.get("path_template")  # Litestar
     if isinstance(template, str) and template:
         return template

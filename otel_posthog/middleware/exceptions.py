@@ -192,7 +192,7 @@ class _WebSocketRequest(WatchedRequest):
         try:
             kind = message.get("type")
             if kind == "websocket.close" and message.get("code") in FAILURE_CLOSE_CODES:
-                _on_failure(self, close_code=message["code"])
+                _on_failure(self, message["code"])
             elif kind == "websocket.http.response.start" and message["status"] >= FAILURE_STATUS:
                 _on_failure(self, message["status"])
         except Exception:  # noqa: BLE001, S110 - no ASGI message; the server will report it
@@ -200,7 +200,7 @@ class _WebSocketRequest(WatchedRequest):
         return self.send(message)
 
 
-def _on_failure(request: WatchedRequest, status: object = None, *, close_code: int | None = None) -> None:
+def _on_failure(request: WatchedRequest, ended_with: int) -> None:
     """Report the cause of a 5xx or of such a close: the exception being handled, or an announced one."""
     try:
         announced = None if request.notes is None else request.notes.announced
@@ -211,9 +211,8 @@ def _on_failure(request: WatchedRequest, status: object = None, *, close_code: i
         if error is None:
             _listen()  # the framework may have been imported since
             return
-        is_announced = error is announced and status == FAILURE_STATUS
-        is_reason = is_announced or is_failure(error, request, status, close_code)
-        if is_reason and is_error(error, request.send):
+        is_announced = error is announced and ended_with == FAILURE_STATUS
+        if (is_announced or is_failure(error, request, ended_with)) and is_error(error, request.send):
             is_reported = emit_request_error(error, partial(request_attributes, request))
             if is_reported:
                 request.noted().reported = error

@@ -22,6 +22,7 @@ from otel_posthog.otel.sdk import (
     without_events,
 )
 from otel_posthog.pipeline.exporters import Waiting, recorded_span
+from otel_posthog.pipeline.providers import resource_of
 from otel_posthog.scrubbing import Scrubber
 
 from .export_pipeline import ExportPipeline, PipelineOptions
@@ -33,7 +34,7 @@ class ExporterBackend:
     def __init__(self, block: Block, log_limiter: LogLimiter) -> None:
         self._pipeline = ExportPipeline(
             PipelineOptions(
-                config=block.config,
+                config=block.config.over(resource_of()),
                 database=block.config.database,
                 registry=block.registry,
                 span_rules=block.span_rules,

@@ -58,6 +58,7 @@ class TelemetryLifecycle:
         self._stopping = threading.RLock()
         self._process_end = ProcessEnd(self.shutdown, timeout_s=self._config.shutdown_timeout_s)
         pipeline.on_telemetry = tracing.prepare
+        pipeline.on_watch = providers.extend_tracer  # a vendor may set its provider late
         follow_forks(self)
 
     def secure(self, app: ASGIApp) -> SecurityHeadersMiddleware | None:
@@ -103,6 +104,11 @@ class TelemetryLifecycle:
             self._pipeline.error_capture.watch(running_loop())
         except Exception as error:  # noqa: BLE001 - a fault of ours never reaches the app
             self._report(_NOT_STARTED, error)
+
+    @property
+    def unread_spans(self) -> str | None:
+        """Return the class of a tracer provider whose spans cannot be read."""
+        return self._providers.unread
 
     def obstacle(self) -> Obstacle | None:
         """Return why nothing that is emitted in this process arrives here, None if it does."""
