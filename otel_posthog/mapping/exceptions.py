@@ -97,13 +97,12 @@ def exception_event(
     recorded: Mapping[str, object], base: BaseProperties, record: RecordedLog | RecordedSpan, time_ns: int
 ) -> Event:
     """Return the `$exception` for the `exception.*` attributes of a record."""
-    trace_id = record.trace_id
-    properties = exception_properties(recorded, base, trace_id=trace_id, span_id=record.span_id)
+    properties = exception_properties(recorded, base, trace_id=record.trace_id, span_id=record.span_id)
     return Event(
         name=EXCEPTION,
         properties=properties,
         timestamp=time_from_ns(time_ns),
-        uuid=exception_uuid(recorded, trace_id, properties["$exception_list"]),  # type: ignore[arg-type]  # a list
+        uuid=exception_uuid(recorded, record.trace_id, properties["$exception_list"]),  # type: ignore[arg-type]  # a list
         accepted_ns=record.accepted_ns,
     )
 
