@@ -99,7 +99,7 @@ class Providers:
         if callable(getattr(provider, "add_span_processor", None)):
             self._extend(cast("TracerProvider", provider))
         elif self.unread is None:
-            self.unread = name_of(type(provider))[0]
+            self.unread = ".".join(reversed(name_of(type(provider))))
             _log.warning(_UNREAD, self.unread)
 
     def receives(self, provider: object) -> bool:

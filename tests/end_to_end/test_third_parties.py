@@ -22,6 +22,7 @@ from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from programs import run_python
 
 from otel_posthog import SpanRule
 
@@ -256,6 +257,37 @@ def test_resource_of_the_host_names_version_and_environment(providers, make_tele
     assert (named.config.service_version, named.config.environment) == ("5", "test")
 
 
+LATE = """
+    import sys
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+    from otel_posthog import SpanRule, Telemetry
+    from otel_posthog.testing import PostHogSink, serve
+    from waiting import wait_until
+
+    sink, rule = PostHogSink(), SpanRule(name="job", event="job_run")
+    with serve(sink) as url:
+        telemetry = Telemetry(api_key="phc_test", host=url, database=sys.argv[1], span_rules=[rule])
+        with telemetry:
+            telemetry.update_settings(enable_telemetry=True)
+            trace.set_tracer_provider(TracerProvider())
+
+            def is_read():
+                trace.get_tracer("vendor").start_span("job").end()
+                return telemetry.flush() and sink.events
+
+            wait_until(is_read, timeout_s=30)
+    print(sink.events[0].name)
+"""
+
+
+def test_provider_that_is_set_late_is_read(database_url):
+    """A vendor that configures itself after the start has its spans read, too."""
+    ended = run_python(LATE, database_url)
+
+    assert ended.stdout.split() == ["job_run"]
+
+
 class _Vendors(trace.NoOpTracerProvider.__base__):
     """A provider as vendors write one, without processors."""
 
@@ -272,4 +304,4 @@ def test_provider_without_processors_is_named(make_telemetry, caplog):
 
     [line] = [record for record in caplog.records if "takes no span processors" in record.getMessage()]
     assert "_Vendors" in line.getMessage()
-    assert {each.unread_spans for each in telemetry.status().values()} == {"_Vendors"}
+    assert {each.unread_spans for each in telemetry.status().values()} == {f"{__name__}._Vendors"}
