@@ -25,7 +25,6 @@ TESTED_IN = {
     "middleware/asgi.py": "conformance/test_conformance.py",
     "middleware/exceptions.py": "conformance/test_conformance.py",
     "otel/api.py": "otel/test_seams.py",
-    "otel/attributes.py": "end_to_end/test_golden.py",  # names on the wire
     "otel/sdk.py": "otel/test_seams.py",
     "pipeline/collector.py": "end_to_end/test_through_collector.py",
     "pipeline/providers.py": "end_to_end/test_spans.py",

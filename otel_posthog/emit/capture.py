@@ -27,7 +27,7 @@ from otel_posthog.otel.records import was_queued
 from otel_posthog.registry import EXCEPTION, spec_of, values_of
 
 from .breadcrumbs import EVENT, Breadcrumbs
-from .failures import RateLimit, mark_as_reported, was_reported
+from .failures import RateLimit, mark_as_reported, note_ending, was_reported
 from .request_context import WatchedRequest, current_request
 from .tracebacks import exception_attributes, failure_of, set_context, traceback_of
 from .values import bare_name_of, carried, carried_properties, encodable, name_of, text_of
@@ -188,18 +188,23 @@ def emit_exception(
     """
     request = current_request()
     if was_reported(error, request):
+        if not handled:
+            note_ending(error, extra())
         return True
-    is_reported = _emit(error, extra, request, handled=handled, caller=caller)
-    if is_reported:
-        mark_as_reported(error)
-    return is_reported
+    emitted = _emit(error, extra, request, handled=handled, caller=caller)
+    if emitted:
+        mark_as_reported(error, emitted)
+    return bool(emitted)
 
 
 def emit_request_error(error: BaseException, extra: Callable[[], Mapping[str, object]]) -> bool:
     """Emit what the application failed with; return whether it is reported, now or before."""
     request = current_request()  # of an application wrapped twice the inner one, which reports first
     # No mark on it: it may be raised yet, and the server gets it as it was raised (docs/adr/0006).
-    return was_reported(error, request) or _emit(error, extra, request, handled=False)
+    if was_reported(error, request):
+        note_ending(error, extra())
+        return True
+    return bool(_emit(error, extra, request, handled=False))
 
 
 def _exception_of(given: object) -> BaseException | None:
@@ -250,8 +255,8 @@ def _emit(
     *,
     handled: bool,
     caller: FrameType | None = None,
-) -> bool:
-    """Emit the record; return whether the exception is dealt with, also if the rate limit only counts it."""
+) -> object:
+    """Emit the record and return it; False if it is not queued, True if the rate limit only counts it."""
     emitter, described = _diverted or _current, _nesting.errors
     # An exception's `__str__` may report the exception itself, or others without end.
     if len(described) >= MAX_NESTED or any(each is error for each in described):
@@ -263,7 +268,8 @@ def _emit(
         # Asked before the walk, so that a suppressed report costs one dictionary look-up.
         if emitter.rate_limit is not None and not emitter.rate_limit.admits(failure_of(error)):
             return True
-        return _queue(emitter, _record_of(emitter, error, extra, request, handled=handled, caller=caller))
+        record = _record_of(emitter, error, extra, request, handled=handled, caller=caller)
+        return _queue(emitter, record) and record
     except Exception as fault:  # noqa: BLE001 - a fault of ours never reaches the app
         _count_unqueued(emitter, _NOT_REPORTED, fault)
         return False
@@ -294,8 +300,13 @@ def _record_of(
     if breadcrumbs is not None:
         recorded[attributes.EXCEPTION_STEPS] = breadcrumbs
     span = None if request is None or request.notes is None else request.notes.span
+    severity = (
+        SeverityNumber.FATAL if recorded.get(attributes.EXCEPTION_LEVEL) == "fatal" else SeverityNumber.ERROR
+    )
     return LogRecord(
-        severity_number=SeverityNumber.ERROR,
+        event_name=attributes.EXCEPTION_EVENT,
+        severity_number=severity,
+        severity_text=severity.name,
         # In the trace of the span that ended before the report, if no other one is current.
         context=context_within(span) if span else None,
         attributes={key: carried(value) for key, value in recorded.items()},  # type: ignore[misc]  # plain values

@@ -43,11 +43,13 @@ class WatchedCall:
 class Notes:
     """What becomes known of a request while it runs."""
 
-    __slots__ = ("announced", "breadcrumbs", "reported", "span")
+    __slots__ = ("announced", "breadcrumbs", "reported", "route", "span")
 
     def __init__(self) -> None:
         # The exception of a framework's signal; it counts once the response is a failure.
         self.announced: BaseException | None = None
+        # The route as a framework names it that leaves it out of the scope.
+        self.route: object = None
         # The exception that was reported although the application responded.
         self.reported: BaseException | None = None
         # Context of the span that other instrumentation ended for it, if there was one.
@@ -127,7 +129,7 @@ def end(request: WatchedRequest, slot: Slot, token: Token[Slot | None]) -> None:
 def ended(request: WatchedRequest) -> WatchedRequest:
     """Return a request that describes one that has ended, and holds nothing else of it."""
     description = WatchedRequest()
-    description.path, description.scope = request.path, _NOTHING
+    description.path, description.scope, description.notes = request.path, _NOTHING, None
     with suppress(Exception):  # a scope of a third-party class
         description.scope = {name: request.scope[name] for name in _DESCRIBING if name in request.scope}
     return description
@@ -146,8 +148,9 @@ def originating_request() -> WatchedRequest | None:
 
 
 _PLAIN = (str, int, float, UUID)  # what routes convert to; no method of another class is called
-_MAX_PREFIX_PARTS = 20
 _PATH_SAFE = "/:@!$&'()*+,;=~"  # RFC 3986, section 3.3
+# A parameter as Django and Quart write it, and as a regular expression names it.
+_PARAMETER = re.compile(r"\(\?P<(\w+)>(?:[^()]|\([^()]*\))*\)|<(?:[^<>:]*:)?(\w+)>")
 
 
 def request_attributes(request: WatchedRequest | None) -> dict[str, object]:
@@ -156,14 +159,17 @@ def request_attributes(request: WatchedRequest | None) -> dict[str, object]:
         return {}
     try:
         scope, path = request.scope, request.path
+        deployed = str(scope.get("app_root_path", scope.get("root_path", "")))
         found: dict[str, object] = {
             attributes.URL_SCHEME: scope.get("scheme", "http"),
             attributes.URL_PATH: quote(path, safe=_PATH_SAFE, errors="replace"),
             attributes.HTTP_REQUEST_METHOD: scope.get("method", "WEBSOCKET"),
         }
-        route = _route(scope, path)
+        route = _route(request, path.removeprefix(deployed), deployed)
         if route is not None:
             found[attributes.HTTP_ROUTE] = route
+        elif deployed:
+            found[attributes.ROOT_PATH] = quote(deployed, safe=_PATH_SAFE, errors="replace")
         for name, value in scope.get("headers", ()):
             if name == b"host":
                 found[attributes.SERVER_ADDRESS] = value.decode("latin-1")
@@ -174,43 +180,50 @@ def request_attributes(request: WatchedRequest | None) -> dict[str, object]:
     return found
 
 
-def _route(scope: Mapping[str, Any], path: str) -> str | None:
-    """Return the template that the framework matched, as far as the scope names it."""
+def _route(request: WatchedRequest, path: str, deployed: str) -> str | None:
+    """Return the template of the path that the framework matched, with the prefixes of mounts."""
+    scope = request.scope
+    parameters = scope.get("path_params")
+    if not isinstance(parameters, Mapping):
+        parameters = {}
+    template = _template(request)
+    if template is None:
+        return _without_values(path, parameters) if parameters else None
+    mounted = str(scope.get("root_path", "")).removeprefix(deployed)  # Starlette's mounts add to it
+    inner = str(scope.get("path", "")).rstrip("/")  # and Litestar's cut the path
+    outer = path.rstrip("/").removesuffix(inner) if path.rstrip("/").endswith(inner) else ""
+    prefix = mounted if mounted.startswith(outer) else outer + mounted
+    values = {name: value for name, value in parameters.items() if f"{{{name}}}" not in template}
+    return _without_values(prefix, values) + template
+
+
+def template_of(route: str) -> str:
+    """Return the route with `{name}` for each parameter, however its framework writes it."""
+    named = _PARAMETER.sub(lambda found: f"{{{found[1] or found[2]}}}", route)
+    return "/" + re.sub(r"\\Z|[\^$\\]", "", named).lstrip("/")
+
+
+def _template(request: WatchedRequest) -> str | None:
+    scope, notes = request.scope, request.notes
+    if notes is not None and isinstance(notes.route, str):  # Django, Quart
+        return template_of(notes.route)
     template = scope.get("path_template")  # Litestar
     if isinstance(template, str) and template:
         return template
-    found = scope.get("route")  # FastAPI
+    found, fastapi = scope.get("route"), scope.get("fastapi")  # Starlette, FastAPI
+    # From FastAPI 0.137 on, the route lacks the prefixes under which its router is included.
+    included = fastapi.get("effective_route_context") if isinstance(fastapi, Mapping) else None
+    if getattr(included, "original_route", None) is found is not None:
+        found = included
     template = getattr(found, "path_format", None)
-    parameters = scope.get("path_params")  # Starlette
-    if not isinstance(parameters, Mapping):
-        parameters = {}
-    if isinstance(template, str):
-        root = str(scope.get("root_path", ""))
-        mounted = root.removeprefix(str(scope.get("app_root_path", "")))
-        included = _prefix_of(found, path.removeprefix(root))
-        return _without_values(mounted + included, parameters) + template
-    return _without_values(path, parameters) if parameters else None
-
-
-def _prefix_of(route: object, path: str) -> str:
-    """Return the path before the part that the route matches."""
-    # From FastAPI 0.137 on, the template lacks the prefixes under which its router is included.
-    regex = getattr(route, "path_regex", None)
-    at = 0
-    for _ in range(_MAX_PREFIX_PARTS):
-        if not isinstance(regex, re.Pattern) or regex.match(path[at:]):
-            return path[:at]
-        at = path.find("/", at + 1)
-        if at < 0:
-            break
-    return ""
+    return template if isinstance(template, str) and not hasattr(found, "routes") else None
 
 
 def _without_values(path: str, parameters: Mapping[str, object]) -> str:
-    """Return the path with the name of each parameter in place of its value."""
-    names = {str(value): name for name, value in parameters.items() if type(value) in _PLAIN}
-    for text, name in names.items():
-        # The value of a `{name:path}` has several parts, so it is replaced before the path is split.
-        if "/" in text and path.endswith(f"/{text}"):
-            path = f"{path[: -len(text)]}{{{name}}}"
-    return "/".join(f"{{{names[part]}}}" if part in names else part for part in path.split("/"))
+    """Return the path with the name of each parameter in place of its value, from the last one on."""
+    end = len(path)
+    for name, value in reversed(list(parameters.items())):
+        at = f"{path[:end]}/".rfind(f"/{value}/") if type(value) in _PLAIN else -1
+        if at >= 0 and value != "":
+            path, end = f"{path[: at + 1]}{{{name}}}{path[at + 1 + len(str(value)) :]}", at
+    return path

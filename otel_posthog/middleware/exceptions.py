@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable
-from functools import partial
+from functools import partial, wraps
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 
 from otel_posthog.emit.capture import emit_exception, emit_request_error, guarded, log_fault
 from otel_posthog.emit.failures import (
     FAILURE_CLOSE_CODES,
     FAILURE_STATUS,
     follows_report,
-    is_deliberate,
     is_error,
+    is_failure,
+    reason_of,
 )
 from otel_posthog.emit.request_context import (
     Origins,
@@ -171,11 +172,11 @@ class _HttpRequest(WatchedRequest):
         try:  # the status first, as most messages have none, and the type last, as most statuses are fine
             if (
                 "status" in message
-                and ((status := message["status"]) == FAILURE_STATUS or self.security is not None)
+                and ((status := message["status"]) >= FAILURE_STATUS or self.security is not None)
                 and message.get("type") == "http.response.start"
             ):
-                if status == FAILURE_STATUS:
-                    _on_failure(self)
+                if status >= FAILURE_STATUS:
+                    _on_failure(self, status)
                 if self.security is not None:
                     message = self.security.secured(message, status, self)
         except Exception:  # noqa: BLE001, S110 - no ASGI message; the server will report it
@@ -191,16 +192,16 @@ class _WebSocketRequest(WatchedRequest):
         try:
             kind = message.get("type")
             if kind == "websocket.close" and message.get("code") in FAILURE_CLOSE_CODES:
-                _on_failure(self, close_code=message["code"])
-            elif kind == "websocket.http.response.start" and message.get("status") == FAILURE_STATUS:
-                _on_failure(self)
+                _on_failure(self, message["code"])
+            elif kind == "websocket.http.response.start" and message["status"] >= FAILURE_STATUS:
+                _on_failure(self, message["status"])
         except Exception:  # noqa: BLE001, S110 - no ASGI message; the server will report it
             pass
         return self.send(message)
 
 
-def _on_failure(request: WatchedRequest, *, close_code: int | None = None) -> None:
-    """Report the cause of a 500 or of such a close: the exception being handled, or an announced one."""
+def _on_failure(request: WatchedRequest, ended_with: int) -> None:
+    """Report the cause of a 5xx or of such a close: the exception being handled, or an announced one."""
     try:
         announced = None if request.notes is None else request.notes.announced
         error = sys.exception()
@@ -210,8 +211,8 @@ def _on_failure(request: WatchedRequest, *, close_code: int | None = None) -> No
         if error is None:
             _listen()  # the framework may have been imported since
             return
-        is_announced = error is announced and close_code is None
-        if (is_announced or not is_deliberate(error, close_code)) and is_error(error, request.send):
+        is_announced = error is announced and ended_with == FAILURE_STATUS
+        if (is_announced or is_failure(error, request, ended_with)) and is_error(error, request.send):
             is_reported = emit_request_error(error, partial(request_attributes, request))
             if is_reported:
                 request.noted().reported = error
@@ -243,20 +244,45 @@ def _listen() -> None:
         quart.got_request_exception.connect(_on_quart)
         quart.got_websocket_exception.connect(_on_quart_unanswered)
         quart.got_background_exception.connect(_on_quart_unanswered)
+        _observe_http_errors(sys.modules["quart.app"].Quart)
 
 
-def _on_django(**_arguments: object) -> None:
-    _announce(sys.exception())
+def _on_django(request: object = None, **_arguments: object) -> None:
+    _announce(sys.exception(), getattr(getattr(request, "resolver_match", None), "route", None))
 
 
 async def _on_quart(_app: object, *, exception: BaseException, **_arguments: object) -> None:
     """Note it; a coroutine, because Quart runs plain receivers on a thread."""
-    _announce(exception)
+    _announce(exception, _quart_route())
+
+
+def _observe_http_errors(framework: Any) -> None:
+    """Note the HTTP errors of Quart that have a cause; it announces none of them."""
+    answer = framework.handle_http_exception
+    if getattr(answer, _UID, False):
+        return
+
+    @wraps(answer)
+    async def handle_http_exception(app: object, error: BaseException) -> object:
+        _announce_caused(error)
+        return await answer(app, error)
+
+    setattr(handle_http_exception, _UID, True)
+    framework.handle_http_exception = handle_http_exception
+
+
+@guarded
+def _announce_caused(error: BaseException) -> None:
+    request = current_request()
+    if request is not None and reason_of(error, request) is not None:
+        _announce(error, _quart_route())
 
 
 async def _on_quart_unanswered(_app: object, *, exception: BaseException, **_arguments: object) -> None:
     """Report at once: a background task has no response, and a WebSocket closes as after a success."""
     origin, request = originating_request(), current_request()
+    if origin is not None and (route := _quart_route()) is not None:
+        origin.noted().route = route
     if not is_error(exception, request.send if request else None):
         return
     is_reported = emit_exception(exception, partial(request_attributes, origin), handled=False)
@@ -264,7 +290,13 @@ async def _on_quart_unanswered(_app: object, *, exception: BaseException, **_arg
         request.noted().reported = exception
 
 
-def _announce(error: BaseException | None) -> None:
+def _announce(error: BaseException | None, route: object) -> None:
     request = current_request()
     if request is not None:
-        request.noted().announced = error
+        request.noted().announced, request.noted().route = error, route
+
+
+def _quart_route() -> object:
+    connection: Any = sys.modules["quart"]
+    connection = connection.request or connection.websocket  # false outside of one
+    return getattr(connection.url_rule, "rule", None) if connection else None

@@ -24,10 +24,21 @@ from otel_posthog._runtime.process import follow_forks
 from otel_posthog._runtime.reporting import LogLimiter
 from otel_posthog.delivery.gate import Gate, Outcome
 from otel_posthog.events import Event
-from otel_posthog.mapping import BaseProperties, event_from_log, events_from_span, kind_of_log
+from otel_posthog.mapping import (
+    BaseProperties,
+    event_from_log,
+    events_from_span,
+    kind_of_log,
+)
 from otel_posthog.otel import attributes
 from otel_posthog.otel.api import process_meter_provider
-from otel_posthog.otel.records import Acceptance, RecordedLog, RecordedSpan, RecordedSpanEvent, acceptance_of
+from otel_posthog.otel.records import (
+    Acceptance,
+    RecordedLog,
+    RecordedSpan,
+    RecordedSpanEvent,
+    acceptance_of,
+)
 from otel_posthog.otel.sdk import (
     LogRecordExporter,
     LogRecordExportResult,
@@ -35,7 +46,7 @@ from otel_posthog.otel.sdk import (
     ReadWriteLogRecord,
     attributes_of,
 )
-from otel_posthog.registry import Registry
+from otel_posthog.registry import Kind, Registry
 from otel_posthog.span_rules import SpanRules
 
 Signal = Literal["log", "span", "metric_data_point"]
@@ -88,6 +99,17 @@ def scope_of(record: ReadableLogRecord | ReadWriteLogRecord | ReadableSpan) -> s
     """Return the name of the instrumentation scope, empty if there is none."""
     scope = record.instrumentation_scope  # read once: it is a property
     return scope.name if scope is not None else ""
+
+
+def severity_of(record: ReadableLogRecord | ReadWriteLogRecord) -> int:
+    """Return OpenTelemetry's number of the severity, 0 for none."""
+    return getattr(record.log_record.severity_number, "value", 0)
+
+
+def kind_of_record(record: ReadableLogRecord | ReadWriteLogRecord, registry: Registry) -> Kind | None:
+    """Return the consent that the record needs, or None if it becomes no event."""
+    log, scope = record.log_record, scope_of(record)
+    return kind_of_log(scope, log.event_name, log.attributes or {}, registry, severity_of(record))
 
 
 def may_become_event(span: ReadableSpan, rules: SpanRules) -> bool:
@@ -310,19 +332,20 @@ class PostHogLogExporter(Delivering[ReadableLogRecord], LogRecordExporter):
         observed_ns = log.observed_timestamp or 0
         accepted = self._acceptance(record)
         # Behind a stock processor the kind is not known yet.
-        kind = accepted.kind or kind_of_log(scope, log.event_name, recorded, self._registry)
+        kind = accepted.kind or kind_of_record(record, self._registry)
         if kind is None:
             return []
-        # What the record itself says of the request takes precedence.
-        attached = {**accepted.request, **recorded} if accepted.request else recorded
+        # The middleware knows the request best: its route has no root path.
+        recorded = {**recorded, **accepted.known, **accepted.ending}
         view = RecordedLog(
             scope,
             log.event_name,
-            attached,
+            recorded,
             log.timestamp or observed_ns,
             accepted.at_ns,
             log.trace_id or 0,
             log.span_id or 0,
+            severity_of(record),
         )
         return [event_from_log(view, kind, self._base)]
 

@@ -18,8 +18,7 @@ from uuid import uuid4
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import StatusCode, get_current_span
 
 from otel_posthog._runtime.process import follow_forks
 from otel_posthog._runtime.reporting import Counts, LogLimiter
@@ -27,22 +26,24 @@ from otel_posthog.config.settings import Config
 from otel_posthog.consent.stamps import Stamper
 from otel_posthog.consent.state import Answer, Consent
 from otel_posthog.emit.breadcrumbs import SPAN, Breadcrumbs
-from otel_posthog.emit.failures import RateLimit, mark_as_reported, subject_of, was_reported
+from otel_posthog.emit.failures import RateLimit, mark_as_reported, note_ending, subject_of, was_reported
 from otel_posthog.emit.request_context import current_request, request_attributes
-from otel_posthog.mapping import fatal_exceptions, kind_of_log, kinds_of_span
+from otel_posthog.emit.tracebacks import describe
+from otel_posthog.mapping import fatal_exceptions, kinds_of_span
 from otel_posthog.otel import attributes
-from otel_posthog.otel.api import SeverityNumber, process_meter_provider
-from otel_posthog.otel.records import NOTHING, accept, claim, note_counts, note_queued
+from otel_posthog.otel.api import process_meter_provider
+from otel_posthog.otel.records import accept, claim, note_counts, note_queued
 from otel_posthog.otel.sdk import (
     BatchLogRecordProcessor,
     LogRecordProcessor,
     ReadWriteLogRecord,
+    attributes_of,
     shut_down_within,
     take_what_waits,
     without_events,
     write_attributes,
 )
-from otel_posthog.registry import ERROR_EVENTS, EXCEPTION, Kind, Registry, kind_of
+from otel_posthog.registry import ERROR_EVENTS, Kind, Registry
 from otel_posthog.span_rules import SpanRules
 
 from .exporters import (
@@ -50,6 +51,7 @@ from .exporters import (
     PostHogLogExporter,
     PostHogSpanExporter,
     Waiting,
+    kind_of_record,
     may_become_event,
     recorded_span,
     scope_of,
@@ -246,14 +248,7 @@ class ConsentLogRecordProcessor(_Switched[BatchLogRecordProcessor], LogRecordPro
         super().__init__(parts, parts.switch(BatchLogRecordProcessor, make_exporter))
         self._registry = registry
 
-    def enabled(
-        self,
-        *,
-        context: Context | None = None,  # noqa: ARG002 - the interface's
-        instrumentation_scope: InstrumentationScope | None = None,  # noqa: ARG002
-        severity_number: SeverityNumber | None = None,  # noqa: ARG002
-        event_name: str | None = None,
-    ) -> bool:
+    def enabled(self, *, event_name: str | None = None, **_others: object) -> bool:
         """Return whether building a record is worth it."""
         kind = Kind.TELEMETRY if event_name and event_name not in ERROR_EVENTS else Kind.ERRORS
         return self._consent().kinds[kind].answer is not Answer.DENIED
@@ -271,38 +266,41 @@ class ConsentLogRecordProcessor(_Switched[BatchLogRecordProcessor], LogRecordPro
     def _stamp(self, log_record: ReadWriteLogRecord, written: Mapping[str, bool | int | str]) -> None:
         """Write consent on the record, and a uuid if a third-party record becomes an event."""
         record = log_record.log_record
-        recorded = record.attributes or {}
-        kind = kind_of_log(scope_of(log_record), record.event_name, recorded, self._registry)
+        recorded, kind = record.attributes or {}, kind_of_record(log_record, self._registry)
         if written and kind is not None:
             note_counts(record, self._parts.counts, kind)
             if attributes.EVENT_UUID not in recorded:
                 written = {**written, attributes.EVENT_UUID: str(uuid4())}
         write_attributes(record, written)
         note_queued(record)
-        if scope_of(log_record) == attributes.SCOPE:
-            self._parts.counts.note("accepted", kind_of(record.event_name or EXCEPTION))
+        if kind is not None and scope_of(log_record) == attributes.SCOPE:
+            self._parts.counts.note("accepted", kind)
 
     def _queue(self, log_record: ReadWriteLogRecord) -> None:
         consent = self._consent()
         if consent.is_off:
             return
         record = log_record.log_record
-        request: Mapping[str, object] = NOTHING
-        subject = None
-        recorded, scope = record.attributes or {}, scope_of(log_record)
-        kind = kind_of_log(scope, record.event_name, recorded, self._registry)
+        known: dict[str, object] = {}
+        subject, kind = None, kind_of_record(log_record, self._registry)
         if kind is None or consent.kinds[kind].answer is Answer.DENIED:
             return
-        if kind is Kind.ERRORS and scope != attributes.SCOPE:
+        if kind is Kind.ERRORS and scope_of(log_record) != attributes.SCOPE:
             # Our own reports have passed both questions in `emit.capture`.
+            recorded = record.attributes or {}
             subject = subject_of(recorded, getattr(record, "exception", None))
             if not self._admits(recorded, subject):
                 return
-            request = request_attributes(current_request())
-        accept(record, kind, request, (kind,))  # before the batch thread can have it
+            # The batch processor forgets the context, and with it the span, which may be of the request.
+            span = get_current_span(record.context)
+            of_span = attributes_of(span) if isinstance(span, ReadableSpan) else {}
+            known = {**of_span, **request_attributes(current_request())}
+            if subject is not None:  # a text has no source lines
+                known[attributes.EXCEPTION_CHAIN] = describe(subject)
+        accept(record, kind, known, (kind,))  # before the batch thread can have it
         if self.switch.put(lambda processor: processor.on_emit(log_record), (kind,)):
             note_queued(record)
-            mark_as_reported(subject)
+            mark_as_reported(subject, record)
             self._parts.counts.note("accepted", kind)
 
 
@@ -389,6 +387,7 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
             # For its report, which is emitted after this span has ended.
             request.noted().span = span.context
             return False
+        note_ending(_subject_of(span), attributes_of(span))
         return self._admits(_exception_in(span), _subject_of(span))
 
 

@@ -47,6 +47,7 @@ class Activity:
     obstacle: Obstacle | None
     last_s: Mapping[tuple[str, str], float]
     """As in `Counts`."""
+    unread_spans: str | None
 
     def last(self, what: str, kind: Kind) -> datetime | None:
         """Return when an event of the kind was last `accepted` or `sent`, None if never."""
@@ -79,6 +80,7 @@ class KindStatus:
     switch: str | None  # what switches it off, by name, if that is no admin
     last_accepted: datetime | None  # when this process last accepted such an event
     last_sent: datetime | None  # when PostHog last accepted one from this process
+    unread_spans: str | None  # class of a tracer provider whose spans cannot become events
 
     @property
     def is_sending(self) -> bool:
@@ -97,6 +99,7 @@ class KindStatus:
             "switch": self.switch,
             "last_accepted": _iso(self.last_accepted),
             "last_sent": _iso(self.last_sent),
+            "unread_spans": self.unread_spans,
         }
 
 
@@ -162,6 +165,7 @@ class ConsentService:
             switch=switch,
             last_accepted=activity.last("accepted", kind),
             last_sent=activity.last("sent", kind),
+            unread_spans=activity.unread_spans,
         )
 
     def read(self) -> tuple[Settings | None, Reason | None]:

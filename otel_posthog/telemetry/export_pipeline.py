@@ -71,6 +71,7 @@ class ExportPipeline:
         self.consent_snapshot = ConsentSnapshot()
         # Called when product events may be sent from now on.
         self.on_telemetry: Callable[[], None] | None = None
+        self.on_watch: Callable[[], None] = lambda: None
         self._is_open = False
         self._transport = given.transport or posthog_transport(given.config)
         self.has_transport = self._transport is not None  # not without a project API key
@@ -233,6 +234,7 @@ class ExportPipeline:
 
     def _keep_watch(self) -> bool:
         """Report suppressed errors and drops once a minute, and return whether anything may be sent."""
+        self.on_watch()
         self.error_capture.emit_summary()
         self._drop_log.write(_log)
         if time.monotonic() >= self._ledger_due_s:

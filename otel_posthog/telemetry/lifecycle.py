@@ -62,6 +62,7 @@ class TelemetryLifecycle:
         self._stopping = threading.RLock()
         self._process_end = ProcessEnd(self.shutdown, timeout_s=self._config.shutdown_timeout_s)
         pipeline.on_telemetry = tracing.prepare
+        pipeline.on_watch = providers.extend_tracer  # a vendor may set its provider late
         follow_forks(self)
 
     def secure(self, app: ASGIApp) -> SecurityHeadersMiddleware | None:
@@ -127,6 +128,11 @@ class TelemetryLifecycle:
             return False
         self._log_limiter.warning(_log, _GIVES_WAY)
         return True
+
+    @property
+    def unread_spans(self) -> str | None:
+        """Return the class of a tracer provider whose spans cannot be read."""
+        return self._providers.unread
 
     def obstacle(self) -> Obstacle | None:
         """Return why nothing that is emitted in this process arrives here, None if it does."""

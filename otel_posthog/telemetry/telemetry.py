@@ -18,7 +18,7 @@ from otel_posthog.errors import ConfigError
 from otel_posthog.middleware import SecurityHeaders, watch
 from otel_posthog.middleware.asgi import ASGIApp
 from otel_posthog.otel.sdk import LoggerProvider
-from otel_posthog.pipeline.providers import Providers
+from otel_posthog.pipeline.providers import Providers, resource_of
 from otel_posthog.pipeline.request_tracing import RequestTracing
 from otel_posthog.registry import Kind, Registry
 from otel_posthog.scrubbing import BeforeSend, Scrubber, ScrubRules
@@ -75,6 +75,7 @@ class Telemetry:
         url = database if isinstance(database, str) else None
         given = {"api_key": api_key, "host": host, "database": url, "environment": environment}
         config = Config.resolve({**given, "service_version": service_version, **limits}, environ)
+        config = config.over(resource_of(tracer_provider, logger_provider))
         if config.through_collector and logger_provider is None:
             raise ConfigError("through_collector needs your logger_provider, with an OTLP exporter.")
         declared = declared_events(config) if registry is None else registry_of(registry)
@@ -97,7 +98,7 @@ class Telemetry:
         """Return the one that a `posthog:` block defines; it reads the host's providers."""
         made = cls.__new__(cls)
         options = PipelineOptions(
-            config=block.config,
+            config=block.config.over(resource_of()),
             database=block.config.database,
             registry=block.registry,
             span_rules=block.span_rules,
@@ -132,7 +133,11 @@ class Telemetry:
             self._pipeline,
             providers=providers,
             tracing=RequestTracing(
-                rules, watch=self._watch, tracer=providers.request_tracer, log_limiter=self.log_limiter
+                rules,
+                watch=self._watch,
+                tracer=providers.request_tracer,
+                receives=providers.receives,
+                log_limiter=self.log_limiter,
             ),
             security_headers=security_headers,
         )
@@ -222,6 +227,7 @@ class Telemetry:
             has_key=self._pipeline.has_transport,
             obstacle=self.lifecycle.obstacle(),
             last_s=self._pipeline.counts.last_s,
+            unread_spans=self.lifecycle.unread_spans,
         )
         return self._consent.status(activity)
 

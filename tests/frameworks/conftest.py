@@ -18,6 +18,7 @@ class Report:
     error: tuple[str, str]
     method: object
     path: object
+    route: object
     chain: list[tuple[str, str]]
 
 
@@ -41,6 +42,7 @@ def _report(properties):
         error=chain[0],
         method=properties.get("$request_method"),
         path=properties.get("$request_path"),
+        route=properties.get("$request_route"),
         chain=chain,
     )
 
