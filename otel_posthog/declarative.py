@@ -24,7 +24,7 @@ from ._runtime.process import follow_forks
 from ._runtime.process_end import AbruptEnd
 from ._runtime.reporting import LogLimiter
 from .config.settings import REFUSED_FILE
-from .emit import capture
+from .emit import emitters
 from .errors import ConfigError, OtelPosthogError
 from .otel import attributes
 from .otel.sdk import (
@@ -102,7 +102,7 @@ class SharedBackend:
 
     def backend(self) -> ExporterBackend | None:
         """Return the backend, started if necessary; None if nothing can be sent or a `Telemetry` sends."""
-        if capture.is_in_use():
+        if emitters.is_in_use():
             self._log_limiter.warning(
                 _log,
                 "This process has a Telemetry of its own: the exporters named posthog send nothing, "

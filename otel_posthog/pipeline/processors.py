@@ -27,8 +27,9 @@ from otel_posthog.config.settings import Config
 from otel_posthog.consent.stamps import Stamper
 from otel_posthog.consent.state import Answer, Consent
 from otel_posthog.emit.breadcrumbs import SPAN, Breadcrumbs
+from otel_posthog.emit.emitters import is_current
 from otel_posthog.emit.failures import RateLimit, mark_as_reported, subject_of, was_reported
-from otel_posthog.emit.request_context import current_request, request_attributes
+from otel_posthog.emit.request_context import Owner, current_request, request_attributes
 from otel_posthog.mapping import fatal_exceptions, kind_of_log, kinds_of_span
 from otel_posthog.otel import attributes
 from otel_posthog.otel.api import SeverityNumber, process_meter_provider
@@ -172,6 +173,7 @@ class ProcessorParts:
     """
 
     consent: Callable[[], Consent]
+    owner: Owner
     rate_limit: RateLimit
     config: Config
     counts: Counts
@@ -203,7 +205,7 @@ class _Switched(Generic[_P]):
 
     def __init__(self, parts: ProcessorParts, switch: Switch[_P]) -> None:
         self.switch = switch
-        self._parts = parts
+        self._parts, self._owner = parts, parts.owner
         self._consent, self._stamper, self._rate_limit = parts.consent, parts.stamper, parts.rate_limit
 
     def shutdown(self) -> None:
@@ -255,14 +257,15 @@ class ConsentLogRecordProcessor(_Switched[BatchLogRecordProcessor], LogRecordPro
     ) -> bool:
         """Return whether building a record is worth it."""
         kind = Kind.TELEMETRY if event_name and event_name not in ERROR_EVENTS else Kind.ERRORS
-        return self._consent().kinds[kind].answer is not Answer.DENIED
+        is_denied = self._consent().kinds[kind].answer is Answer.DENIED
+        return not is_denied and is_current(self._owner)
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Queue the record if it becomes an event and its kind is not denied."""
         try:
             if self._stamper is None:
                 self._queue(log_record)
-            else:
+            elif is_current(self._owner):
                 self._stamp(log_record, self._stamper.current())
         except Exception as error:  # noqa: BLE001 - see _warn
             self._lose("A log record could not be queued", error)
@@ -283,7 +286,7 @@ class ConsentLogRecordProcessor(_Switched[BatchLogRecordProcessor], LogRecordPro
 
     def _queue(self, log_record: ReadWriteLogRecord) -> None:
         consent = self._consent()
-        if consent.is_off:
+        if consent.is_off or not is_current(self._owner):
             return
         record = log_record.log_record
         request: Mapping[str, object] = NOTHING
@@ -326,7 +329,7 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
     ) -> None:
         """Record the span's name as a breadcrumb, unless it is our span of a request."""
         try:
-            if scope_of(span) == attributes.SCOPE:
+            if scope_of(span) == attributes.SCOPE or not is_current(self._owner):
                 return
             if self._consent().kinds[Kind.ERRORS].answer is not Answer.DENIED:
                 self._breadcrumbs.note(SPAN, span.name)
@@ -336,7 +339,7 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
     def _on_ending(self, span: Span) -> None:
         """Write on the span what a gateway has to know: at its start a later withdrawal would be missed."""
         try:
-            if self._stamper is not None and (written := self._stamper.current()):
+            if self._stamper is not None and is_current(self._owner) and (written := self._stamper.current()):
                 self._stamp(span, written)
         except Exception as error:  # noqa: BLE001 - see _warn
             self._warn("A span could not be stamped", error)
@@ -346,7 +349,7 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
             recorded_span(span), self._rules
         )
         if is_failed and self._reports_exception(span):
-            mark_as_reported(_subject_of(span))
+            mark_as_reported(subject_of(_exception_in(span)))
         elif is_failed:
             written = {**written, attributes.EXCEPTION_REPORTED_ELSEWHERE: True}
         write_attributes(span, written)
@@ -356,7 +359,7 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
         if self._stamper is not None:
             return
         try:
-            if may_become_event(span, self._rules):  # asked first: reading consent costs more
+            if may_become_event(span, self._rules) and is_current(self._owner):  # before consent is read
                 self._queue(span)
         except Exception as error:  # noqa: BLE001 - see _warn
             self._lose("A span could not be queued", error)
@@ -371,7 +374,7 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
             return
         subject = None
         if Kind.ERRORS in kinds and self._reports_exception(span):
-            subject = _subject_of(span)
+            subject = subject_of(_exception_in(span))
         elif Kind.ERRORS in kinds:
             if Kind.TELEMETRY not in kinds:
                 return
@@ -389,11 +392,7 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
             # For its report, which is emitted after this span has ended.
             request.noted().span = span.context
             return False
-        return self._admits(_exception_in(span), _subject_of(span))
-
-
-def _subject_of(span: ReadableSpan) -> BaseException | None:
-    return subject_of(_exception_in(span))
+        return self._admits(_exception_in(span), subject_of(_exception_in(span)))
 
 
 def _exception_in(span: ReadableSpan) -> Mapping[str, object]:
