@@ -38,6 +38,7 @@ DISCONNECTS = frozenset(
         "ClientDisconnected",
         "ClientDisconnectedError",
         "RequestAborted",
+        "UnreadablePostError",
         "WebSocketDisconnect",
         "WebSocketDisconnected",
     }
@@ -69,7 +70,8 @@ def is_error(error: BaseException, send: Callable[..., object] | None = None) ->
 def is_deliberate(error: BaseException, close_code: int | None) -> bool:
     """Return whether the exception itself names this failure: a framework's intended HTTP error."""
     try:
-        status = getattr(error, "status_code", None)
+        # Werkzeug's and WebOb's HTTP errors have a `code`, and are WSGI applications that respond.
+        status = getattr(error, "status_code", getattr(error, "code", None) if callable(error) else None)
         if close_code is None:
             # No other status counts: clients of other services raise exceptions with a `status_code` too.
             return bool(status == FAILURE_STATUS)

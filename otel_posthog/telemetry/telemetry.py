@@ -18,6 +18,7 @@ from otel_posthog.emit.request_context import within
 from otel_posthog.errors import ConfigError
 from otel_posthog.middleware import SecurityHeaders, watch
 from otel_posthog.middleware.asgi import ASGIApp
+from otel_posthog.middleware.wsgi import WSGIApp, watch_wsgi
 from otel_posthog.otel.sdk import LoggerProvider
 from otel_posthog.pipeline.providers import Providers
 from otel_posthog.pipeline.request_tracing import RequestTracing
@@ -121,6 +122,10 @@ class Telemetry:
     def wrap(self, app: ASGIApp) -> ASGIApp:
         """Return the application with exceptions reported; its lifespan starts and stops this object."""
         return watch(app, self.lifecycle)
+
+    def wrap_wsgi(self, app: WSGIApp) -> WSGIApp:
+        """Return the WSGI application with exceptions reported; its first request starts this object."""
+        return watch_wsgi(app, self.lifecycle)
 
     def start(self) -> None:
         """Start: `track` and the middleware emit here from now on. Does nothing while running.
