@@ -179,8 +179,7 @@ def _on_loop(owner: Owner, _loop: object, failure: Mapping[str, Any]) -> None:
 
 @guarded
 def _report(owner: Owner, error: BaseException | None, mechanism: str, *, level: str = "error") -> None:
-    # No exit, no interrupt, no cancellation.
-    if error is None or not is_current(owner) or not is_error(error):
+    if error is None or not is_current(owner) or not is_error(error):  # such as an exit or a cancellation
         return
     recorded = {attributes.EXCEPTION_MECHANISM: mechanism, attributes.EXCEPTION_LEVEL: level}
     emit_exception(error, lambda: recorded, handled=False)

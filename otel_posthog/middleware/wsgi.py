@@ -77,7 +77,7 @@ class _Exchange(WatchedRequest):
 
     @property
     def path(self) -> str:
-        return str(self.mount + self.path_info).encode("latin-1").decode(errors="replace")
+        return f"{self.mount}{self.path_info}".encode("latin-1", "replace").decode(errors="replace")
 
     @property
     def scope(self) -> Mapping[str, Any]:  # type: ignore[override]  # nobody sets it
@@ -143,9 +143,8 @@ class _Exchange(WatchedRequest):
         return self
 
     @own_frame
-    def __next__(self) -> bytes:
-        part: bytes = self.run(self.parts.__next__)
-        return part
+    def __next__(self) -> Any:
+        return self.run(self.parts.__next__)
 
     @own_frame
     def close(self) -> None:
