@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from .request_context import WatchedRequest, current_slot
+from .request_context import WatchedRequest, current_request
 
 MAX_BREADCRUMB_CHARS = 1_200  # more than is sent, so that no secret is cut in half before it is found
 EVENT, SPAN, LOG = "event", "span", "log"
@@ -69,8 +69,7 @@ class Breadcrumbs:
         self._since_ns, self._events_since_ns = since_ns, max(since_ns, events_since_ns)
 
     def _ring(self) -> deque[Breadcrumb]:
-        slot = current_slot.get()  # not `current_request`: this is called for each span
-        request = slot[0] if slot else None
+        request = current_request()
         if request is not None:
             notes = request.noted()
             if notes.breadcrumbs is None:

@@ -48,6 +48,7 @@ DISCONNECTS = frozenset(
         "ClientDisconnected",
         "ClientDisconnectedError",
         "RequestAborted",
+        "UnreadablePostError",
         "WebSocketDisconnect",
         "WebSocketDisconnected",
     }
@@ -104,7 +105,9 @@ def reason_of(error: BaseException, request: WatchedRequest) -> BaseException | 
 def _numbers_of(error: BaseException) -> tuple[int, int]:
     """Return `status_code`, and the `code` of werkzeug or of a close; 0 for none."""
     try:
-        found = getattr(error, "status_code", 0), getattr(error, "code", 0)
+        code = getattr(error, "code", 0)
+        # Werkzeug's and WebOb's HTTP errors are WSGI applications that respond.
+        found = getattr(error, "status_code", code if callable(error) else 0), code
     except Exception:  # noqa: BLE001 - attributes of a third-party class; it names nothing then
         return 0, 0
     status, code = (each if issubclass(type(each), int) else 0 for each in found)

@@ -9,17 +9,32 @@ from __future__ import annotations
 import re
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
-from contextvars import ContextVar, Token
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from urllib.parse import quote
 from uuid import UUID
 
 from otel_posthog.otel import attributes
 
+if TYPE_CHECKING:
+    from .emitters import Emitter
+
+_R = TypeVar("_R", bound="WatchedRequest")
 _NOTHING: Mapping[str, Any] = {}
 _DESCRIBING = ("headers", "method", "scheme")
+
+
+class Owner:
+    """One `Telemetry`, as a context names it: what is emitted there belongs to it."""
+
+    def __init__(self, *, is_default: bool = False) -> None:
+        self.emitter: Emitter | None = None  # while it does not run
+        # Whether it runs and no other one does: what its applications emit arrives there in any context.
+        self.is_alone = False
+        self.is_default = is_default
+        self.owner = self  # a context holds either a request or the owner
 
 
 class WrappedSend:
@@ -60,11 +75,11 @@ class Notes:
 class WatchedRequest(WatchedCall, WrappedSend):
     """One request, from its arrival in the middleware until the application has ended."""
 
-    # No `__init__`, which would cost each request a twentieth of a microsecond: `begin` sets what is needed,
-    # and the middleware does the same inline. The notes are one object, not four slots: most requests have
-    # none, and setting and freeing slots costs as much.
+    # No `__init__`, which would cost each request a twentieth of a microsecond: the middleware sets what is
+    # needed. The notes are one object, not more slots: most requests have none, and slots cost as much.
     __slots__ = ("nonce", "notes", "outer", "path", "scope", "security", "send")
 
+    owner: ClassVar[Owner]
     scope: Mapping[str, Any]
     # As it came: Litestar changes the scope of what it mounts.
     path: Any
@@ -84,10 +99,10 @@ class WatchedRequest(WatchedCall, WrappedSend):
         return self.notes
 
 
-# What a context holds: emptied when the request ends, since a task that outlives it keeps its context. The
-# server's `send` and all else that the request holds are then freed. A list is the cheapest object that can
-# be emptied.
-Slot = list[WatchedRequest | None]
+# What a context holds: a request, and its owner once it has ended, since a task that outlives it keeps its
+# context. The server's `send` and all else that the request holds are then freed. A list is the cheapest
+# object that can be emptied.
+Slot = list[WatchedRequest | Owner]
 
 
 class Origins:
@@ -100,30 +115,12 @@ current_slot: ContextVar[Slot | None] = ContextVar("otel_posthog_request", defau
 enter, leave, exception = current_slot.set, current_slot.reset, sys.exception  # looked up once
 
 
-def begin(
-    request: WatchedRequest, scope: Mapping[str, Any], send: Callable[[Any], Awaitable[None]]
-) -> tuple[Slot, Token[Slot | None]]:
-    """Make this the current request; `watch` does the same inline, as it runs on each request."""
-    request.notes = request.nonce = request.security = None
-    request.was_reported = False
-    request.scope = scope
-    try:
-        request.path = scope.get("path", "")
-    except Exception:  # noqa: BLE001 - of a third-party class; the application will report it
-        request.path = ""
-    request.send = send
-    request.outer = exception()
-    slot: Slot = [request]
-    return slot, enter(slot)
-
-
-def end(request: WatchedRequest, slot: Slot, token: Token[Slot | None]) -> None:
-    """Empty the slot, so that code that outlives the request is no part of it."""
+def empty(request: WatchedRequest, slot: Slot) -> None:
+    """Leave only the owner in the slot, so that code that outlives the request is no part of it."""
     if Origins.are_kept:
         slot.append(ended(request))
-    slot[0] = request.outer = request.notes = None  # frames of exceptions hold the request
-    with suppress(ValueError):  # a coroutine may be closed in another context than it ran in
-        leave(token)
+    slot[0] = request.owner
+    request.outer = request.notes = None  # frames of exceptions hold the request
 
 
 def ended(request: WatchedRequest) -> WatchedRequest:
@@ -135,16 +132,39 @@ def ended(request: WatchedRequest) -> WatchedRequest:
     return description
 
 
+def owned(cls: type[_R], owner: Owner) -> type[_R]:
+    """Return a class for the requests of this owner, so that naming it costs them nothing."""
+    made: type[_R] = type(cls.__name__, (cls,), {"__slots__": (), "owner": owner})
+    return made
+
+
+@contextmanager
+def within(owner: Owner) -> Iterator[None]:
+    """Let what is emitted in the block, and in tasks that it starts, belong to this owner."""
+    token = enter([owner])
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # a coroutine may be closed in another context than it ran in
+            leave(token)
+
+
+def current_owner() -> Owner | None:
+    """Return the `Telemetry` under which this code runs, also after its request; None outside of any."""
+    slot = current_slot.get()
+    return slot[0].owner if slot else None
+
+
 def current_request() -> WatchedRequest | None:
     """Return the request within which this code runs, if a middleware watches one."""
     slot = current_slot.get()
-    return None if slot is None else slot[0]
+    return slot[0] if slot and isinstance(slot[0], WatchedRequest) else None
 
 
 def originating_request() -> WatchedRequest | None:
     """Return the request that started this code; if it has ended, one that describes it."""
     slot = current_slot.get()
-    return None if slot is None else slot[-1]
+    return slot[-1] if slot and isinstance(slot[-1], WatchedRequest) else None
 
 
 _PLAIN = (str, int, float, UUID)  # what routes convert to; no method of another class is called

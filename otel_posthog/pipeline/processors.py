@@ -26,8 +26,9 @@ from otel_posthog.config.settings import Config
 from otel_posthog.consent.stamps import Stamper
 from otel_posthog.consent.state import Answer, Consent
 from otel_posthog.emit.breadcrumbs import SPAN, Breadcrumbs
+from otel_posthog.emit.emitters import is_current
 from otel_posthog.emit.failures import RateLimit, mark_as_reported, note_ending, subject_of, was_reported
-from otel_posthog.emit.request_context import current_request, request_attributes
+from otel_posthog.emit.request_context import Owner, current_request, request_attributes
 from otel_posthog.emit.tracebacks import describe
 from otel_posthog.mapping import fatal_exceptions, kinds_of_span
 from otel_posthog.otel import attributes
@@ -174,6 +175,7 @@ class ProcessorParts:
     """
 
     consent: Callable[[], Consent]
+    owner: Owner
     rate_limit: RateLimit
     config: Config
     counts: Counts
@@ -206,7 +208,7 @@ class _Switched(Generic[_P]):
 
     def __init__(self, parts: ProcessorParts, switch: Switch[_P]) -> None:
         self.switch = switch
-        self._parts = parts
+        self._parts, self._owner = parts, parts.owner
         self._consent, self._stamper, self._rate_limit = parts.consent, parts.stamper, parts.rate_limit
 
     def shutdown(self) -> None:
@@ -251,14 +253,15 @@ class ConsentLogRecordProcessor(_Switched[BatchLogRecordProcessor], LogRecordPro
     def enabled(self, *, event_name: str | None = None, **_others: object) -> bool:
         """Return whether building a record is worth it."""
         kind = Kind.TELEMETRY if event_name and event_name not in ERROR_EVENTS else Kind.ERRORS
-        return self._consent().kinds[kind].answer is not Answer.DENIED
+        is_denied = self._consent().kinds[kind].answer is Answer.DENIED
+        return not is_denied and is_current(self._owner)
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Queue the record if it becomes an event and its kind is not denied."""
         try:
             if self._stamper is None:
                 self._queue(log_record)
-            else:
+            elif is_current(self._owner):
                 self._stamp(log_record, self._stamper.current())
         except Exception as error:  # noqa: BLE001 - see _warn
             self._lose("A log record could not be queued", error)
@@ -278,7 +281,7 @@ class ConsentLogRecordProcessor(_Switched[BatchLogRecordProcessor], LogRecordPro
 
     def _queue(self, log_record: ReadWriteLogRecord) -> None:
         consent = self._consent()
-        if consent.is_off:
+        if consent.is_off or not is_current(self._owner):
             return
         record = log_record.log_record
         known: dict[str, object] = {}
@@ -325,7 +328,7 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
     ) -> None:
         """Record the span's name as a breadcrumb, unless it is our span of a request."""
         try:
-            if scope_of(span) == attributes.SCOPE:
+            if scope_of(span) == attributes.SCOPE or not is_current(self._owner):
                 return
             if self._consent().kinds[Kind.ERRORS].answer is not Answer.DENIED:
                 self._breadcrumbs.note(SPAN, span.name)
@@ -335,7 +338,7 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
     def _on_ending(self, span: Span) -> None:
         """Write on the span what a gateway has to know: at its start a later withdrawal would be missed."""
         try:
-            if self._stamper is not None and (written := self._stamper.current()):
+            if self._stamper is not None and is_current(self._owner) and (written := self._stamper.current()):
                 self._stamp(span, written)
         except Exception as error:  # noqa: BLE001 - see _warn
             self._warn("A span could not be stamped", error)
@@ -344,7 +347,7 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
         kinds = kinds_of_span(recorded_span(span), self._rules)
         is_failed = span.status.status_code is _ERROR and Kind.ERRORS in kinds
         if is_failed and self._reports_exception(span):
-            mark_as_reported(_subject_of(span))
+            mark_as_reported(subject_of(_exception_in(span)))
         elif is_failed:
             written = {**written, attributes.EXCEPTION_REPORTED_ELSEWHERE: True}
         write_attributes(span, written)
@@ -354,7 +357,7 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
         if self._stamper is not None or (self._parts.claims and not claim(span)):
             return
         try:
-            if may_become_event(span, self._rules):  # asked first: reading consent costs more
+            if may_become_event(span, self._rules) and is_current(self._owner):  # before consent is read
                 self._queue(span)
         except Exception as error:  # noqa: BLE001 - see _warn
             self._lose("A span could not be queued", error)
@@ -369,7 +372,7 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
             return
         subject = None
         if Kind.ERRORS in kinds and self._reports_exception(span):
-            subject = _subject_of(span)
+            subject = subject_of(_exception_in(span))
         elif Kind.ERRORS in kinds:
             if Kind.TELEMETRY not in kinds:
                 return
@@ -387,12 +390,9 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
             # For its report, which is emitted after this span has ended.
             request.noted().span = span.context
             return False
-        note_ending(_subject_of(span), attributes_of(span))
-        return self._admits(_exception_in(span), _subject_of(span))
-
-
-def _subject_of(span: ReadableSpan) -> BaseException | None:
-    return subject_of(_exception_in(span))
+        recorded = _exception_in(span)
+        note_ending(subject_of(recorded), attributes_of(span))
+        return self._admits(recorded, subject_of(recorded))
 
 
 def _exception_in(span: ReadableSpan) -> Mapping[str, object]:

@@ -10,11 +10,12 @@ from uuid import uuid4
 from otel_posthog._runtime.reporting import Counts, LogLimiter
 from otel_posthog.config.settings import Config
 from otel_posthog.consent.state import Answer, Consent
-from otel_posthog.emit import capture
 from otel_posthog.emit.breadcrumbs import Breadcrumbs
-from otel_posthog.emit.capture import Emitter
+from otel_posthog.emit.capture import emit_exception
+from otel_posthog.emit.emitters import Emitter
 from otel_posthog.emit.failures import RateLimit
 from otel_posthog.emit.hooks import Hooks, LogHandler
+from otel_posthog.emit.request_context import Owner, within
 from otel_posthog.emit.tracebacks import describe, type_of
 from otel_posthog.events import Event, time_from_ns
 from otel_posthog.mapping import BaseProperties, exception_properties
@@ -31,7 +32,7 @@ def emit_test_exception(config: Config) -> None:
     """Report a test exception through the normal consent path (requirement R10)."""
     marker = _marker(config, "backend_test")
     error = DeliberateError("Test exception of the backend")
-    capture.emit_exception(error, lambda: {marker: True}, handled=True)
+    emit_exception(error, lambda: {marker: True}, handled=True)
 
 
 def startup_test_event(config: Config, base: BaseProperties) -> Event:
@@ -65,16 +66,18 @@ def _marker(config: Config, name: str) -> str:
 
 
 class ErrorCapture:
-    """Hooks, log handler, breadcrumbs and rate limit, as the settings request them."""
+    """Hooks, log handler, breadcrumbs and rate limit of one owner, as the settings request them."""
 
-    def __init__(self, config: Config, counts: Counts) -> None:
-        self._counts = counts
+    def __init__(self, config: Config, counts: Counts, owner: Owner) -> None:
+        self._counts, self._owner = counts, owner
         self.breadcrumbs = Breadcrumbs(number=config.error_steps)
         self.rate_limit = RateLimit(
             counts, burst=config.error_burst, refill_per_minute=config.error_refill_per_minute
         )
-        self._hooks = Hooks() if config.capture_unhandled else None
-        self._logs = LogHandler(with_exceptions=config.capture_logged, with_steps=config.steps_from_logs)
+        self._hooks = Hooks(owner) if config.capture_unhandled else None
+        self._logs = LogHandler(
+            owner, with_exceptions=config.capture_logged, with_steps=config.steps_from_logs
+        )
         self._withdrawn_ns = 0
         self._logger: Logger | None = None
 
@@ -100,7 +103,8 @@ class ErrorCapture:
     def emit_summary(self, *, is_final: bool = False) -> None:
         """Report how many reports were suppressed, once a minute or at the end."""
         if self._logger is not None:
-            self.rate_limit.emit_summary(self._logger, is_final=is_final)
+            with within(self._owner):
+                self.rate_limit.emit_summary(self._logger, is_final=is_final)
 
     def remove(self) -> None:
         """Remove the hooks, and emit the last summary."""

@@ -21,6 +21,7 @@ from otel_posthog.delivery.gate import DEVELOPMENT, Gate
 from otel_posthog.delivery.prepare import Preparation
 from otel_posthog.delivery.spool import Drainer, make_spool, spool_folder
 from otel_posthog.delivery.transport import Transport, posthog_transport
+from otel_posthog.emit.request_context import Owner
 from otel_posthog.heartbeat import Heartbeat, RoundParts
 from otel_posthog.mapping import BaseProperties
 from otel_posthog.middleware.asgi import ConsentSnapshot
@@ -59,6 +60,7 @@ class PipelineOptions:
     environ: Mapping[str, str] | None = None
     # Whether a file declares it: then the host's records are read, and exporters get them as well.
     is_of_file: bool = False
+    is_default: bool = False
 
 
 class ExportPipeline:
@@ -78,7 +80,8 @@ class ExportPipeline:
         self.counts = Counts()
         self._drop_log = DropLog(self.counts)
         self._ledger_due_s = 0.0
-        self.error_capture = ErrorCapture(given.config, self.counts)
+        self.owner = Owner(is_default=given.is_default)
+        self.error_capture = ErrorCapture(given.config, self.counts, self.owner)
         self.base = BaseProperties(
             environment=given.config.environment,
             service_version=given.config.service_version,
@@ -120,7 +123,7 @@ class ExportPipeline:
             config=given.config,
             watch=self.watch,
             lease=HeartbeatLease(database),
-            send=(CollectorGate() if given.config.through_collector else self.gate).send,
+            send=(CollectorGate(self.owner) if given.config.through_collector else self.gate).send,
             base=self.base,
             counts=self.counts,
             spool=self.spool,
@@ -139,6 +142,7 @@ class ExportPipeline:
         )
         processors = ProcessorParts(
             consent=self.watch.cached,
+            owner=self.owner,
             rate_limit=self.error_capture.rate_limit,
             config=given.config,
             counts=self.counts,

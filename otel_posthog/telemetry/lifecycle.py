@@ -13,10 +13,10 @@ from otel_posthog._runtime.process_end import ProcessEnd
 from otel_posthog._runtime.threads import in_thread, off_loop, running_loop
 from otel_posthog.config.settings import SDK_SWITCH, is_off_by
 from otel_posthog.consent.state import Answer
-from otel_posthog.emit import capture
-from otel_posthog.middleware import SecurityHeaders, SecurityHeadersMiddleware
-from otel_posthog.middleware.asgi import ASGIApp
-from otel_posthog.middleware.csp import posthog_sources
+from otel_posthog.emit import emitters
+from otel_posthog.emit.request_context import within
+from otel_posthog.errors import ConfigError
+from otel_posthog.middleware import ResponseHeaders, SecurityHeaders
 from otel_posthog.pipeline.providers import Providers
 from otel_posthog.pipeline.request_tracing import RequestTracing
 from otel_posthog.registry import EXCEPTION, Kind
@@ -52,10 +52,11 @@ class TelemetryLifecycle:
         self._log_limiter = pipeline.log_limiter
         self._providers = providers
         self._tracing = tracing
-        self._security_headers = security_headers
         self.trace = tracing.trace
-        self.consent_snapshot = pipeline.consent_snapshot
-        self._emitter: capture.Emitter | None = None
+        snapshot = self.consent_snapshot = pipeline.consent_snapshot
+        self.security = security_headers and ResponseHeaders(security_headers, self._config.host, snapshot)
+        self.owner = pipeline.owner
+        self._emitter: emitters.Emitter | None = None
         self._was_shut_down = False
         self._lock = threading.Lock()
         # Reentrant: a signal handler may stop what its own thread is stopping.
@@ -64,17 +65,6 @@ class TelemetryLifecycle:
         pipeline.on_telemetry = tracing.prepare
         pipeline.on_watch = providers.extend_tracer  # a vendor may set its provider late
         follow_forks(self)
-
-    def secure(self, app: ASGIApp) -> SecurityHeadersMiddleware | None:
-        """Return the application with the given security headers, None if none were given."""
-        if self._security_headers is None:
-            return None
-        return SecurityHeadersMiddleware(
-            app,
-            headers=self._security_headers,
-            sources=posthog_sources(self._config.host),
-            snapshot=self.consent_snapshot,
-        )
 
     def touch(self) -> bool:
         """Start without waiting if necessary, and refresh consent in the background; never raises.
@@ -124,7 +114,7 @@ class TelemetryLifecycle:
 
     def gives_way(self) -> bool:
         """Return whether this is the one of a file, and the product runs its own; logs the consequence."""
-        if not self._providers.reads_host or not capture.is_in_use() or capture.current() is self._emitter:
+        if not self._providers.reads_host or not emitters.is_in_use(besides=self.owner):
             return False
         self._log_limiter.warning(_log, _GIVES_WAY)
         return True
@@ -139,22 +129,21 @@ class TelemetryLifecycle:
         emitter = self._emitter
         if emitter is None:
             return Obstacle(reason=Reason.NOT_STARTED)
-        if capture.current() is not emitter:
-            return Obstacle(reason=Reason.REPLACED)
         if self._pipeline.logs.switch.is_open and not self._is_silenced(emitter):
             return None
         if is_off_by(SDK_SWITCH, os.environ):  # the SDK reads it there, whatever `environ` was given here
             return Obstacle(reason=Reason.ENV, switch=SDK_SWITCH)
         return Obstacle(reason=Reason.SILENCED, switch="logger_provider")
 
-    def _is_silenced(self, emitter: capture.Emitter) -> bool:
+    def _is_silenced(self, emitter: emitters.Emitter) -> bool:
         """Return whether the logger refuses what consent does not deny."""
         kinds = self._pipeline.watch.cached().kinds
         names = {Kind.ERRORS: EXCEPTION, Kind.TELEMETRY: "any_event"}
-        return any(
-            kinds[kind].answer is not _DENIED and not emitter.logger.enabled(event_name=name)
-            for kind, name in names.items()
-        )
+        with within(self.owner):
+            return any(
+                kinds[kind].answer is not _DENIED and not emitter.logger.enabled(event_name=name)
+                for kind, name in names.items()
+            )
 
     async def astart(self) -> None:
         """Like `start`, off the event loop, for a web application that is about to start; never raises."""
@@ -192,7 +181,8 @@ class TelemetryLifecycle:
         with self._lock:
             if self.is_running or self.gives_way():
                 return
-            capture.use(self._open())
+            emitters.refuse_second_default(self.owner)
+            emitters.use(self.owner, self._open())
             self._pipeline.error_capture.install(running_loop())
             self._tracing.is_running = True
             self._providers.extend()
@@ -201,7 +191,7 @@ class TelemetryLifecycle:
             if isinstance(other, TelemetryLifecycle) and other.is_running and other.gives_way():
                 in_thread(other.shutdown, "otel-posthog-end")
 
-    def _open(self) -> capture.Emitter:
+    def _open(self) -> emitters.Emitter:
         if self._emitter is None:
             self._pipeline.open()
             self._emitter = self._pipeline.error_capture.emitter(self._providers.logger(), self._log_limiter)
@@ -215,7 +205,7 @@ class TelemetryLifecycle:
             self._tracing.is_running = False
         if emitter is not None:
             self._pipeline.error_capture.remove()
-            capture.stop_using(emitter)
+            emitters.stop_using(self.owner)
             # Consent is not read again here: held events are judged when they are sent.
             self._pipeline.close(deadline_s)
             self._process_end.drop()
@@ -228,4 +218,5 @@ class TelemetryLifecycle:
             self._report("Telemetry could not start or stop (%s)", error)
 
     def _report(self, template: str, error: Exception) -> None:
-        self._log_limiter.warning(_log, template, type(error).__name__)
+        reason = error if isinstance(error, ConfigError) else type(error).__name__
+        self._log_limiter.warning(_log, template, reason)

@@ -14,9 +14,11 @@ from otel_posthog.config.declared_events import declared_events, registry_of
 from otel_posthog.config.settings import Config
 from otel_posthog.consent.state import Answer, Consent, Settings
 from otel_posthog.delivery.balance import Delivered
+from otel_posthog.emit.request_context import within
 from otel_posthog.errors import ConfigError
 from otel_posthog.middleware import SecurityHeaders, watch
 from otel_posthog.middleware.asgi import ASGIApp
+from otel_posthog.middleware.wsgi import WSGIApp, watch_wsgi
 from otel_posthog.otel.sdk import LoggerProvider
 from otel_posthog.pipeline.providers import Providers, resource_of
 from otel_posthog.pipeline.request_tracing import RequestTracing
@@ -63,11 +65,14 @@ class Telemetry:
         meter_provider: MeterProvider | None = None,
         clock: Callable[[], float] | None = None,
         environ: Mapping[str, str] | None = None,
+        default: bool = False,
         **limits: str | float | bool,
     ) -> None:
         """Resolve the settings and wire the parts; raise `ConfigError` for a bad setting.
 
         `RegistryError` is raised for a span rule that names what the registry does not know.
+
+        If several run in one process, that with `default=True` gets what belongs to no wrapped application.
 
         `clock` returns seconds since 1970 and decides when a heartbeat is due; by default the
         database's clock does.
@@ -90,6 +95,7 @@ class Telemetry:
             meter_provider=meter_provider,
             clock=clock,
             environ=environ,
+            is_default=default,
         )
         self._compose(options, logger_provider, tracer_provider, security_headers)
 
@@ -146,10 +152,15 @@ class Telemetry:
         """Return the application with exceptions reported; its lifespan starts and stops this object."""
         return watch(app, self.lifecycle)
 
+    def wrap_wsgi(self, app: WSGIApp) -> WSGIApp:
+        """Return the WSGI application with exceptions reported; its first request starts this object."""
+        return watch_wsgi(app, self.lifecycle)
+
     def start(self) -> None:
         """Start: `track` and the middleware emit here from now on. Does nothing while running.
 
         Returns once consent is known, or after `consent_max_age_s`; what is accepted before is held.
+        Raises `ConfigError` if another `Telemetry(default=True)` runs and this is one, too.
         """
         self.lifecycle.start()
 
@@ -264,4 +275,5 @@ class Telemetry:
 
     def send_test_exception(self) -> None:
         """Report a test exception through the normal consent path (requirement R10)."""
-        emit_test_exception(self.config)
+        with within(self.lifecycle.owner):
+            emit_test_exception(self.config)

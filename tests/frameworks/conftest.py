@@ -32,7 +32,7 @@ class Reports:
 
     def all(self):
         """Return what was reported since the test began."""
-        assert self.telemetry.flush()
+        assert self.telemetry.flush(60)
         return [_report(event.properties) for event in self._sink.events if event.name == "$exception"]
 
 

@@ -99,6 +99,13 @@ async def stillborn_stream():
     yield CHUNK
 
 
+def stillborn_sync_stream():
+    """Fail before there is a part."""
+    if CHUNK:
+        raise fault("stillborn_stream")
+    yield CHUNK
+
+
 async def long_stream():
     """Yield more than any client of these tests waits for."""
     for _ in range(10_000):
