@@ -12,7 +12,7 @@ from functools import partial
 from time import monotonic
 from typing import Protocol
 
-from otel_posthog.emit.capture import emit_exception, emit_request_error, guarded, log_fault
+from otel_posthog.emit.capture import emit_exception, emit_request_error, guarded, is_in_use, log_fault
 from otel_posthog.emit.failures import (
     FAILURE_CLOSE_CODES,
     FAILURE_STATUS,
@@ -24,7 +24,9 @@ from otel_posthog.emit.request_context import (
     Origins,
     Slot,
     WatchedRequest,
+    begin,
     current_request,
+    end,
     ended,
     enter,
     exception,
@@ -88,7 +90,7 @@ def watch(app: ASGIApp, telemetry: Lifecycle) -> ASGIApp:
     return _watched(app, telemetry, security, (unwatched, telemetry.trace(within_span)))
 
 
-def _watched(
+def _watched(  # noqa: C901 - a closure without further calls, see below
     app: ASGIApp,
     telemetry: Lifecycle,
     security: ASGIApp | None,
@@ -113,7 +115,11 @@ def _watched(
         if tracings is not None and (traced := _app_within_span(tracings[may_report], scope)) is not None:
             return await traced(scope, receive, send)
         if not may_report:
-            return await inner(scope, receive, send)
+            try:
+                return await inner(scope, receive, send)
+            except BaseException as error:
+                _on_unwatched(make(), scope, send, error)
+                raise
         # `begin` and `end` inline: each call costs as much as an object. One object is both the request
         # and the owner of `send`: a second one would cost a tenth of a microsecond.
         request = make()
@@ -228,6 +234,14 @@ def _on_propagating(request: WatchedRequest, error: BaseException) -> None:
             request.was_reported = emit_request_error(error, partial(request_attributes, request))
     except Exception as fault:  # noqa: BLE001 - a fault of ours never reaches the app
         log_fault(_FAULT, fault)
+
+
+def _on_unwatched(request: WatchedRequest, scope: Scope, send: Send, error: BaseException) -> None:
+    """Report the exception although reports are denied: consent is read again before it is dropped."""
+    if is_in_use():
+        slot, token = begin(request, scope, send)
+        _on_propagating(request, error)
+        end(request, slot, token)
 
 
 # Django and Quart respond outside of their `except`, so the exception is no longer being handled when the

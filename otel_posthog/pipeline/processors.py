@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
@@ -26,13 +27,14 @@ from otel_posthog._runtime.reporting import Counts, LogLimiter
 from otel_posthog.config.settings import Config
 from otel_posthog.consent.stamps import Stamper
 from otel_posthog.consent.state import Answer, Consent
+from otel_posthog.consent.watch import ConsentWatch
 from otel_posthog.emit.breadcrumbs import SPAN, Breadcrumbs
 from otel_posthog.emit.failures import RateLimit, mark_as_reported, subject_of, was_reported
 from otel_posthog.emit.request_context import current_request, request_attributes
 from otel_posthog.mapping import fatal_exceptions, kind_of_log, kinds_of_span
 from otel_posthog.otel import attributes
 from otel_posthog.otel.api import SeverityNumber, process_meter_provider
-from otel_posthog.otel.records import NOTHING, accept, note_counts, note_queued
+from otel_posthog.otel.records import NOTHING, accept, acceptance_of, note_counts, note_queued
 from otel_posthog.otel.sdk import (
     BatchLogRecordProcessor,
     LogRecordProcessor,
@@ -111,9 +113,12 @@ class Switch(Generic[_P]):
         except BaseException:
             self._counts.accept_each(kinds, -1)
             raise
-        if not is_queued and running.waiting.is_closed:
+        if is_queued:
+            for kind in kinds:
+                self._counts.note("accepted", kind)
+        elif running.waiting.is_closed:
             self._counts.accept_each(kinds, -1)
-        elif not is_queued:
+        else:
             self._counts.add_each("queue_full", {kind.value: 1 for kind in kinds})
         return is_queued
 
@@ -171,7 +176,7 @@ class ProcessorParts:
     which comes after the processor.
     """
 
-    consent: Callable[[], Consent]
+    watch: ConsentWatch
     rate_limit: RateLimit
     config: Config
     counts: Counts
@@ -204,7 +209,8 @@ class _Switched(Generic[_P]):
     def __init__(self, parts: ProcessorParts, switch: Switch[_P]) -> None:
         self.switch = switch
         self._parts = parts
-        self._consent, self._stamper, self._rate_limit = parts.consent, parts.stamper, parts.rate_limit
+        self._watch, self._stamper, self._rate_limit = parts.watch, parts.stamper, parts.rate_limit
+        self._consent = parts.watch.cached
 
     def shutdown(self) -> None:
         """Export the queue and stop; the provider calls this."""
@@ -222,6 +228,27 @@ class _Switched(Generic[_P]):
             return True
         mark_as_reported(subject)  # it is counted
         return False
+
+    def _wants(self, kinds: Iterable[Kind]) -> bool:
+        """Return whether a record of these kinds may become an event, as far as is known."""
+        known = self._consent().kinds
+        return self._watch.may_hold or any(known[kind].answer is not Answer.DENIED for kind in kinds)
+
+    def _take(
+        self, record: object, kinds: Collection[Kind], note: Callable[[], None], emit: Callable[[_P], object]
+    ) -> bool:
+        """Queue the record; if its kinds are denied, hold it until consent was read again."""
+
+        def decide(consent: Consent) -> None:
+            at_ns = acceptance_of(record, 0).at_ns
+            if any(consent.kinds[kind].allows(at_ns) for kind in kinds):
+                self.switch.put(emit, kinds)
+
+        known = self._consent().kinds
+        if all(known[kind].answer is Answer.DENIED for kind in kinds):
+            return self._watch.hold(note, decide)
+        note()  # before the batch thread can have it
+        return self.switch.put(emit, kinds)
 
     def _lose(self, what: str, error: Exception) -> None:
         """Count what cannot be queued, as when no thread can be started, and log why."""
@@ -255,7 +282,7 @@ class ConsentLogRecordProcessor(_Switched[BatchLogRecordProcessor], LogRecordPro
     ) -> bool:
         """Return whether building a record is worth it."""
         kind = Kind.TELEMETRY if event_name and event_name not in ERROR_EVENTS else Kind.ERRORS
-        return self._consent().kinds[kind].answer is not Answer.DENIED
+        return self._wants((kind,))
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Queue the record if it becomes an event and its kind is not denied."""
@@ -282,15 +309,12 @@ class ConsentLogRecordProcessor(_Switched[BatchLogRecordProcessor], LogRecordPro
             self._parts.counts.note("accepted", kind_of(record.event_name or EXCEPTION))
 
     def _queue(self, log_record: ReadWriteLogRecord) -> None:
-        consent = self._consent()
-        if consent.is_off:
-            return
         record = log_record.log_record
         request: Mapping[str, object] = NOTHING
         subject = None
         recorded, scope = record.attributes or {}, scope_of(log_record)
         kind = kind_of_log(scope, record.event_name, recorded, self._registry)
-        if kind is None or consent.kinds[kind].answer is Answer.DENIED:
+        if kind is None or not self._wants((kind,)):
             return
         if kind is Kind.ERRORS and scope != attributes.SCOPE:
             # Our own reports have passed both questions in `emit.capture`.
@@ -298,11 +322,10 @@ class ConsentLogRecordProcessor(_Switched[BatchLogRecordProcessor], LogRecordPro
             if not self._admits(recorded, subject):
                 return
             request = request_attributes(current_request())
-        accept(record, kind, request, (kind,))  # before the batch thread can have it
-        if self.switch.put(lambda processor: processor.on_emit(log_record), (kind,)):
+        note = partial(accept, record, kind, request, (kind,))
+        if self._take(record, (kind,), note, lambda processor: processor.on_emit(log_record)):
             note_queued(record)
             mark_as_reported(subject)
-            self._parts.counts.note("accepted", kind)
 
 
 class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
@@ -366,8 +389,7 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
         if span.context is None or not span.context.trace_flags.sampled:
             return
         kinds = kinds_of_span(recorded_span(span), self._rules)
-        consent = self._consent()
-        if all(consent.kinds[kind].answer is Answer.DENIED for kind in kinds):
+        if not self._wants(kinds):
             return
         subject = None
         if Kind.ERRORS in kinds and self._reports_exception(span):
@@ -376,11 +398,9 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
             if Kind.TELEMETRY not in kinds:
                 return
             span, kinds = without_events(span), kinds - {Kind.ERRORS}
-        accept(span, kinds=kinds)
-        if self.switch.put(lambda processor: processor.on_end(span), kinds):
+        note = partial(accept, span, kinds=kinds)
+        if self._take(span, kinds, note, lambda processor: processor.on_end(span)):
             mark_as_reported(subject)
-            for kind in kinds:
-                self._parts.counts.note("accepted", kind)
 
     def _reports_exception(self, span: ReadableSpan) -> bool:
         """Return whether the span reports the exception that ended it; then nothing else does."""

@@ -8,7 +8,16 @@ from uuid import UUID
 
 import pytest
 
-from otel_posthog.consent.state import DENIED, UNKNOWN, Answer, Grant, KindConsent, KindSettings, Settings
+from otel_posthog.consent.state import (
+    DENIED,
+    UNKNOWN,
+    Answer,
+    Grant,
+    KindConsent,
+    KindSettings,
+    ReadTimes,
+    Settings,
+)
 from otel_posthog.events import Stamp
 from otel_posthog.registry import Kind
 
@@ -30,16 +39,18 @@ GRANTED = KindConsent(
 )
 
 
-def _read(row, before=None, *, known=UNKNOWN, now_ns=1000, oldest_ns=10):
-    return known.followed_by(row, before, now_ns=now_ns, oldest_ns=oldest_ns, read_at_s=1.0)
+def _read(row, before=None, *, known=UNKNOWN, now_ns=1000, **times):
+    """Read the row; unless a test says otherwise the read took no time and was caused by nothing older."""
+    read = {"asked_ns": now_ns, "ended_ns": now_ns, "before_ns": 0, "oldest_ns": 10, **times}
+    return known.followed_by(row, before, times=ReadTimes(**read), read_at_s=1.0)
 
 
 def test_columns_are_sorted_by_kind():
     """Code that treats both kinds alike finds each column of the row under its kind."""
-    assert ROW.kinds == {
-        Kind.ERRORS: KindSettings(is_granted=True, generation=3, manifest="e", declined="wider e"),
-        Kind.TELEMETRY: KindSettings(is_granted=False, generation=4, manifest="t", declined="wider t"),
-    }
+    errors = KindSettings(is_granted=True, generation=3, manifest="e", declined="wider e", granted_ms=None)
+    telemetry = KindSettings(is_granted=False, generation=4, manifest="t", declined="wider t", granted_ms=7)
+
+    assert replace(ROW, telemetry_granted_ms=7).kinds == {Kind.ERRORS: errors, Kind.TELEMETRY: telemetry}
 
 
 @pytest.mark.parametrize(

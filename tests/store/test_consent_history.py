@@ -136,7 +136,7 @@ def test_lost_manifest_is_told(version_1):
 def test_database_of_an_earlier_version_gets_the_tables(version_1, database):
     """A database that has the row and not the tables of consent gets them at the first use."""
     version_1.update(enable_telemetry=True)
-    for table in ("consent_audit", "consent_grant", "consent_manifest"):
+    for table in ("consent_audit", "consent_grant", "consent_manifest", "consent_moment"):
         database.sql(f"DROP TABLE {table}")
 
     version_1.create()
