@@ -10,7 +10,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -40,7 +39,6 @@ from otel_posthog.otel.sdk import (
     LogRecordProcessor,
     ReadWriteLogRecord,
     shut_down_within,
-    take_what_waits,
     without_events,
     write_attributes,
 )
@@ -48,7 +46,7 @@ from otel_posthog.registry import ERROR_EVENTS, EXCEPTION, Kind, Registry, kind_
 from otel_posthog.span_rules import SpanRules
 
 from .exporters import (
-    Delivering,
+    Inner,
     PostHogLogExporter,
     PostHogSpanExporter,
     Waiting,
@@ -60,34 +58,6 @@ from .exporters import (
 _log = logging.getLogger(__name__)
 _ERROR = StatusCode.ERROR  # an enum's members are slow to look up
 _P = TypeVar("_P", bound=BatchLogRecordProcessor | BatchSpanProcessor)
-_HELD_PER_S = 3_000  # records mapped, scrubbed and spooled in a second, on a core shared with others
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inner(Generic[_P]):
-    """A running batch processor, its exporter and its count of records."""
-
-    processor: _P
-    exporter: Delivering[Any]
-    waiting: Waiting
-
-    def close(self, deadline_s: float) -> None:
-        """Export until it is time to spool the rest."""
-        self.waiting.close()
-        until_s = deadline_s - self.waiting.number / _HELD_PER_S
-        # Sending gets half of the time, or less if spooling the rest takes more than the other half.
-        half_s = (deadline_s - time.monotonic()) / 2
-        shut_down_within(self.processor, max(0.0, min(half_s, until_s - time.monotonic())))
-        self.waiting.end()  # its thread may go on, and would begin requests whose answers nobody awaits
-        self.exporter.hold(take_what_waits(self.processor), until_s=deadline_s)
-
-    def discard(self) -> None:
-        """End without waiting, and drop what is queued: its consent was withdrawn."""
-        self.waiting.close()
-        # This may be its own thread, which cannot join itself and ends anyway.
-        with suppress(RuntimeError):
-            shut_down_within(self.processor, 0)
-        self.exporter.drop(take_what_waits(self.processor), "withdrawn")
 
 
 class Switch(Generic[_P]):
