@@ -39,7 +39,7 @@ class Breadcrumbs:
 
     def __init__(self, *, number: int) -> None:
         self._number = number
-        self._since_ns = self._events_since_ns = 0
+        self._since_ns = self._events_since_ns = 0.0
 
     def note(self, kind: str, text: str, level: str | None = None) -> None:
         """Record one entry of the current request or task."""
@@ -64,7 +64,7 @@ class Breadcrumbs:
             kept = [entry for entry in kept if entry[1] != EVENT]
         return json.dumps(kept, separators=(",", ":")) if kept else None
 
-    def discard_before(self, since_ns: int, events_since_ns: int) -> None:
+    def discard_before(self, since_ns: float, events_since_ns: float) -> None:
         """Discard what was recorded before the given times; consent was withdrawn."""
         self._since_ns, self._events_since_ns = since_ns, max(since_ns, events_since_ns)
 

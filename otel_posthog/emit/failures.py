@@ -322,9 +322,9 @@ class RateLimit:
         )
 
     def discard(self) -> None:
-        """Forget the suppressed reports; consent to them was withdrawn."""
+        """Start again; consent was withdrawn to what was suppressed."""
         with self._lock:
-            self._suppressed = Counter()
+            self._buckets, self._suppressed = OrderedDict(), Counter()
 
     def after_fork(self) -> None:
         """Start empty in a child: the parent reports what the parent suppressed."""

@@ -26,6 +26,7 @@ from otel_posthog.emit.request_context import (
     Slot,
     WatchedRequest,
     current_request,
+    empty,
     ended,
     enter,
     exception,
@@ -90,7 +91,7 @@ def watch(app: ASGIApp, telemetry: Lifecycle) -> ASGIApp:
     return _watched(app, telemetry, (unwatched, telemetry.trace(within_span)))
 
 
-def _watched(
+def _watched(  # noqa: C901 - a closure without further calls, see below
     app: ASGIApp, telemetry: Lifecycle, tracings: tuple[Tracing | None, Tracing | None] | None
 ) -> ASGIApp:
     """Return the application, called with a `WatchedRequest` in its context while errors may be reported."""
@@ -114,7 +115,12 @@ def _watched(
         if tracings is not None and (traced := _app_within_span(tracings[may_report], telemetry, scope)):
             return await traced(scope, receive, send)
         if not may_report and owner.is_alone and make is not with_headers:
-            return await app(scope, receive, send)
+            try:
+                return await app(scope, receive, send)
+            except BaseException as error:
+                request = make()
+                _on_unwatched(request, scope, send, error)
+                raise
         # Inline, since each call costs as much as an object. One object is both the request and the holder
         # of `send`: a second one would cost a tenth of a microsecond.
         request = make()
@@ -231,6 +237,19 @@ def on_propagating(request: WatchedRequest, error: BaseException) -> None:
             request.was_reported = _emit(error, request)
     except Exception as fault:  # noqa: BLE001 - a fault of ours never reaches the app
         log_fault(_FAULT, fault)
+
+
+@guarded
+def _on_unwatched(request: WatchedRequest, scope: Scope, send: Send, error: BaseException) -> None:
+    """Report the exception although reports are denied: consent is read again before it is dropped."""
+    request.notes = request.nonce = request.security = request.outer = None
+    request.was_reported = False
+    request.scope, request.send, request.path = scope, send, scope.get("path", "")
+    slot: Slot = [request]
+    token = enter(slot)
+    on_propagating(request, error)
+    empty(request, slot)
+    leave(token)
 
 
 def _emit(error: BaseException, request: WatchedRequest) -> bool:

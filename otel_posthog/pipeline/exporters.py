@@ -12,12 +12,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from opentelemetry.metrics import MeterProvider as AnyMeterProvider
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanKind, StatusCode
 
 from otel_posthog._runtime.process import follow_forks
@@ -40,11 +41,14 @@ from otel_posthog.otel.records import (
     acceptance_of,
 )
 from otel_posthog.otel.sdk import (
+    BatchLogRecordProcessor,
     LogRecordExporter,
     LogRecordExportResult,
     ReadableLogRecord,
     ReadWriteLogRecord,
     attributes_of,
+    shut_down_within,
+    take_what_waits,
 )
 from otel_posthog.registry import Kind, Registry
 from otel_posthog.span_rules import SpanRules
@@ -60,6 +64,8 @@ _ERRORS = {Outcome.HELD: "held", Outcome.LOST: "rejected"}
 _numbers = itertools.count()
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
+_P = TypeVar("_P", bound=BatchLogRecordProcessor | BatchSpanProcessor)
+_HELD_PER_S = 3_000  # records mapped, scrubbed and spooled in a second, on a core shared with others
 NEARLY_FULL = 0.75  # of the queue
 _EMIT_S = 0.5  # to put a record into the queue takes microseconds
 _HELD_AT_ONCE = 100  # records between two readings of the clock
@@ -313,6 +319,33 @@ class Delivering(Generic[_T]):
             self.drop([record], "unmappable")
         else:  # no event was accepted
             self._gate.counts.add("unmappable")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inner(Generic[_P]):
+    """A running batch processor, its exporter and its count of records."""
+
+    processor: _P
+    exporter: Delivering[Any]
+    waiting: Waiting
+
+    def close(self, deadline_s: float) -> None:
+        """Export until it is time to spool the rest."""
+        self.waiting.close()
+        until_s = deadline_s - self.waiting.number / _HELD_PER_S
+        # Sending gets half of the time, or less if spooling the rest takes more than the other half.
+        half_s = (deadline_s - time.monotonic()) / 2
+        shut_down_within(self.processor, max(0.0, min(half_s, until_s - time.monotonic())))
+        self.waiting.end()  # its thread may go on, and would begin requests whose answers nobody awaits
+        self.exporter.hold(take_what_waits(self.processor), until_s=deadline_s)
+
+    def discard(self) -> None:
+        """End without waiting, and drop what is queued: its consent was withdrawn."""
+        self.waiting.close()
+        # This may be its own thread, which cannot join itself and ends anyway.
+        with suppress(RuntimeError):
+            shut_down_within(self.processor, 0)
+        self.exporter.drop(take_what_waits(self.processor), "withdrawn")
 
 
 class PostHogLogExporter(Delivering[ReadableLogRecord], LogRecordExporter):

@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
@@ -25,6 +25,7 @@ from otel_posthog._runtime.reporting import Counts, LogLimiter
 from otel_posthog.config.settings import Config
 from otel_posthog.consent.stamps import Stamper
 from otel_posthog.consent.state import Answer, Consent
+from otel_posthog.consent.watch import ConsentWatch
 from otel_posthog.emit.breadcrumbs import SPAN, Breadcrumbs
 from otel_posthog.emit.emitters import is_current
 from otel_posthog.emit.failures import RateLimit, mark_as_reported, note_ending, subject_of, was_reported
@@ -33,14 +34,13 @@ from otel_posthog.emit.tracebacks import describe
 from otel_posthog.mapping import fatal_exceptions, kinds_of_span
 from otel_posthog.otel import attributes
 from otel_posthog.otel.api import process_meter_provider
-from otel_posthog.otel.records import accept, claim, note_counts, note_queued
+from otel_posthog.otel.records import accept, acceptance_of, claim, note_counts, note_queued
 from otel_posthog.otel.sdk import (
     BatchLogRecordProcessor,
     LogRecordProcessor,
     ReadWriteLogRecord,
     attributes_of,
     shut_down_within,
-    take_what_waits,
     without_events,
     write_attributes,
 )
@@ -48,7 +48,7 @@ from otel_posthog.registry import ERROR_EVENTS, Kind, Registry
 from otel_posthog.span_rules import SpanRules
 
 from .exporters import (
-    Delivering,
+    Inner,
     PostHogLogExporter,
     PostHogSpanExporter,
     Waiting,
@@ -61,34 +61,6 @@ from .exporters import (
 _log = logging.getLogger(__name__)
 _ERROR = StatusCode.ERROR  # an enum's members are slow to look up
 _P = TypeVar("_P", bound=BatchLogRecordProcessor | BatchSpanProcessor)
-_HELD_PER_S = 3_000  # records mapped, scrubbed and spooled in a second, on a core shared with others
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inner(Generic[_P]):
-    """A running batch processor, its exporter and its count of records."""
-
-    processor: _P
-    exporter: Delivering[Any]
-    waiting: Waiting
-
-    def close(self, deadline_s: float) -> None:
-        """Export until it is time to spool the rest."""
-        self.waiting.close()
-        until_s = deadline_s - self.waiting.number / _HELD_PER_S
-        # Sending gets half of the time, or less if spooling the rest takes more than the other half.
-        half_s = (deadline_s - time.monotonic()) / 2
-        shut_down_within(self.processor, max(0.0, min(half_s, until_s - time.monotonic())))
-        self.waiting.end()  # its thread may go on, and would begin requests whose answers nobody awaits
-        self.exporter.hold(take_what_waits(self.processor), until_s=deadline_s)
-
-    def discard(self) -> None:
-        """End without waiting, and drop what is queued: its consent was withdrawn."""
-        self.waiting.close()
-        # This may be its own thread, which cannot join itself and ends anyway.
-        with suppress(RuntimeError):
-            shut_down_within(self.processor, 0)
-        self.exporter.drop(take_what_waits(self.processor), "withdrawn")
 
 
 class Switch(Generic[_P]):
@@ -114,9 +86,12 @@ class Switch(Generic[_P]):
         except BaseException:
             self._counts.accept_each(kinds, -1)
             raise
-        if not is_queued and running.waiting.is_closed:
+        if is_queued:
+            for kind in kinds:
+                self._counts.note("accepted", kind)
+        elif running.waiting.is_closed:
             self._counts.accept_each(kinds, -1)
-        elif not is_queued:
+        else:
             self._counts.add_each("queue_full", {kind.value: 1 for kind in kinds})
         return is_queued
 
@@ -174,7 +149,7 @@ class ProcessorParts:
     which comes after the processor. With `claims` a span is skipped that a declared exporter has sent.
     """
 
-    consent: Callable[[], Consent]
+    watch: ConsentWatch
     owner: Owner
     rate_limit: RateLimit
     config: Config
@@ -209,7 +184,8 @@ class _Switched(Generic[_P]):
     def __init__(self, parts: ProcessorParts, switch: Switch[_P]) -> None:
         self.switch = switch
         self._parts, self._owner = parts, parts.owner
-        self._consent, self._stamper, self._rate_limit = parts.consent, parts.stamper, parts.rate_limit
+        self._watch, self._stamper, self._rate_limit = parts.watch, parts.stamper, parts.rate_limit
+        self._consent = parts.watch.cached
 
     def shutdown(self) -> None:
         """Export the queue and stop; the provider calls this."""
@@ -227,6 +203,27 @@ class _Switched(Generic[_P]):
             return True
         mark_as_reported(subject)  # it is counted
         return False
+
+    def _wants(self, kinds: Iterable[Kind]) -> bool:
+        """Return whether a record of these kinds may become an event, as far as is known."""
+        known = self._consent().kinds
+        return self._watch.may_hold or any(known[kind].answer is not Answer.DENIED for kind in kinds)
+
+    def _take(
+        self, record: object, kinds: Collection[Kind], note: Callable[[], None], emit: Callable[[_P], object]
+    ) -> bool:
+        """Queue the record; if its kinds are denied, hold it until consent was read again."""
+
+        def decide(consent: Consent) -> None:
+            at_ns = acceptance_of(record, 0).at_ns
+            if any(consent.kinds[kind].allows(at_ns) for kind in kinds):
+                self.switch.put(emit, kinds)
+
+        known = self._consent().kinds
+        if all(known[kind].answer is Answer.DENIED for kind in kinds):
+            return self._watch.hold(note, decide)
+        note()  # before the batch thread can have it
+        return self.switch.put(emit, kinds)
 
     def _lose(self, what: str, error: Exception) -> None:
         """Count what cannot be queued, as when no thread can be started, and log why."""
@@ -253,8 +250,7 @@ class ConsentLogRecordProcessor(_Switched[BatchLogRecordProcessor], LogRecordPro
     def enabled(self, *, event_name: str | None = None, **_others: object) -> bool:
         """Return whether building a record is worth it."""
         kind = Kind.TELEMETRY if event_name and event_name not in ERROR_EVENTS else Kind.ERRORS
-        is_denied = self._consent().kinds[kind].answer is Answer.DENIED
-        return not is_denied and is_current(self._owner)
+        return self._wants((kind,)) and is_current(self._owner)
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Queue the record if it becomes an event and its kind is not denied."""
@@ -280,13 +276,12 @@ class ConsentLogRecordProcessor(_Switched[BatchLogRecordProcessor], LogRecordPro
             self._parts.counts.note("accepted", kind)
 
     def _queue(self, log_record: ReadWriteLogRecord) -> None:
-        consent = self._consent()
-        if consent.is_off or not is_current(self._owner):
+        if not is_current(self._owner):
             return
         record = log_record.log_record
         known: dict[str, object] = {}
         subject, kind = None, kind_of_record(log_record, self._registry)
-        if kind is None or consent.kinds[kind].answer is Answer.DENIED:
+        if kind is None or not self._wants((kind,)):
             return
         if kind is Kind.ERRORS and scope_of(log_record) != attributes.SCOPE:
             # Our own reports have passed both questions in `emit.capture`.
@@ -300,11 +295,10 @@ class ConsentLogRecordProcessor(_Switched[BatchLogRecordProcessor], LogRecordPro
             known = {**of_span, **request_attributes(current_request())}
             if subject is not None:  # a text has no source lines
                 known[attributes.EXCEPTION_CHAIN] = describe(subject)
-        accept(record, kind, known, (kind,))  # before the batch thread can have it
-        if self.switch.put(lambda processor: processor.on_emit(log_record), (kind,)):
+        note = partial(accept, record, kind, known, (kind,))
+        if self._take(record, (kind,), note, lambda processor: processor.on_emit(log_record)):
             note_queued(record)
             mark_as_reported(subject, record)
-            self._parts.counts.note("accepted", kind)
 
 
 class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
@@ -367,8 +361,7 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
         if span.context is None or not span.context.trace_flags.sampled:
             return
         kinds = kinds_of_span(recorded_span(span), self._rules)
-        consent = self._consent()
-        if all(consent.kinds[kind].answer is Answer.DENIED for kind in kinds):
+        if not self._wants(kinds):
             return
         subject = None
         if Kind.ERRORS in kinds and self._reports_exception(span):
@@ -377,11 +370,9 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
             if Kind.TELEMETRY not in kinds:
                 return
             span, kinds = without_events(span), kinds - {Kind.ERRORS}
-        accept(span, kinds=kinds)
-        if self.switch.put(lambda processor: processor.on_end(span), kinds):
+        note = partial(accept, span, kinds=kinds)
+        if self._take(span, kinds, note, lambda processor: processor.on_end(span)):
             mark_as_reported(subject)
-            for kind in kinds:
-                self._parts.counts.note("accepted", kind)
 
     def _reports_exception(self, span: ReadableSpan) -> bool:
         """Return whether the span reports the exception that ended it; then nothing else does."""

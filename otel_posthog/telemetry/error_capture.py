@@ -117,7 +117,8 @@ class ErrorCapture:
         """Discard what was recorded before a withdrawal."""
         errors, telemetry = consent.kinds[Kind.ERRORS], consent.kinds[Kind.TELEMETRY]
         withdrawn_ns = errors.withdrawn_before_ns
-        self.breadcrumbs.discard_before(withdrawn_ns, telemetry.withdrawn_before_ns)
+        # While a kind is denied, all of them: a report that is held may be sent yet.
+        self.breadcrumbs.discard_before(errors.discard_before_ns, telemetry.discard_before_ns)
         if withdrawn_ns != self._withdrawn_ns or errors.answer is Answer.DENIED:
             self._withdrawn_ns = withdrawn_ns
             self.rate_limit.discard()

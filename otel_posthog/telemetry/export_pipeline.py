@@ -109,6 +109,8 @@ class ExportPipeline:
             on_change=self._follow,
         )
         self.watch.on_read = self._update_snapshot
+        if not given.config.through_collector:  # there the host's exporter would get them
+            self.watch.max_held = min(given.config.error_burst, given.config.batch_max_events)
         preparation = Preparation(
             given.config,
             registry=given.registry,
@@ -141,8 +143,8 @@ class ExportPipeline:
             log_limiter=log_limiter,
         )
         processors = ProcessorParts(
-            consent=self.watch.cached,
             owner=self.owner,
+            watch=self.watch,
             rate_limit=self.error_capture.rate_limit,
             config=given.config,
             counts=self.counts,
@@ -210,6 +212,7 @@ class ExportPipeline:
             return False
 
     def _send_all(self) -> bool:
+        self.watch.settle(self.config.consent_max_age_s)
         are_flushed = [self.logs.switch.flush(), self.spans.switch.flush()]
         self._drainer.drain()
         self.spool.write_ledger()
@@ -218,6 +221,7 @@ class ExportPipeline:
     def close(self, deadline_s: float) -> None:
         """Send what waits until that monotonic time, spool the rest, and stop every thread."""
         self._is_open = False
+        self.watch.settle(left_s(deadline_s) / 2)
         # What the processors hold reaches gate or spool before the drainer ends.
         self.logs.switch.close(left_s(deadline_s))
         self.spans.switch.close(left_s(deadline_s))

@@ -74,13 +74,16 @@ class TelemetryLifecycle:
         try:
             if not self.is_running and not self._was_shut_down:
                 self._begin()
-            answer = _DENIED if self.gives_way() else self._pipeline.watch.cached().kinds[_ERRORS].answer
+            # While the first answer for some time is being read, requests are watched: it may be a yes.
+            is_stale = self._pipeline.watch.may_hold and self._pipeline.watch.fresh() is None
+            is_denied = self._pipeline.watch.cached().kinds[_ERRORS].answer is _DENIED and not is_stale
+            is_denied = is_denied or self.gives_way()
         except Exception as error:  # noqa: BLE001 - a fault of ours never reaches the app
             self._report(_NOT_STARTED, error)
             return False
-        self.consent_snapshot.may_report = answer is not _DENIED
+        self.consent_snapshot.may_report = not is_denied
         self.consent_snapshot.fresh_until_s = time.monotonic() + _REFRESH_PAUSE_S
-        return answer is not _DENIED
+        return not is_denied
 
     def start(self) -> None:
         """Start, and wait for the first answer about consent for at most `consent_max_age_s`."""
