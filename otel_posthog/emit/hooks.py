@@ -21,7 +21,7 @@ from otel_posthog.otel import attributes
 
 from . import capture
 from .breadcrumbs import LOG
-from .capture import emit_exception, guarded
+from .capture import emit_exception, guarded, prefixed
 from .failures import is_error
 from .request_context import current_request, request_attributes
 
@@ -155,16 +155,16 @@ def _default_of_loop(loop: asyncio.AbstractEventLoop, failure: dict[str, Any]) -
 
 
 def _on_uncaught(_kind: object, error: BaseException | None, _traceback: object) -> None:
-    _report(error, UNCAUGHT, level="fatal")
+    report_unhandled(error, UNCAUGHT, level="fatal")
 
 
 def _on_thread(failure: threading.ExceptHookArgs) -> None:
-    _report(failure.exc_value, UNCAUGHT)
+    report_unhandled(failure.exc_value, UNCAUGHT)
 
 
 def _on_unraisable(failure: sys.UnraisableHookArgs) -> None:
     # In a context of its own: what fails in a `__del__` may be found during any request.
-    Context().run(_report, failure.exc_value, UNRAISABLE)
+    Context().run(report_unhandled, failure.exc_value, UNRAISABLE)
 
 
 @guarded
@@ -172,12 +172,19 @@ def _on_loop(_loop: object, failure: Mapping[str, Any]) -> None:
     """Report it with the context of its task, not of the code that dropped the last reference."""
     get_context = getattr(failure.get("task") or failure.get("future"), "get_context", None)  # Python 3.12
     context = get_context().copy() if get_context is not None else Context()
-    context.run(_report, failure.get("exception"), LOOP)
+    context.run(report_unhandled, failure.get("exception"), LOOP)
 
 
 @guarded
-def _report(error: BaseException | None, mechanism: str, *, level: str = "error") -> None:
+def report_unhandled(
+    error: BaseException | None,
+    mechanism: str,
+    *,
+    level: str = "error",
+    properties: Mapping[str, object] | None = None,
+) -> None:
+    """Report what the product did not handle, once; `mechanism` names what caught it."""
     if error is None or not is_error(error):  # an exit, an interrupt, a cancellation
         return
     recorded = {attributes.EXCEPTION_MECHANISM: mechanism, attributes.EXCEPTION_LEVEL: level}
-    emit_exception(error, lambda: recorded, handled=False)
+    emit_exception(error, lambda: {**recorded, **prefixed(properties)}, handled=False)

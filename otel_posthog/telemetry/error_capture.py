@@ -14,7 +14,7 @@ from otel_posthog.emit import capture
 from otel_posthog.emit.breadcrumbs import Breadcrumbs
 from otel_posthog.emit.capture import Emitter
 from otel_posthog.emit.failures import RateLimit
-from otel_posthog.emit.hooks import Hooks, LogHandler
+from otel_posthog.emit.hooks import UNCAUGHT, Hooks, LogHandler, report_unhandled
 from otel_posthog.emit.tracebacks import describe, type_of
 from otel_posthog.events import Event, time_from_ns
 from otel_posthog.mapping import BaseProperties, exception_properties
@@ -105,6 +105,11 @@ class ErrorCapture:
         """Report how many reports were suppressed, once a minute or at the end."""
         if self._logger is not None:
             self.rate_limit.emit_summary(self._logger, is_final=is_final)
+
+    def report(self, error: BaseException | None) -> None:
+        """Report what leaves `with telemetry:`, which ends before Python's own hook is called."""
+        if self._hooks is not None:
+            report_unhandled(error, UNCAUGHT, level="fatal")
 
     def remove(self) -> None:
         """Remove the hooks, and emit the last summary."""

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import wait
 from dataclasses import dataclass
 from math import inf
 
@@ -69,7 +70,7 @@ class ExportPipeline:
         self.consent_snapshot = ConsentSnapshot()
         # Called when product events may be sent from now on.
         self.on_telemetry: Callable[[], None] | None = None
-        self._is_open = False
+        self._is_open = self._leaves_sending = False
         self._transport = given.transport or posthog_transport(given.config)
         self.has_transport = self._transport is not None  # not without a project API key
         self.counts = Counts()
@@ -207,6 +208,29 @@ class ExportPipeline:
         self.spool.write_ledger()
         return all(are_flushed)
 
+    def leave_sending(self, timeout_s: float) -> bool:
+        """Spool what waits, for another process to send; return whether all of it is on disk."""
+        if self.config.through_collector or not self.spool.move_to_disk():
+            return False
+        if not self._leaves_sending:
+            self._leaves_sending = True
+            self.heartbeat.retire()
+            self._drainer.retire()
+        deadline_s = time.monotonic() + timeout_s
+        # On a thread, since at the first time a POST may be in progress.
+        wait([in_thread(self._hold, "otel-posthog-hold")], timeout_s)
+        for kind in Kind:
+            self.gate.wait_until_idle(kind, left_s(deadline_s))
+        self.gate.hold_unfinished()
+        return self.spool.move_to_disk()
+
+    def _hold(self) -> None:
+        self._report_losses()
+        for switch in (self.logs.switch, self.spans.switch):
+            switch.hold()
+        for switch in (self.logs.switch, self.spans.switch):
+            switch.flush()  # after what its own thread is at
+
     def close(self, deadline_s: float) -> None:
         """Send what waits until that monotonic time, spool the rest, and stop every thread."""
         self._is_open = False
@@ -230,17 +254,28 @@ class ExportPipeline:
 
     def _keep_watch(self) -> bool:
         """Report suppressed errors and drops once a minute, and return whether anything may be sent."""
-        self.error_capture.emit_summary()
-        self._drop_log.write(_log)
+        self._report_losses()
         if time.monotonic() >= self._ledger_due_s:
             self._ledger_due_s = time.monotonic() + self.config.ledger_interval_s
             self.spool.write_ledger()
         return self.watch.refresh().is_on
 
+    def _report_losses(self) -> None:
+        self.error_capture.emit_summary()
+        self._drop_log.write(_log)
+
+    @property
+    def _spools_first(self) -> bool:
+        return self.config.spool_first or self._leaves_sending
+
     def log_exporter(self, queue: Waiting | None = None) -> PostHogLogExporter:
         """Return an exporter of log records, for our own processor or any other."""
-        metrics, spool_first = ExporterMetrics(self.given.meter_provider, "log"), self.config.spool_first
-        return PostHogLogExporter(*self._for_exporters, queue=queue, spool_first=spool_first, metrics=metrics)
+        return PostHogLogExporter(
+            *self._for_exporters,
+            queue=queue,
+            spool_first=self._spools_first,
+            metrics=ExporterMetrics(self.given.meter_provider, "log"),
+        )
 
     def span_exporter(self, queue: Waiting | None = None) -> PostHogSpanExporter:
         """Return an exporter of spans, for our own processor or any other."""
@@ -248,7 +283,7 @@ class ExportPipeline:
             *self._for_exporters,
             rules=self.given.span_rules,
             queue=queue,
-            spool_first=self.config.spool_first,
+            spool_first=self._spools_first,
             metrics=ExporterMetrics(self.given.meter_provider, "span"),
         )
 

@@ -90,6 +90,7 @@ class TelemetryLifecycle:
     def start(self) -> None:
         """Start, and wait for the first answer about consent for at most `consent_max_age_s`."""
         self._begin()
+        self._pipeline.watch.cached()  # in a child the parent's answer may be old
         # So that the first event of a script is not held for nothing.
         self._pipeline.watch.wait(self._config.consent_max_age_s)
         self._tracing.prepare()
@@ -152,6 +153,14 @@ class TelemetryLifecycle:
             self._stop(deadline_s)
         finally:
             self._stopping.release()
+
+    def leave_sending(self) -> bool:
+        """Spool what waits, for another process to send; never raises."""
+        try:
+            return self._pipeline.leave_sending(self._config.shutdown_timeout_s)
+        except Exception as error:  # noqa: BLE001 - a product calls it where it cleans up
+            self._report("What waits could not be spooled (%s)", error)
+            return False
 
     def after_fork(self) -> None:
         """Replace the locks in a child: threads of the parent may hold them."""

@@ -128,6 +128,15 @@ class Telemetry:
         """Send what waits; return whether all of it was sent within the timeout. Never raises."""
         return self._pipeline.flush(timeout_s)
 
+    def spool(self) -> bool:
+        """Write what waits to disk, and leave sending to another process from now on.
+
+        For a process that may end without an orderly end, such as the child of a worker: call it at the
+        start and after each task. It makes no connection and never raises. Returns False if the spool is in
+        memory or its disk fails; call `flush` before the process ends then.
+        """
+        return self.lifecycle.leave_sending()
+
     def shutdown(self, timeout_s: float | None = None) -> None:
         """Send what waits within the timeout (default: `shutdown_timeout_s`), and stop every thread."""
         self.lifecycle.shutdown(timeout_s)
@@ -137,8 +146,9 @@ class Telemetry:
         self.start()
         return self
 
-    def __exit__(self, *_raised: object) -> None:
-        """Flush and stop."""
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        """Report an error that leaves the block, flush and stop."""
+        self._pipeline.error_capture.report(error)
         self.shutdown()
 
     async def __aenter__(self) -> Self:
@@ -146,8 +156,9 @@ class Telemetry:
         await self.lifecycle.enter()
         return self
 
-    async def __aexit__(self, *_raised: object) -> None:
-        """Flush and stop, without blocking the event loop."""
+    async def __aexit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        """Do the same without blocking the event loop."""
+        self._pipeline.error_capture.report(error)
         await self.lifecycle.ashutdown()
 
     def settings(self) -> Settings:

@@ -1,0 +1,69 @@
+"""Report failing RQ jobs, and deliver what jobs track: their process ends by `os._exit`."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from rq.job import Job
+from rq.worker import BaseWorker
+
+from otel_posthog.emit.breadcrumbs import forget
+from otel_posthog.emit.capture import guarded
+from otel_posthog.emit.hooks import report_unhandled
+from otel_posthog.telemetry import Telemetry
+
+_MECHANISM = "rq"
+_RETRIES = "otel_posthog_retries"  # in a job's meta, which RQ saves with it: RQ counts retries down only
+_UNREADABLE = "unserialized"  # RQ's key for a meta that it writes back unchanged
+
+
+class WorkHorseError(Exception):
+    """Never raised; reported when the process of a job was killed."""
+
+
+class TelemetryMixin(BaseWorker):
+    """A worker that reports to `telemetry`: name it before RQ's class, and set that attribute.
+
+    The process of a job writes to the spool, and the worker's main process sends.
+    """
+
+    telemetry: ClassVar[Telemetry]
+
+    def work(self, *args: Any, **kwargs: Any) -> bool:
+        """Work as RQ does, with telemetry running in this process."""
+        guarded(self.telemetry.start)()
+        return super().work(*args, **kwargs)
+
+    def perform_job(self, *args: Any, **kwargs: Any) -> bool:
+        """Perform the job as RQ does; what it tracks outlives its process."""
+        forget()
+        if not self.is_horse:
+            return super().perform_job(*args, **kwargs)
+        self.telemetry.spool()  # before anything is sent from here
+        guarded(self.telemetry.start)()
+        try:
+            return super().perform_job(*args, **kwargs)
+        finally:
+            if not self.telemetry.spool():
+                self.telemetry.flush(self.telemetry.config.shutdown_timeout_s)
+
+    def handle_exception(self, job: Job, *exc_info: Any) -> None:
+        """Report the failure unless RQ will retry the job, and handle it as RQ does."""
+        _report(job, exc_info[1])
+        super().handle_exception(job, *exc_info)
+
+    def handle_work_horse_killed(self, job: Job, *status: Any) -> None:
+        """Report that the process of the job was killed, and handle it as RQ does."""
+        _report(job, WorkHorseError("The process of a job was killed"))
+        super().handle_work_horse_killed(job, *status)  # type: ignore[no-untyped-call]
+
+
+@guarded
+def _report(job: Job, error: BaseException) -> None:
+    """Report a final failure with what names its job; never with arguments, nor with an id."""
+    retries = (job.number_of_retries or 0) + job.meta.get(_RETRIES, 0)
+    if not job.should_retry:
+        known = {"task": job.func_name, "queue": job.origin, "retries": retries}
+        report_unhandled(error, _MECHANISM, properties=known)
+    elif _UNREADABLE not in job.meta:
+        job.meta[_RETRIES] = job.meta.get(_RETRIES, 0) + 1
