@@ -29,7 +29,6 @@ TESTED_IN = {
     "otel/sdk.py": "otel/test_seams.py",
     "pipeline/collector.py": "end_to_end/test_through_collector.py",
     "pipeline/providers.py": "end_to_end/test_spans.py",
-    "pipeline/queue.py": "pipeline/test_processors.py",
     "pipeline/request_tracing.py": "end_to_end/test_span_rules.py",
     "registry/builtin.py": "registry/test_registry.py",
     "registry/declarations.py": "registry/test_registry.py",

@@ -177,11 +177,7 @@ def _on_loop(_loop: object, failure: Mapping[str, Any]) -> None:
 
 @guarded
 def report_unhandled(
-    error: BaseException | None,
-    mechanism: str,
-    *,
-    level: str = "error",
-    properties: Mapping[str, object] | None = None,
+    error: BaseException | None, mechanism: str, *, level: str = "error", **properties: object
 ) -> None:
     """Report what the product did not handle, once; `mechanism` names what caught it."""
     if error is None or not is_error(error):  # an exit, an interrupt, a cancellation

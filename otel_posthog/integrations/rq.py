@@ -12,7 +12,6 @@ from otel_posthog.emit.capture import guarded
 from otel_posthog.emit.hooks import report_unhandled
 from otel_posthog.telemetry import Telemetry
 
-_MECHANISM = "rq"
 _RETRIES = "otel_posthog_retries"  # in a job's meta, which RQ saves with it: RQ counts retries down only
 _UNREADABLE = "unserialized"  # RQ's key for a meta that it writes back unchanged
 
@@ -37,14 +36,13 @@ class TelemetryMixin(BaseWorker):
     def perform_job(self, *args: Any, **kwargs: Any) -> bool:
         """Perform the job as RQ does; what it tracks outlives its process."""
         forget()
-        if not self.is_horse:
-            return super().perform_job(*args, **kwargs)
-        self.telemetry.spool()  # before anything is sent from here
-        guarded(self.telemetry.start)()
+        if self.is_horse:
+            self.telemetry.spool()  # before anything is sent from here
+            guarded(self.telemetry.start)()
         try:
             return super().perform_job(*args, **kwargs)
         finally:
-            if not self.telemetry.spool():
+            if self.is_horse and not self.telemetry.spool():
                 self.telemetry.flush(self.telemetry.config.shutdown_timeout_s)
 
     def handle_exception(self, job: Job, *exc_info: Any) -> None:
@@ -60,10 +58,9 @@ class TelemetryMixin(BaseWorker):
 
 @guarded
 def _report(job: Job, error: BaseException) -> None:
-    """Report a final failure with what names its job; never with arguments, nor with an id."""
-    retries = (job.number_of_retries or 0) + job.meta.get(_RETRIES, 0)
-    if not job.should_retry:
-        known = {"task": job.func_name, "queue": job.origin, "retries": retries}
-        report_unhandled(error, _MECHANISM, properties=known)
+    retried = job.meta.get(_RETRIES, 0)
+    if not job.should_retry:  # never its arguments, nor its id
+        retries = (job.number_of_retries or 0) + retried
+        report_unhandled(error, "rq", task=job.func_name, queue=job.origin, retries=retries)
     elif _UNREADABLE not in job.meta:
-        job.meta[_RETRIES] = job.meta.get(_RETRIES, 0) + 1
+        job.meta[_RETRIES] = retried + 1

@@ -7,9 +7,12 @@ themselves: while consent is denied they hold no queue and no thread.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Generic
+from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
 from opentelemetry.context import Context
@@ -18,6 +21,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import StatusCode
 
+from otel_posthog._runtime.process import follow_forks
 from otel_posthog._runtime.reporting import Counts, LogLimiter
 from otel_posthog.config.settings import Config
 from otel_posthog.consent.stamps import Stamper
@@ -33,6 +37,8 @@ from otel_posthog.otel.sdk import (
     BatchLogRecordProcessor,
     LogRecordProcessor,
     ReadWriteLogRecord,
+    shut_down_within,
+    take_what_waits,
     without_events,
     write_attributes,
 )
@@ -40,6 +46,7 @@ from otel_posthog.registry import ERROR_EVENTS, EXCEPTION, Kind, Registry, kind_
 from otel_posthog.span_rules import SpanRules
 
 from .exporters import (
+    Delivering,
     PostHogLogExporter,
     PostHogSpanExporter,
     Waiting,
@@ -47,10 +54,113 @@ from .exporters import (
     recorded_span,
     scope_of,
 )
-from .queue import Inner, P, Switch
 
 _log = logging.getLogger(__name__)
 _ERROR = StatusCode.ERROR  # an enum's members are slow to look up
+_P = TypeVar("_P", bound=BatchLogRecordProcessor | BatchSpanProcessor)
+_HELD_PER_S = 3_000  # records mapped, scrubbed and spooled in a second, on a core shared with others
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inner(Generic[_P]):
+    """A running batch processor, its exporter and its count of records."""
+
+    processor: _P
+    exporter: Delivering[Any]
+    waiting: Waiting
+
+    def close(self, deadline_s: float) -> None:
+        """Export until it is time to spool the rest."""
+        self.waiting.close()
+        until_s = deadline_s - self.waiting.number / _HELD_PER_S
+        # Sending gets half of the time, or less if spooling the rest takes more than the other half.
+        half_s = (deadline_s - time.monotonic()) / 2
+        shut_down_within(self.processor, max(0.0, min(half_s, until_s - time.monotonic())))
+        self.waiting.end()  # its thread may go on, and would begin requests whose answers nobody awaits
+        self.exporter.hold(take_what_waits(self.processor), until_s=deadline_s)
+
+    def discard(self) -> None:
+        """End without waiting, and drop what is queued: its consent was withdrawn."""
+        self.waiting.close()
+        # This may be its own thread, which cannot join itself and ends anyway.
+        with suppress(RuntimeError):
+            shut_down_within(self.processor, 0)
+        self.exporter.drop(take_what_waits(self.processor), "withdrawn")
+
+
+class Switch(Generic[_P]):
+    """An inner batch processor that exists only while records are accepted."""
+
+    def __init__(self, make: Callable[[Waiting], Inner[_P]], *, max_records: int, counts: Counts) -> None:
+        self._make = make
+        self._max_records = max_records
+        self._counts = counts
+        self._running: Inner[_P] | None = None
+        self._is_closed = True
+        self._lock = threading.RLock()  # reentrant, as in Waiting
+        follow_forks(self)
+
+    def put(self, emit: Callable[[_P], object], kinds: Iterable[Kind]) -> bool:
+        """Accept an event of each kind and queue their record by `emit`; return False without a place."""
+        running = self._running or self._start()
+        if running is None:
+            return False
+        self._counts.accept_each(kinds)
+        try:
+            is_queued = running.waiting.enter(lambda: emit(running.processor))
+        except BaseException:
+            self._counts.accept_each(kinds, -1)
+            raise
+        if not is_queued and running.waiting.is_closed:
+            self._counts.accept_each(kinds, -1)
+        elif not is_queued:
+            self._counts.add_each("queue_full", {kind.value: 1 for kind in kinds})
+        return is_queued
+
+    def stop(self) -> None:
+        """Discard the processor without waiting."""
+        with self._lock:
+            running, self._running = self._running, None
+        if running is not None:
+            running.discard()
+
+    def close(self, timeout_s: float) -> None:
+        """Export for at most `timeout_s`, spool the rest, and accept nothing until `open`."""
+        with self._lock:
+            running, self._running = self._running, None
+            self._is_closed = True
+        if running is not None:
+            running.close(time.monotonic() + timeout_s)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether records are accepted: the host can end that by shutting its provider down."""
+        return not self._is_closed
+
+    def open(self) -> None:
+        """Accept records until `close`."""
+        self._is_closed = False
+
+    def after_fork(self) -> None:
+        """Reset in a child; the inner processor empties its queue and restarts its thread itself."""
+        self._lock = threading.RLock()
+
+    def flush(self) -> bool:
+        """Export the queue on this thread."""
+        running = self._running
+        return running is None or running.processor.force_flush()
+
+    def _start(self) -> Inner[_P] | None:
+        with self._lock:
+            if self._running is None and not self._is_closed:
+                self._adopt(self._make(Waiting(self._max_records)))
+            return self._running
+
+    def _adopt(self, inner: Inner[_P]) -> None:
+        if self._running is None:
+            self._running = inner
+        else:  # a signal handler made one while this thread was at it
+            shut_down_within(inner.processor, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +178,13 @@ class ProcessorParts:
     log_limiter: LogLimiter
     stamper: Stamper | None = None
 
-    def switch(self, batch_processor: Callable[..., P], make_exporter: Callable[[Waiting], Any]) -> Switch[P]:
+    def switch(
+        self, batch_processor: Callable[..., _P], make_exporter: Callable[[Waiting], Any]
+    ) -> Switch[_P]:
         """Return a switch that makes batch processors of this class."""
         config = self.config
 
-        def make(waiting: Waiting) -> Inner[P]:
+        def make(waiting: Waiting) -> Inner[_P]:
             exporter = make_exporter(waiting)
             processor = batch_processor(
                 exporter,
@@ -86,10 +198,10 @@ class ProcessorParts:
         return Switch(make, max_records=config.queue_max_records, counts=self.counts)
 
 
-class _Switched(Generic[P]):
+class _Switched(Generic[_P]):
     """Common part of the processors: the switch, and the end of the provider's life."""
 
-    def __init__(self, parts: ProcessorParts, switch: Switch[P]) -> None:
+    def __init__(self, parts: ProcessorParts, switch: Switch[_P]) -> None:
         self.switch = switch
         self._parts = parts
         self._consent, self._stamper, self._rate_limit = parts.consent, parts.stamper, parts.rate_limit

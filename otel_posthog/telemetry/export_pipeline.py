@@ -6,7 +6,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import wait
 from dataclasses import dataclass
 from math import inf
 
@@ -70,7 +69,8 @@ class ExportPipeline:
         self.consent_snapshot = ConsentSnapshot()
         # Called when product events may be sent from now on.
         self.on_telemetry: Callable[[], None] | None = None
-        self._is_open = self._leaves_sending = False
+        self._is_open = False
+        self._spools_first = given.config.spool_first
         self._transport = given.transport or posthog_transport(given.config)
         self.has_transport = self._transport is not None  # not without a project API key
         self.counts = Counts()
@@ -209,27 +209,26 @@ class ExportPipeline:
         return all(are_flushed)
 
     def leave_sending(self, timeout_s: float) -> bool:
-        """Spool what waits, for another process to send; return whether all of it is on disk."""
-        if self.config.through_collector or not self.spool.move_to_disk():
-            return False
-        if not self._leaves_sending:
-            self._leaves_sending = True
+        """Spool what waits, for another process to send; return whether it is on disk. Never raises."""
+        try:
+            if self.config.through_collector or not self.spool.move_to_disk():
+                return False
             self.heartbeat.retire()
             self._drainer.retire()
-        deadline_s = time.monotonic() + timeout_s
-        # On a thread, since at the first time a POST may be in progress.
-        wait([in_thread(self._hold, "otel-posthog-hold")], timeout_s)
-        for kind in Kind:
-            self.gate.wait_until_idle(kind, left_s(deadline_s))
-        self.gate.hold_unfinished()
-        return self.spool.move_to_disk()
-
-    def _hold(self) -> None:
-        self._report_losses()
-        for switch in (self.logs.switch, self.spans.switch):
-            switch.hold()
-        for switch in (self.logs.switch, self.spans.switch):
-            switch.flush()  # after what its own thread is at
+            self.error_capture.emit_summary()
+            self._drop_log.write(_log)
+            for switch in (self.logs.switch, self.spans.switch):
+                if self._spools_first:
+                    switch.flush()
+                elif switch.is_open:  # its exporter may be sending
+                    switch.close(timeout_s / 2)
+                    switch.open()
+            self._spools_first = True
+            self.gate.hold_unfinished()
+            return self.spool.move_to_disk()
+        except Exception as error:  # noqa: BLE001 - a product calls it where it cleans up
+            self.log_limiter.warning(_log, "spool() failed (%s), so events may wait", type(error).__name__)
+            return False
 
     def close(self, deadline_s: float) -> None:
         """Send what waits until that monotonic time, spool the rest, and stop every thread."""
@@ -254,28 +253,17 @@ class ExportPipeline:
 
     def _keep_watch(self) -> bool:
         """Report suppressed errors and drops once a minute, and return whether anything may be sent."""
-        self._report_losses()
+        self.error_capture.emit_summary()
+        self._drop_log.write(_log)
         if time.monotonic() >= self._ledger_due_s:
             self._ledger_due_s = time.monotonic() + self.config.ledger_interval_s
             self.spool.write_ledger()
         return self.watch.refresh().is_on
 
-    def _report_losses(self) -> None:
-        self.error_capture.emit_summary()
-        self._drop_log.write(_log)
-
-    @property
-    def _spools_first(self) -> bool:
-        return self.config.spool_first or self._leaves_sending
-
     def log_exporter(self, queue: Waiting | None = None) -> PostHogLogExporter:
         """Return an exporter of log records, for our own processor or any other."""
-        return PostHogLogExporter(
-            *self._for_exporters,
-            queue=queue,
-            spool_first=self._spools_first,
-            metrics=ExporterMetrics(self.given.meter_provider, "log"),
-        )
+        metrics, spool_first = ExporterMetrics(self.given.meter_provider, "log"), self._spools_first
+        return PostHogLogExporter(*self._for_exporters, queue=queue, spool_first=spool_first, metrics=metrics)
 
     def span_exporter(self, queue: Waiting | None = None) -> PostHogSpanExporter:
         """Return an exporter of spans, for our own processor or any other."""

@@ -154,14 +154,6 @@ class TelemetryLifecycle:
         finally:
             self._stopping.release()
 
-    def leave_sending(self) -> bool:
-        """Spool what waits, for another process to send; never raises."""
-        try:
-            return self._pipeline.leave_sending(self._config.shutdown_timeout_s)
-        except Exception as error:  # noqa: BLE001 - a product calls it where it cleans up
-            self._report("What waits could not be spooled (%s)", error)
-            return False
-
     def after_fork(self) -> None:
         """Replace the locks in a child: threads of the parent may hold them."""
         self._lock = threading.Lock()

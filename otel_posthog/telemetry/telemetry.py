@@ -131,11 +131,10 @@ class Telemetry:
     def spool(self) -> bool:
         """Write what waits to disk, and leave sending to another process from now on.
 
-        For a process that may end without an orderly end, such as the child of a worker: call it at the
-        start and after each task. It makes no connection and never raises. Returns False if the spool is in
-        memory or its disk fails; call `flush` before the process ends then.
+        For a process that may be killed, such as the child of a worker: call it at the start and after each
+        task. Returns False if the spool is in memory or its disk fails; then `flush` at the end.
         """
-        return self.lifecycle.leave_sending()
+        return self._pipeline.leave_sending(self.config.shutdown_timeout_s)
 
     def shutdown(self, timeout_s: float | None = None) -> None:
         """Send what waits within the timeout (default: `shutdown_timeout_s`), and stop every thread."""

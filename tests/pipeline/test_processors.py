@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_posthog._runtime.reporting import Counts
-from otel_posthog.pipeline.queue import Inner, Switch
+from otel_posthog.pipeline.processors import Inner, Switch
 from otel_posthog.registry import Kind
 
 WAIT_S = 5
