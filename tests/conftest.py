@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["browsers", "postgres", "pytester", "shuffling"]
+pytest_plugins = ["browsers", "postgres", "pytester", "redis_server", "shuffling"]
 
 MAX_ABANDONED = 8  # each holds a port and an event loop
 PATIENT_S = 30

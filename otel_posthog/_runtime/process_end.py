@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import wait
 from contextlib import suppress
@@ -41,6 +42,8 @@ class ProcessEnd:
         self.timeout_s = timeout_s  # that `act` may take at a signal
         self._act = act
         self.is_wanted = False
+        self.runner: int | None = None  # the thread that acts now
+        self.postponed: int | None = None  # a signal that came meanwhile
         follow_forks(self)
 
     def want(self) -> None:
@@ -77,7 +80,13 @@ class ProcessEnd:
         # From Python 3.13 on, a child of multiprocessing calls what atexit has, too.
         if self.is_wanted:
             self.is_wanted = False
-            self._act()
+            self.runner = threading.get_ident()
+            try:
+                self._act()
+            finally:
+                self.runner = None
+                if self.postponed is not None:
+                    signal.raise_signal(self.postponed)
 
     def _want_in_child(self) -> None:
         # Children of multiprocessing run their own finalizers.
@@ -115,6 +124,11 @@ def _caught() -> int:
 def _end_by(number: int, _frame: FrameType | None) -> None:
     """Run what is wanted within its time, and let the signal end the process."""
     signal.signal(number, signal.SIG_DFL)  # so that a second one ends it at once
+    # A pool lets its processes end and terminates them at once: this thread is at what is wanted already.
+    for busy in followers():
+        if isinstance(busy, ProcessEnd) and busy.runner == threading.get_ident():
+            busy.postponed = number
+            return
     try:
         with suppress(Exception):  # nothing is left to do but to end
             ends = _wanted()

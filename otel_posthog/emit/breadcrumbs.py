@@ -34,6 +34,11 @@ class _Ring:
 _own: ContextVar[_Ring | None] = ContextVar("otel_posthog_steps", default=None)
 
 
+def forget() -> None:
+    """Begin with none: a job that starts on this thread has nothing to do with the one before."""
+    _own.set(None)
+
+
 class Breadcrumbs:
     """Keep the last entries of each request, task or thread; with `number=0` none."""
 

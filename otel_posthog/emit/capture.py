@@ -111,7 +111,7 @@ def capture_exception(error: object = None, *, properties: Mapping[str, object] 
         if reported is not None:
             was_raised = traceback_of(reported) is not None
             caller = None if was_raised else sys._getframe(1)  # noqa: SLF001 - CPython's documented way
-            emit_exception(reported, partial(_prefixed, properties), handled=True, caller=caller)
+            emit_exception(reported, partial(prefixed, properties), handled=True, caller=caller)
     except Exception as fault:  # noqa: BLE001 - a fault of ours never reaches the app
         try:
             _count_unqueued(emitter, _NOT_REPORTED, fault)
@@ -301,7 +301,8 @@ def _named(event: object, properties: Mapping[str, object] | None) -> tuple[str,
     return spec.name, values_of(event)
 
 
-def _prefixed(properties: Mapping[str, object] | None) -> dict[str, object]:
+def prefixed(properties: Mapping[str, object] | None) -> dict[str, object]:
+    """Return the properties as a report carries them; never raises."""
     try:
         copied = carried_properties(properties or {}, MAX_PROPERTIES)
     except Exception as fault:  # noqa: BLE001 - the report counts more than what was to be added to it

@@ -20,7 +20,7 @@ from otel_posthog._runtime.process import follow_forks
 from otel_posthog.otel import attributes
 
 from .breadcrumbs import LOG
-from .capture import emit_exception, guarded, log_fault
+from .capture import emit_exception, guarded, log_fault, prefixed
 from .emitters import current, is_current
 from .failures import is_error
 from .request_context import Owner, current_request, request_attributes
@@ -177,9 +177,17 @@ def _on_loop(owner: Owner, _loop: object, failure: Mapping[str, Any]) -> None:
     context.run(_report, owner, failure.get("exception"), LOOP)
 
 
-@guarded
 def _report(owner: Owner, error: BaseException | None, mechanism: str, *, level: str = "error") -> None:
-    if error is None or not is_current(owner) or not is_error(error):  # such as an exit or a cancellation
+    if is_current(owner):
+        report_unhandled(error, mechanism, level=level)
+
+
+@guarded
+def report_unhandled(
+    error: BaseException | None, mechanism: str, *, level: str = "error", **properties: object
+) -> None:
+    """Report what the product did not handle, once; `mechanism` names what caught it."""
+    if error is None or not is_error(error):  # an exit, an interrupt, a cancellation
         return
     recorded = {attributes.EXCEPTION_MECHANISM: mechanism, attributes.EXCEPTION_LEVEL: level}
-    emit_exception(error, lambda: recorded, handled=False)
+    emit_exception(error, lambda: {**recorded, **prefixed(properties)}, handled=False)

@@ -1,1 +1,1 @@
-"""What other packages load to connect a product without code of its own."""
+"""Connect frameworks, task queues and their processes to a `Telemetry`."""

@@ -14,7 +14,7 @@ from otel_posthog.emit.breadcrumbs import Breadcrumbs
 from otel_posthog.emit.capture import emit_exception
 from otel_posthog.emit.emitters import Emitter
 from otel_posthog.emit.failures import RateLimit
-from otel_posthog.emit.hooks import Hooks, LogHandler
+from otel_posthog.emit.hooks import UNCAUGHT, Hooks, LogHandler, report_unhandled
 from otel_posthog.emit.request_context import Owner, within
 from otel_posthog.emit.tracebacks import describe, type_of
 from otel_posthog.events import Event, time_from_ns
@@ -105,6 +105,12 @@ class ErrorCapture:
         if self._logger is not None:
             with within(self._owner):
                 self.rate_limit.emit_summary(self._logger, is_final=is_final)
+
+    def report(self, error: BaseException | None) -> None:
+        """Report what leaves `with telemetry:`, which ends before Python's own hook is called."""
+        if self._hooks is not None:
+            with within(self._owner):
+                report_unhandled(error, UNCAUGHT, level="fatal")
 
     def remove(self) -> None:
         """Remove the hooks, and emit the last summary."""

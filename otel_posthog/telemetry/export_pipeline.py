@@ -75,6 +75,7 @@ class ExportPipeline:
         self.on_telemetry: Callable[[], None] | None = None
         self.on_watch: Callable[[], None] = lambda: None
         self._is_open = False
+        self._spools_first = given.config.spool_first
         self._transport = given.transport or posthog_transport(given.config)
         self.has_transport = self._transport is not None  # not without a project API key
         self.counts = Counts()
@@ -218,6 +219,28 @@ class ExportPipeline:
         self.spool.write_ledger()
         return all(are_flushed)
 
+    def leave_sending(self, timeout_s: float) -> bool:
+        """Spool what waits, for another process to send; return whether it is on disk. Never raises."""
+        try:
+            if self.config.through_collector or not self.spool.move_to_disk():
+                return False
+            self.heartbeat.retire()
+            self._drainer.retire()
+            self.error_capture.emit_summary()
+            self._drop_log.write(_log)
+            for switch in (self.logs.switch, self.spans.switch):
+                if self._spools_first:
+                    switch.flush()
+                elif switch.is_open:  # its exporter may be sending
+                    switch.close(timeout_s / 2)
+                    switch.open()
+            self._spools_first = True
+            self.gate.hold_unfinished()
+            return self.spool.move_to_disk()
+        except Exception as error:  # noqa: BLE001 - a product calls it where it cleans up
+            self.log_limiter.warning(_log, "spool() failed (%s), so events may wait", type(error).__name__)
+            return False
+
     def close(self, deadline_s: float) -> None:
         """Send what waits until that monotonic time, spool the rest, and stop every thread."""
         self._is_open = False
@@ -252,7 +275,7 @@ class ExportPipeline:
 
     def log_exporter(self, queue: Waiting | None = None) -> PostHogLogExporter:
         """Return an exporter of log records, for our own processor or any other."""
-        metrics, spool_first = ExporterMetrics(self.given.meter_provider, "log"), self.config.spool_first
+        metrics, spool_first = ExporterMetrics(self.given.meter_provider, "log"), self._spools_first
         return PostHogLogExporter(*self._for_exporters, queue=queue, spool_first=spool_first, metrics=metrics)
 
     def span_exporter(self, queue: Waiting | None = None) -> PostHogSpanExporter:
@@ -261,7 +284,7 @@ class ExportPipeline:
             *self._for_exporters,
             rules=self.given.span_rules,
             queue=queue,
-            spool_first=self.config.spool_first,
+            spool_first=self._spools_first,
             metrics=ExporterMetrics(self.given.meter_provider, "span"),
         )
 

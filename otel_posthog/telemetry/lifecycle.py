@@ -90,6 +90,7 @@ class TelemetryLifecycle:
         self._begin()
         if not self.is_running:
             return
+        self._pipeline.watch.cached()  # in a child the parent's answer may be old
         # So that the first event of a script is not held for nothing.
         self._pipeline.watch.wait(self._config.consent_max_age_s)
         self._tracing.prepare()

@@ -168,6 +168,14 @@ class Telemetry:
         """Send what waits; return whether all of it was sent within the timeout. Never raises."""
         return self._pipeline.flush(timeout_s)
 
+    def spool(self) -> bool:
+        """Write what waits to disk, and leave sending to another process from now on.
+
+        For a process that may be killed, such as the child of a worker: call it at the start and after each
+        task. Returns False if the spool is in memory or its disk fails; then `flush` at the end.
+        """
+        return self._pipeline.leave_sending(self.config.shutdown_timeout_s)
+
     def shutdown(self, timeout_s: float | None = None) -> None:
         """Send what waits within the timeout (default: `shutdown_timeout_s`), and stop every thread."""
         self.lifecycle.shutdown(timeout_s)
@@ -177,8 +185,9 @@ class Telemetry:
         self.start()
         return self
 
-    def __exit__(self, *_raised: object) -> None:
-        """Flush and stop."""
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        """Report an error that leaves the block, flush and stop."""
+        self._pipeline.error_capture.report(error)
         self.shutdown()
 
     async def __aenter__(self) -> Self:
@@ -186,8 +195,9 @@ class Telemetry:
         await self.lifecycle.enter()
         return self
 
-    async def __aexit__(self, *_raised: object) -> None:
-        """Flush and stop, without blocking the event loop."""
+    async def __aexit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        """Do the same without blocking the event loop."""
+        self._pipeline.error_capture.report(error)
         await self.lifecycle.ashutdown()
 
     def settings(self) -> Settings:

@@ -166,6 +166,16 @@ def test_act_that_does_not_return(act):
     assert (ran.stdout, ran.stderr, ran.returncode) == ("", "", -15)
 
 
+def test_signal_during_the_act():
+    """A signal at an orderly end lets what has begun finish, and then ends the process."""
+    ran = _run("""
+        end = ProcessEnd(lambda: (os.kill(os.getpid(), 15), print("acted", flush=True)), timeout_s=60)
+        end.want()
+    """)
+
+    assert (ran.stdout, ran.stderr, ran.returncode) == ("acted\n", "", -15)
+
+
 def test_lock_of_the_main_thread():
     """The act may take a lock that the main thread holds: it waits within its time, and the process ends."""
     ran = _run("""
