@@ -57,6 +57,7 @@ class Settings:
     """When it was switched on, by the database's clock; None while it is off, and after a grant by SQL."""
     telemetry_granted_ms: int | None = None
     read_ms: int = field(default=0, repr=False, compare=False)  # by the same clock, when the row was read
+    read_ns: int = field(default=0, repr=False, compare=False)  # just after that, by that of `otel.records`
     kinds: Mapping[Kind, KindSettings] = field(init=False, repr=False, compare=False)
     """The same by kind, for code that treats both alike."""
 
@@ -213,8 +214,8 @@ def _granted_ns(
         # The latest possible time. The database's clock may have been set since, or this machine suspended:
         # the grant is no older than the last read, which did not know it.
         age_ms = max(0, row.read_ms - present.granted_ms - _CLOCK_MS)
-        return max(times.before_ns, times.ended_ns - age_ms * _NS_PER_MS)
-    if earlier is None:  # nobody here knows when an earlier withdrawal was
+        return max(times.before_ns, (row.read_ns or times.ended_ns) - age_ms * _NS_PER_MS)
+    if earlier is None:  # this process does not know when an earlier withdrawal was
         return times.oldest_ns if present.generation else no_ns
     if not earlier.is_granted and earlier.generation == present.generation:
         return max(times.asked_ns, no_ns)  # by SQL

@@ -83,6 +83,7 @@ class ConsentWatch:
         if self._refreshing is None or self._refreshing.done():
             # A short thread a second, only where requests come in: a permanent one would stay in an
             # idle process, and the host's executor may be full.
+            self._note_cause()
             self._refreshing = in_thread(self.refresh, "otel-posthog-consent")
         return consent
 
@@ -100,13 +101,18 @@ class ConsentWatch:
             if not self.may_hold:
                 return False
             # One that waits for its turn may be much older than its read, and so than a grant by SQL.
-            if self._asked_ns is None and self._clock() >= self._ask_at_s:
-                self._asked_ns = records.now_ns()
+            if self._clock() >= self._ask_at_s:
+                self._note_cause()
             note()
             self._held.append(decide)
             if self._asking is None or self._asking.done():
                 self._asking = in_thread(self._ask, "otel-posthog-consent")
         return True
+
+    def _note_cause(self) -> None:
+        """Remember when the record was accepted that causes the next read: a grant by SQL counts from it."""
+        if self._asked_ns is None:
+            self._asked_ns = records.now_ns()
 
     def settle(self, timeout_s: float) -> None:
         """Decide now about what is held, and wait for that."""
@@ -180,7 +186,7 @@ class ConsentWatch:
                     self._log_limiter.warning(_log, "A held report is lost (%s)", type(error).__name__)
             with self._holding:
                 del self._held[:number]
-                self._asked_ns, self._ask_at_s = None, self._clock() + self._max_age_s
+                self._ask_at_s = self._clock() + self._max_age_s
                 if not self._held:
                     self._asking = None
                     return
@@ -218,12 +224,11 @@ class ConsentWatch:
         before, self.last_row = self.last_row, row
         ended_ns = records.now_ns()
         began_ns = ended_ns - int((self._clock() - began_s) * _NS_PER_S)
-        asked_ns, oldest_ns = (
-            min(began_ns, self._asked_ns or began_ns),
-            ended_ns - int(self._max_age_s * _NS_PER_S),
-        )
-        times = ReadTimes(asked_ns, ended_ns, self._read_ns, oldest_ns)
-        self._read_ns = began_ns
+        asked_ns = min(began_ns, self._asked_ns or began_ns)
+        if self._asked_ns == asked_ns:
+            self._asked_ns = None  # a later cause has a read of its own
+        oldest_ns = ended_ns - int(self._max_age_s * _NS_PER_S)
+        times, self._read_ns = ReadTimes(asked_ns, ended_ns, self._read_ns, oldest_ns), began_ns
         return self._publish(self.current.followed_by(row, before, times=times, read_at_s=began_s))
 
     def _publish(self, consent: Consent) -> Consent:

@@ -207,7 +207,12 @@ class _Switched(Generic[_P]):
     def _wants(self, kinds: Iterable[Kind]) -> bool:
         """Return whether a record of these kinds may become an event, as far as is known."""
         known = self._consent().kinds
-        return self._watch.may_hold or any(known[kind].answer is not Answer.DENIED for kind in kinds)
+        return self._may_hold or any(known[kind].answer is not Answer.DENIED for kind in kinds)
+
+    @property
+    def _may_hold(self) -> bool:
+        # With several products, one that holds a report would keep it from the one around it.
+        return self._owner.is_alone and self._watch.may_hold
 
     def _take(
         self, record: object, kinds: Collection[Kind], note: Callable[[], None], emit: Callable[[_P], object]
@@ -221,7 +226,7 @@ class _Switched(Generic[_P]):
 
         known = self._consent().kinds
         if all(known[kind].answer is Answer.DENIED for kind in kinds):
-            return self._watch.hold(note, decide)
+            return self._may_hold and self._watch.hold(note, decide)
         note()  # before the batch thread can have it
         return self.switch.put(emit, kinds)
 

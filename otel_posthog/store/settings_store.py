@@ -35,6 +35,7 @@ from sqlalchemy.schema import CreateTable
 
 from otel_posthog.consent.state import FLAG_OF, FLAGS, Settings
 from otel_posthog.errors import StoreError
+from otel_posthog.otel.records import now_ns
 from otel_posthog.registry import Kind
 
 from . import consent_history
@@ -320,7 +321,7 @@ def _raw(connection: Connection) -> RowMapping | None:
 
 
 def _read(connection: Connection) -> Settings | None:
-    values = _raw(connection)
+    values, read_ns = _raw(connection), now_ns()
     if values is None:
         return None
     checked: dict[str, Any] = {"instance_id": _uuid(values["instance_id"])}
@@ -329,7 +330,7 @@ def _read(connection: Connection) -> Settings | None:
     held = {name: values[name] for name in (*_OF_KINDS, "read_ms")}
     # SQLite keeps any text in a column of numbers.
     held |= {name: None for name in held if name.endswith("_ms") and not isinstance(held[name], int)}
-    return Settings(**held, **checked)
+    return Settings(**held, **checked, read_ns=read_ns)
 
 
 def _flag(column: str, value: object) -> bool:

@@ -25,6 +25,7 @@ from otel_posthog.events import Stamp
 from otel_posthog.registry import Kind
 
 MS_NS = 1_000_000
+MAX_AGE_MS = 1_000
 ID, OTHER_ID = UUID(int=1), UUID(int=2)
 ROW = Settings(
     is_setup_completed=True,
@@ -271,6 +272,7 @@ class World:
         self.consent, self.before, self.before_ns = UNKNOWN, None, 0
         self.withdrawn_ms = self.granted_ms = self.no_ms = 0  # the last of each; granted by API only
         self.seen_ms = 0  # the grant that the last read saw
+        self.trusted_ms = math.inf
         self.records_ms = []
 
     def api(self, is_on):
@@ -294,7 +296,15 @@ class World:
             self._write(False, errors_granted_ms=None)
         row, snapshot_ms = replace(self.row, read_ms=self.now_ms + self.clock_ms), self.now_ms
         self.now_ms += after_ms
-        times = ReadTimes((began_ms - cause_ms) * MS_NS, self.now_ms * MS_NS, self.before_ns, 0)
+        oldest_ms = self.now_ms - MAX_AGE_MS
+        times = ReadTimes(
+            (began_ms - cause_ms) * MS_NS, self.now_ms * MS_NS, self.before_ns, oldest_ms * MS_NS
+        )
+        if self.before is None:  # a withdrawal before the first read is followed within the age of an answer
+            is_dated = row.errors_granted_ms is not None or not row.errors_generation
+            self.trusted_ms = math.inf if is_dated else oldest_ms
+        elif row.kinds[Kind.ERRORS] != self.before.kinds[Kind.ERRORS]:
+            self.trusted_ms = math.inf
         self.consent = self.consent.followed_by(row, self.before, times=times, read_at_s=0.0)
         self.before, self.before_ns = row, began_ms * MS_NS
         self.check(self.now_ms - snapshot_ms)
@@ -302,7 +312,8 @@ class World:
     def check(self, late_ms):
         known = self.consent.kinds[Kind.ERRORS]
         allowed = [at_ms for at_ms in self.records_ms if known.allows(at_ms * MS_NS)]
-        assert all(at_ms >= max(self.withdrawn_ms, self.granted_ms, self.no_ms) for at_ms in allowed)
+        since_ms = min(self.trusted_ms, max(self.withdrawn_ms, self.granted_ms, self.no_ms))
+        assert all(at_ms >= since_ms for at_ms in allowed)
         if self.granted_ms not in (0, self.seen_ms):  # else an earlier read decided, with a delay of its own
             since_ms = self.granted_ms + late_ms + 3
             assert [at_ms for at_ms in self.records_ms if at_ms >= since_ms and at_ms not in allowed] == []
