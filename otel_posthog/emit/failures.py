@@ -7,6 +7,7 @@ repeats without end suppresses no other.
 from __future__ import annotations
 
 import json
+import logging
 import re
 import sys
 import threading
@@ -63,6 +64,8 @@ MAX_FAILURES = 1_000
 MAX_SUMMARIZED = 10
 _MINUTE_S = 60.0
 _FRAME_LINE = re.compile(r'  File "([^"\n]{1,500})", line (\d{1,9}), in ([^\n]{1,200})')
+_CALL_HANDLERS = logging.Logger.callHandlers.__code__
+_MAX_HANDLER_FRAMES = 40  # of a handler and an OpenTelemetry SDK, which passes a record to our processor
 _mro_of = type.__dict__["__mro__"].__get__
 _OTHERS: Failure = ("others", "", 0, "", "")
 
@@ -150,15 +153,29 @@ def note_ending(error: BaseException | None, known: Mapping[str, object]) -> Non
 def subject_of(recorded: Mapping[str, object], given: object = None) -> BaseException | None:
     """Return the exception that a record of other instrumentation describes, None if it is not known.
 
-    `given` is the object if the record holds it; otherwise it is the exception being handled, if its type
-    fits.
+    `given` is the object if the record holds it; otherwise it is the exception being handled or logged, if
+    its type fits.
     """
     if issubclass(type(given), BaseException):
         return cast("BaseException", given)
-    error = sys.exception()
     name = str(recorded.get(attributes.EXCEPTION_TYPE) or "").rpartition(".")[2]
-    is_described = error is not None and bare_name_of(type(error)) == name
-    return error if is_described else None
+    for error in (sys.exception(), _being_logged()):
+        if error is not None and bare_name_of(type(error)) == name:
+            return error
+    return None
+
+
+def _being_logged() -> BaseException | None:
+    """Return the exception of the log record whose handlers run now, None if there is none."""
+    frame: FrameType | None = sys._getframe()  # noqa: SLF001 - CPython's documented way
+    for _ in range(_MAX_HANDLER_FRAMES):
+        if frame is None or frame.f_code is _CALL_HANDLERS:
+            break
+        frame = frame.f_back
+    else:
+        return None
+    info = None if frame is None else getattr(frame.f_locals.get("record"), "exc_info", None)
+    return info[1] if isinstance(info, tuple) else None
 
 
 def _has_left_an_application(traceback: TracebackType | None) -> bool:
