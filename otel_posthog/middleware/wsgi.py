@@ -5,14 +5,22 @@ There is no lifespan: the first request starts the `Telemetry`, and the end of t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from time import monotonic
 from typing import Any, Self
 
 from otel_posthog.emit.capture import guarded
 from otel_posthog.emit.failures import FAILURE_STATUS, is_error
-from otel_posthog.emit.request_context import Slot, WatchedRequest, empty, enter, exception, leave, owned
+from otel_posthog.emit.request_context import (
+    Slot,
+    WatchedRequest,
+    empty,
+    enter,
+    exception,
+    leave,
+    owned,
+    template_of,
+)
 from otel_posthog.emit.tracebacks import own_frame
 
 from .asgi import Lifecycle
@@ -20,10 +28,6 @@ from .exceptions import listen, on_failure, on_propagating
 
 StartResponse = Callable[..., Callable[[bytes], object]]
 WSGIApp = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
-
-# A parameter in a rule of Werkzeug's or Django's, and a group in a regular expression of Django's.
-_PARAMETER = re.compile(r"<(?:[^<>]*:)?([^<>:]+)>")
-_GROUP = re.compile(r"\(\?P(<\w+>)(?:[^()]|\([^()]*\))*\)")
 
 
 def watch_wsgi(app: WSGIApp, telemetry: Lifecycle) -> WSGIApp:
@@ -77,29 +81,22 @@ class _Exchange(WatchedRequest):
 
     @property
     def path(self) -> str:
-        return f"{self.mount}{self.path_info}".encode("latin-1", "replace").decode(errors="replace")
+        return _decoded(f"{self.mount}{self.path_info}")
 
     @property
     def scope(self) -> Mapping[str, Any]:  # type: ignore[override]  # nobody sets it
         """Return what describes the request, as ASGI names it; computed for a report only."""
         environ = self.environ
+        rule = getattr(getattr(environ.get("werkzeug.request"), "url_rule", None), "rule", None)
         return {
             "scheme": environ.get("wsgi.url_scheme", "http"),
             "method": environ.get("REQUEST_METHOD", "GET"),
             "headers": [(b"host", environ["HTTP_HOST"].encode("latin-1"))] if "HTTP_HOST" in environ else (),
-            "path_template": self._template(),
+            "app_root_path": _decoded(self.mount),
+            "root_path": _decoded(environ.get("SCRIPT_NAME", "")),
+            "path": _decoded(environ.get("PATH_INFO", "")),
+            "path_template": template_of(rule) if isinstance(rule, str) else None,
         }
-
-    def _template(self) -> str | None:
-        """Return the route that Flask or Django matched, below where the server mounts the application."""
-        rule = getattr(getattr(self.environ.get("werkzeug.request"), "url_rule", None), "rule", None)
-        rule = rule or (self.notes and self.notes.route)
-        if not isinstance(rule, str):
-            return None
-        if "(?P<" in rule or rule.startswith("^"):
-            rule = _GROUP.sub(r"\1", rule).replace("^", "").replace("$", "")
-        mount = str(self.environ.get("SCRIPT_NAME", "")).removeprefix(self.mount)
-        return mount + "/" + _PARAMETER.sub(r"{\1}", rule).lstrip("/")
 
     def start(self, status: str, headers: Any, exc_info: Any = None) -> Callable[[bytes], object]:
         """Pass the response's start on; the application gets this as `start_response`."""
@@ -154,3 +151,8 @@ class _Exchange(WatchedRequest):
                 self.run(self.body.close)
         finally:
             empty(self, self.slot)
+
+
+def _decoded(text: str) -> str:
+    """Return a path of the environ, which holds bytes as Latin-1 (PEP 3333), as text."""
+    return text.encode("latin-1", "replace").decode(errors="replace")

@@ -9,11 +9,13 @@ from django.urls import include, path, re_path
 from . import product_django
 from .faults import CHUNK, failing_sync_stream, fault, stillborn_sync_stream
 
+REPORTED_AS = product_django.REPORTED_AS
 LACKS = {
     "/raise/answered_with_500": product_django.LACKS["/raise/answered_with_500"],
     "/raise/cancelled": "gets a cancellation of the loop that it runs an asynchronous view in",
     "/raise/cancelled_group": "the same",
     "/raise/mixed_group": "the same",
+    **{path: why for path, why in product_django.LACKS.items() if path.startswith("/http/")},
     "/mounted/unhandled": "no mounts",
     "/mounted/answered_with_500": "no mounts",
 }

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from flask import Flask, Response, abort, request
+from werkzeug.exceptions import default_exceptions
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
+from .behaviours import CAUSED
 from .faults import (
     CHUNK,
     FAULTS,
@@ -12,11 +14,14 @@ from .faults import (
     Answered503,
     failing_sync_stream,
     fault,
+    raise_http_error,
     stillborn_sync_stream,
     swallow,
     work_on_thread,
 )
 
+_HTTP_ERRORS = {path: default_exceptions[int(path[6:9])]() for path in CAUSED}
+REPORTED_AS = {path: (type(error).__name__, str(error)) for path, error in _HTTP_ERRORS.items()}
 LACKS = {
     "/raise/answered_with_500": "announces no exception with a handler of its type",
     "/mounted/answered_with_500": "announces no exception with a handler of its type",
@@ -31,9 +36,14 @@ def _fail(name):
     raise fault(name)
 
 
+def _fail_by_http_error(name):
+    raise_http_error(name, lambda status: default_exceptions[status]())
+
+
 VIEWS = {
     "/raise/<name>": _raise_fault,
     "/fail/<name>": _fail,
+    "/http/<name>": _fail_by_http_error,
     "/number/<int:number>/of/<path:place>": lambda number, place: _fail(f"{number} of {place}"),
     "/thread": work_on_thread,
     "/read": lambda: request.data,
