@@ -27,7 +27,7 @@ from otel_posthog.consent.stamps import Stamper
 from otel_posthog.consent.state import Answer, Consent
 from otel_posthog.consent.watch import ConsentWatch
 from otel_posthog.emit.breadcrumbs import SPAN, Breadcrumbs
-from otel_posthog.emit.emitters import is_current
+from otel_posthog.emit.emitters import current, is_current
 from otel_posthog.emit.failures import RateLimit, mark_as_reported, note_ending, subject_of, was_reported
 from otel_posthog.emit.request_context import Owner, current_request, request_attributes
 from otel_posthog.emit.tracebacks import describe
@@ -297,9 +297,13 @@ class ConsentLogRecordProcessor(_Switched[BatchLogRecordProcessor], LogRecordPro
             # The batch processor forgets the context, and with it the span, which may be of the request.
             span = get_current_span(record.context)
             of_span = attributes_of(span) if isinstance(span, ReadableSpan) else {}
-            known = {**of_span, **request_attributes(current_request())}
+            request = current_request()
+            known = {**of_span, **request_attributes(request)}
             if subject is not None:  # a text has no source lines
                 known[attributes.EXCEPTION_CHAIN] = describe(subject)
+            breadcrumbs, events = current().breadcrumbs, partial(self._wants, (Kind.TELEMETRY,))
+            if (steps := breadcrumbs.as_json(request, allows_events=events)) is not None:
+                known[attributes.EXCEPTION_STEPS] = steps
         note = partial(accept, record, kind, known, (kind,))
         if self._take(record, (kind,), note, lambda processor: processor.on_emit(log_record)):
             note_queued(record)
