@@ -28,13 +28,14 @@ Call = Callable[..., Any]
 Wrap = Callable[[Any], Call]
 
 
-def _after(original: Call, wrap: Wrap, *, attribute: str) -> Call:
-    """Replace the method of a server: that attribute is wrapped after it."""
+def _after(original: Call, wrap: Wrap, *, attribute: str, modules: str = "") -> Call:
+    """Replace the method of a server whose module begins so: that attribute is wrapped after it."""
 
     @wraps(original)
     def call(server: object, *arguments: object, **options: object) -> object:
         result = original(server, *arguments, **options)
-        setattr(server, attribute, wrap(getattr(server, attribute)))
+        if type(server).__module__.startswith(modules):
+            setattr(server, attribute, wrap(getattr(server, attribute)))
         return result
 
     return call
@@ -60,11 +61,14 @@ def _wsgi(original: Call, wrap: Wrap) -> Call:
     return wraps(original)(lambda app, environ, start_response: wrap(app)(environ, start_response))
 
 
+# A class of uvicorn's inherits the method, and keeps an ASGI application there.
+_WSGI_SERVER = "gunicorn.workers.base:Worker.load_wsgi"
 _SERVERS: dict[str, Callable[[Call, Wrap], Call]] = {
     "uvicorn.config:Config.load": partial(_after, attribute="loaded_app"),
     "hypercorn.app_wrappers:ASGIWrapper.__init__": partial(_after, attribute="app"),
     "daphne.server:Server.__init__": partial(_after, attribute="application"),
     "gunicorn.workers.gasgi:ASGIWorker.load_wsgi": partial(_after, attribute="asgi"),
+    _WSGI_SERVER: partial(_after, attribute="wsgi", modules="gunicorn.workers."),
     "granian.asgi:LifespanProtocol.__init__": partial(_after, attribute="callable"),
     "granian.server.mp:_asgi_call_wrap": _before,
     "granian.server.mt:_asgi_call_wrap": _before,
@@ -107,17 +111,17 @@ class Applications:
             return
         try:
             owner, name, original = resolve_path(module, path.partition(":")[2])
-            wrap = self._serve if path in _SERVERS else partial(self._called, path, original)
+            wrap = partial(self._serve, path) if path in _SERVERS else partial(self._called, path, original)
             ours = (_SERVERS | _FRAMEWORKS)[path](original, wrap)
             setattr(owner, name, ours)
             self._replaced[path] = (owner, name, original, ours)
         except Exception as error:  # noqa: BLE001 - another version has to be imported all the same
             _log.warning("%s cannot be wrapped (%s)", path, type(error).__name__)
 
-    def _serve(self, app: Call) -> Call:
+    def _serve(self, path: str, app: Call) -> Call:
         """Return the application for a server, after which the classes of frameworks need no wrapper."""
         self.restore(_FRAMEWORKS)
-        return self._wrapped(app, "wrap")
+        return self._wrapped(app, "wrap_wsgi" if path == _WSGI_SERVER else "wrap")
 
     def _called(self, path: str, original: Call, app: object) -> Call:
         """Return what to call for an application; within a request that is watched, it is bare."""

@@ -1,4 +1,4 @@
-"""A callable without a framework, which imports nothing of ours."""
+"""Callables of ASGI and WSGI without a framework, which import nothing of ours."""
 
 from __future__ import annotations
 
@@ -15,3 +15,11 @@ async def app(scope, receive, send):
     else:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
         await send({"type": "http.response.body", "body": b"fine"})
+
+
+def app_of_wsgi(environ, start_response):
+    """Answer, or fail."""
+    if environ["PATH_INFO"] == "/fail":
+        raise LookupError("of a bare callable")
+    start_response("200 OK", [("content-length", "4")])
+    return [b"fine"]

@@ -34,6 +34,8 @@ SERVERS = {
     "gunicorn": "gunicorn {app} --no-control-socket --bind 127.0.0.1:{port} -k asgi",
     "gunicorn with uvicorn": "gunicorn {app} --no-control-socket --bind 127.0.0.1:{port} "
     "-k uvicorn.workers.UvicornWorker",
+    "gunicorn sync": "gunicorn {app}_of_wsgi --no-control-socket --bind 127.0.0.1:{port}",
+    "gunicorn threads": "gunicorn {app}_of_wsgi --no-control-socket --bind 127.0.0.1:{port} -k gthread",
 }
 
 
