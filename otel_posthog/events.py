@@ -25,6 +25,7 @@ class Stamp(NamedTuple):
 
 
 UNSTAMPED = Stamp()
+AFTER_A_NO = Stamp(generation=-1)  # below each generation that can be granted
 _json = json.JSONEncoder().encode
 _quoted = json.encoder.encode_basestring_ascii
 _NO_ID = '"distinct_id": null'  # cannot occur earlier in the text: quotes in a name are escaped

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from otel_posthog.events import UNSTAMPED, Stamp
+from otel_posthog.events import AFTER_A_NO, UNSTAMPED, Stamp
 from otel_posthog.registry import Kind
 
 if TYPE_CHECKING:
@@ -150,7 +150,11 @@ class Consent:
 
     def unknown(self, read_at_s: float) -> Consent:
         """Return this with unknown answers: a failed read forgets neither a withdrawal nor a grant."""
-        kinds = {kind: replace(known, answer=Answer.UNKNOWN) for kind, known in self.kinds.items()}
+        kinds = {}
+        for kind, known in self.kinds.items():
+            # A grant raises no generation: what is accepted from now on may be older than the next one.
+            stamp = AFTER_A_NO if known.answer is Answer.DENIED else known.stamp
+            kinds[kind] = replace(known, answer=Answer.UNKNOWN, stamp=stamp)
         return replace(self, kinds=kinds, read_at_s=read_at_s)
 
     def followed_by(

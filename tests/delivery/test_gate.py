@@ -518,6 +518,22 @@ def test_unstamped_batch_of_long_ago_is_dropped_where_there_was_a_withdrawal():
     assert world.sent == []
 
 
+def test_event_between_a_no_and_a_grant_is_never_sent():
+    """It waits while the database fails, and a later grant does not reach back, in any process."""
+    world = World(row=settings_row())
+    world.watch.refresh()
+    world.row = StoreError("cannot read")
+    world.watch.refresh()
+    assert world.gate.send([accepted_now()]) is Outcome.HELD
+    batch, granted = world.spool.first(), settings_row(enable_telemetry=True)
+    world.row, later = granted, World(row=granted)
+
+    are_done = [each.gate.resend(batch) for each in (world, later)]
+
+    assert are_done == [True, True]
+    assert [world.sent, later.sent] == [[], []]
+
+
 def test_unknown_consent_purges_nothing():
     """A worker that cannot read the row leaves alone what another one has spooled since."""
     world = World(row=settings_row(enable_telemetry=True, telemetry_generation=1))

@@ -47,12 +47,8 @@ def _points(metric):
     return {point.attributes.get("error.type"): point for point in metric.data.data_points}
 
 
-@pytest.mark.parametrize(
-    ("fault", "error"),
-    [([], None), ([Fault(status=503)], "held"), ([Fault(status=400, times=None)], "rejected")],
-)
-def test_each_export_is_counted_once(make_telemetry, sink, provider, reader, fault, error):
-    """Where the host has a meter provider, records in flight, exported and durations are told."""
+def _export_three(make_telemetry, provider, sink, fault):
+    """Track three events, export them once, and return the `Telemetry`."""
     telemetry = make_telemetry(meter_provider=provider, batch_delay_s=60, retry_initial_s=60)
     telemetry.start()
     telemetry.update_settings(enable_telemetry=True)
@@ -61,6 +57,16 @@ def test_each_export_is_counted_once(make_telemetry, sink, provider, reader, fau
         track("counted")
 
     telemetry.flush()
+    return telemetry
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [([], None), ([Fault(status=503)], "held"), ([Fault(status=400, times=None)], "rejected")],
+)
+def test_each_export_is_counted_once(make_telemetry, sink, provider, reader, fault, error):
+    """Where the host has a meter provider, records in flight, exported and durations are told."""
+    _export_three(make_telemetry, provider, sink, fault)
 
     metrics = _metrics(reader)
     assert {name: metric.unit for name, metric in metrics.items()} == SEMCONV
@@ -78,15 +84,8 @@ def test_each_export_is_counted_once(make_telemetry, sink, provider, reader, fau
     [([], "sent"), ([Fault(status=503)], "waiting"), ([Fault(status=400, times=None)], "dropped")],
 )
 def test_exporter_metrics_agree_with_the_balance(make_telemetry, sink, provider, reader, fault, place):
-    """What the exporter counts is in the balance of the installation, at the corresponding place."""
-    telemetry = make_telemetry(meter_provider=provider, batch_delay_s=60, retry_initial_s=60)
-    telemetry.start()
-    telemetry.update_settings(enable_telemetry=True)
-    sink.script(fault)
-    for _ in range(3):
-        track("counted")
-
-    telemetry.flush()
+    """The exporter's counts are in the balance of the installation, at the corresponding place."""
+    telemetry = _export_three(make_telemetry, provider, sink, fault)
 
     exported = _points(_metrics(reader)["otel.sdk.exporter.log.exported"])[COUNTED_AS[place]].value
     balance = telemetry.delivery().by_kind()[Kind.TELEMETRY]
