@@ -37,6 +37,7 @@ OF_PYTHON = (
     "tests/heartbeat/test_heartbeat.py",  # periodic threads and event loops
     "tests/frameworks/test_lifespans.py",  # a smoke test: each framework starts, answers and stops
     "tests/frameworks/test_modes.py",
+    "tests/integrations",  # calls of frameworks and servers, as coroutine functions
     "tests/integration/test_processes.py",  # forks under load
     "tests/integration/test_imports.py",
     "tests/test_declarative.py",
@@ -73,6 +74,7 @@ LOWEST_TESTS = (
     "tests/integration/test_zero_code.py::test_classic_variables_make_the_same_exporters",
     "tests/integration/test_zero_code.py::test_settings_are_options_of_the_instrument_command",
 )
+VENDORS = ("opentelemetry-instrumentation-flask", "logfire>=5.0", "ddtrace>=4.0")
 LOWEST_VERSIONS = Path(".ci/lowest.txt")
 
 
@@ -95,6 +97,13 @@ def lowest(session: nox.Session) -> None:
     """Run the tests that depend on dependencies, with the lowest versions allowed."""
     _install(session, "--constraint", str(LOWEST_VERSIONS))
     session.run("pytest", *LOWEST_TESTS, *session.posargs)
+
+
+@nox.session(python="3.11")
+def vendors(session: nox.Session) -> None:
+    """Run the tests of packages that hold back OpenTelemetry's version, or change other tests."""
+    _install(session, *VENDORS)
+    session.run("pytest", "tests/end_to_end/test_vendors.py", *session.posargs)
 
 
 def _install(session: nox.Session, *options: str) -> None:

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["browsers", "postgres", "pytester", "shuffling"]
+pytest_plugins = ["browsers", "postgres", "pytester", "redis_server", "shuffling"]
 
 MAX_ABANDONED = 8  # each holds a port and an event loop
 PATIENT_S = 30
@@ -30,6 +30,11 @@ settings.load_profile("project")
 # What started the tests, such as nohup, may ignore these, and each server of a test would inherit that.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser):
+    """Let tests write the pages that they compare with."""
+    parser.addoption("--write", action="store_true", help="write the tables of the documentation again")
 
 
 def pytest_itemcollected(item):

@@ -54,9 +54,9 @@ EVENTS = [PipelineRunStarted]
 
 
 class Product:
-    """Two `Telemetry` on the same providers and the same database: one sends, one stamps."""
+    """A `Telemetry` that sends to PostHog itself, or that stamps what Collectors get."""
 
-    def __init__(self, database, sink_url, collectors):
+    def __init__(self, database, sink_url=None, collectors=()):
         self.resource = Resource({"service.version": "4.2", "deployment.environment.name": "staging"})
         self.logs, self.traces = LoggerProvider(self.resource), TracerProvider(resource=self.resource)
         for url in collectors:
@@ -72,18 +72,21 @@ class Product:
             "tracer_provider": self.traces,
             "environ": {},
         }
-        said = {"environment": "staging", "service_version": "4.2"}
-        self.sending = Telemetry(**common, **said, api_key="phc_test", host=sink_url, batch_delay_s=0.05)
-        self.stamping = Telemetry(**common, through_collector=True)
+        if sink_url is None:
+            self.telemetry = Telemetry(**common, through_collector=True)
+        else:
+            said = {"environment": "staging", "service_version": "4.2"}
+            self.telemetry = Telemetry(
+                **common, **said, api_key="phc_test", host=sink_url, batch_delay_s=0.05
+            )
         self._tracer = self.traces.get_tracer("product")
 
     def __enter__(self):
-        self.sending.start()
-        self.stamping.start()
+        self.telemetry.start()
         return self
 
     def __exit__(self, *_error):
-        for part in (self.traces, self.logs, self.stamping, self.sending):
+        for part in (self.traces, self.logs, self.telemetry):
             part.shutdown()
 
     def do_everything(self):
@@ -127,7 +130,7 @@ class Product:
             return PlainTextResponse("fine")
 
         app = Starlette(routes=[Route("/fail", fail), Route("/handled", handled)])
-        client_of(self.stamping.wrap(app)).get(f"{path}?secret={SECRET}")
+        client_of(self.telemetry.wrap(app)).get(f"{path}?secret={SECRET}")
 
     def _log_as_others_do(self):
         logger = self.logs.get_logger("other.instrumentation")

@@ -25,7 +25,7 @@ from waiting import wait_until
 from otel_posthog import Telemetry, track
 from otel_posthog._runtime.reporting import LogLimiter
 from otel_posthog.declarative import DeclaredLogExporter, DeclaredMetricExporter, DeclaredSpanExporter
-from otel_posthog.emit.capture import Emitter, diverted
+from otel_posthog.emit.emitters import Emitter, diverted
 from otel_posthog.otel.attributes import HEARTBEAT_SCOPE, SCOPE
 from otel_posthog.otel.sdk import BatchLogRecordProcessor, LoggerProvider, LogRecordExporter
 from otel_posthog.testing import Fault

@@ -25,7 +25,6 @@ TESTED_IN = {
     "middleware/asgi.py": "conformance/test_conformance.py",
     "middleware/exceptions.py": "conformance/test_conformance.py",
     "otel/api.py": "otel/test_seams.py",
-    "otel/attributes.py": "end_to_end/test_golden.py",  # names on the wire
     "otel/sdk.py": "otel/test_seams.py",
     "pipeline/collector.py": "end_to_end/test_through_collector.py",
     "pipeline/providers.py": "end_to_end/test_spans.py",
@@ -45,7 +44,7 @@ TESTED_IN = {
     "store/schema.py": "store/test_migrations.py",
     "telemetry/error_capture.py": "emit/test_hooks.py",
     "telemetry/export_pipeline.py": "end_to_end/test_trouble.py",
-    "telemetry/exporter_backend.py": "test_declarative.py",
+    "telemetry/exporters.py": "test_declarative.py",
     "telemetry/lifecycle.py": "integration/test_processes.py",
     "telemetry/telemetry.py": "end_to_end/test_consent.py",
     "testing/decoding.py": "testing/test_rules.py",

@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import wait
 from contextlib import suppress
@@ -28,8 +29,8 @@ _GRACE_S = 1.0  # above the timeout, for a disk that is slow
 _PRIORITY = 0  # finalizers without a priority are not run at the end of a process
 
 
-class AbruptEnd:
-    """Call `act` once, while it is wanted, if the process ends without its exit hooks.
+class ProcessEnd:
+    """Call `act` once at any end of the process, while it is wanted.
 
     A signal gets a handler only where its default action is set, and only from the main thread. The handler
     waits for `act` on a thread, since the main thread may hold any lock, and then lets the signal end the
@@ -41,11 +42,14 @@ class AbruptEnd:
         self.timeout_s = timeout_s  # that `act` may take at a signal
         self._act = act
         self.is_wanted = False
+        self.runner: int | None = None  # the thread that acts now
+        self.postponed: int | None = None  # a signal that came meanwhile
         follow_forks(self)
 
     def want(self) -> None:
-        """Call it at an abrupt end of this process."""
+        """Call it at the end of this process."""
         self.is_wanted = True
+        atexit.register(self.run)
         # An event loop that closes sets the default action again, and some servers send a second signal.
         atexit.register(self._listen)
         self._want_in_child()
@@ -54,6 +58,7 @@ class AbruptEnd:
     def drop(self) -> None:
         """Call nothing at the end."""
         self.is_wanted = False
+        atexit.unregister(self.run)
         atexit.unregister(self._listen)
         if not _wanted():
             _set_handlers(signal.SIG_DFL, instead_of=_end_by)
@@ -68,14 +73,20 @@ class AbruptEnd:
             _set_handlers(_end_by, instead_of=signal.SIG_DFL)
         util = sys.modules.get("multiprocessing.util")
         if util is not None:
-            util.register_after_fork(self, AbruptEnd._want_in_child)
+            util.register_after_fork(self, ProcessEnd._want_in_child)
 
     def run(self) -> None:
         """Act, unless that was done."""
         # From Python 3.13 on, a child of multiprocessing calls what atexit has, too.
         if self.is_wanted:
             self.is_wanted = False
-            self._act()
+            self.runner = threading.get_ident()
+            try:
+                self._act()
+            finally:
+                self.runner = None
+                if self.postponed is not None:
+                    signal.raise_signal(self.postponed)
 
     def _want_in_child(self) -> None:
         # Children of multiprocessing run their own finalizers.
@@ -84,22 +95,8 @@ class AbruptEnd:
             sys.modules["multiprocessing.util"].Finalize(None, self.run, exitpriority=_PRIORITY)
 
 
-class ProcessEnd(AbruptEnd):
-    """Call `act` once at any end of the process, while it is wanted."""
-
-    def want(self) -> None:
-        """Call it at the end of this process."""
-        atexit.register(self.run)
-        super().want()
-
-    def drop(self) -> None:
-        """Call nothing at the end."""
-        atexit.unregister(self.run)
-        super().drop()
-
-
-def _wanted() -> list[AbruptEnd]:
-    return [end for end in followers() if isinstance(end, AbruptEnd) and end.is_wanted]
+def _wanted() -> list[ProcessEnd]:
+    return [end for end in followers() if isinstance(end, ProcessEnd) and end.is_wanted]
 
 
 def _set_handlers(
@@ -127,6 +124,11 @@ def _caught() -> int:
 def _end_by(number: int, _frame: FrameType | None) -> None:
     """Run what is wanted within its time, and let the signal end the process."""
     signal.signal(number, signal.SIG_DFL)  # so that a second one ends it at once
+    # A pool lets its processes end and terminates them at once: this thread is at what is wanted already.
+    for busy in followers():
+        if isinstance(busy, ProcessEnd) and busy.runner == threading.get_ident():
+            busy.postponed = number
+            return
     try:
         with suppress(Exception):  # nothing is left to do but to end
             ends = _wanted()

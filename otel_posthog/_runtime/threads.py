@@ -84,6 +84,7 @@ class Worker:
         self._run: _Run | None = None
         self._lock = threading.RLock()  # reentrant: a signal handler may stop what its thread starts
         self.is_open = False
+        self._is_retired = False
         self.delay_s = 0.0  # before the first round of a thread; reset by `stop`
         follow_forks(self)
 
@@ -93,8 +94,10 @@ class Worker:
             self.is_open, self._run = True, None
 
     def ensure_running(self) -> bool:
-        """Start the thread if there is none; return whether one runs."""
+        """Start the thread if there is none; return whether one runs, or none ever has to."""
         with self._lock:
+            if self._is_retired:
+                return True
             if self._run is not None or not self.is_open:
                 return self.is_open
             run = self._run = _Run()
@@ -122,6 +125,11 @@ class Worker:
             run, self._run = self._run, None
         if run is not None:
             run.is_nudged.set()
+
+    def retire(self) -> None:
+        """Run no thread in this process from now on: another process does the work."""
+        self._is_retired = True
+        self.end()
 
     def stop(self, timeout_s: float) -> None:
         """Allow no thread; let a waiting one run a last round, and wait this long for it to end."""

@@ -11,13 +11,14 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from datetime import UTC, time
 from functools import partial
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from otel_posthog.errors import ConfigError, did_you_mean
+from otel_posthog.otel.attributes import BASE_NAMES, MAX_BASE_CHARS
 
 _T = TypeVar("_T")
 
@@ -200,12 +201,22 @@ class Config:
     # fmt: on
 
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
-    """Source of each value: `argument`, the environment variable's name, `file`, or `default`."""
+    """Source of each value: `argument`, the environment variable's name, `file`, `resource`, or `default`."""
 
     @property
     def roots(self) -> frozenset[str]:
         """The names in `product_roots`."""
         return frozenset(filter(None, map(str.strip, (self.product_roots or "").split(","))))
+
+    def over(self, resource: Mapping[str, object]) -> Config:
+        """Return the settings with what the host's resource says in place of defaults."""
+        found: dict[str, str] = {}
+        for name, keys in BASE_NAMES.items():
+            texts = [value for key in keys if isinstance(value := resource.get(key), str) and value]
+            if texts and self.sources[name] == "default":
+                found[name] = texts[0][:MAX_BASE_CHARS]
+        values: dict[str, Any] = {**found, "sources": {**self.sources, **dict.fromkeys(found, "resource")}}
+        return replace(self, **values)
 
     @classmethod
     def resolve(

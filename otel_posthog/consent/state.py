@@ -9,7 +9,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import TYPE_CHECKING
+from operator import attrgetter
+from typing import TYPE_CHECKING, NamedTuple
 
 from otel_posthog.events import AFTER_A_NO, UNSTAMPED, Stamp
 from otel_posthog.registry import Kind
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 FLAG_OF = {Kind.ERRORS: "enable_error_reporting", Kind.TELEMETRY: "enable_telemetry"}
+_NS_PER_MS = 1_000_000
+_CLOCK_MS = 2  # both times of the database's clock are rounded to milliseconds
+_decision = attrgetter("is_granted", "generation", "granted_ms")
 FLAGS = ("is_setup_completed", *FLAG_OF.values())
 
 
@@ -29,6 +33,7 @@ class KindSettings:
     generation: int  # how often consent was withdrawn
     manifest: str | None  # hash of the manifest to which consent was given
     declined: str | None  # hash of the wider manifest that was declined since
+    granted_ms: int | None  # when it was switched on, by the database's clock; None after a grant by SQL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +53,11 @@ class Settings:
     errors_declined: str | None = None
     """Hash of the wider manifest that was declined since; what was granted before is still sent."""
     telemetry_declined: str | None = None
+    errors_granted_ms: int | None = None
+    """When it was switched on, by the database's clock; None while it is off, and after a grant by SQL."""
+    telemetry_granted_ms: int | None = None
+    read_ms: int = field(default=0, repr=False, compare=False)  # by the same clock, when the row was read
+    read_ns: int = field(default=0, repr=False, compare=False)  # just after that, by that of `otel.records`
     kinds: Mapping[Kind, KindSettings] = field(init=False, repr=False, compare=False)
     """The same by kind, for code that treats both alike."""
 
@@ -59,10 +69,20 @@ class Settings:
                 generation=getattr(self, f"{kind}_generation"),
                 manifest=getattr(self, f"{kind}_manifest"),
                 declined=getattr(self, f"{kind}_declined"),
+                granted_ms=getattr(self, f"{kind}_granted_ms"),
             )
             for kind, flag in FLAG_OF.items()
         }
         object.__setattr__(self, "kinds", kinds)
+
+
+class ReadTimes(NamedTuple):
+    """When the row was read, by the clock of `otel.records`."""
+
+    asked_ns: int  # when what caused the read was accepted; without such a record, when the read began
+    ended_ns: int
+    before_ns: int  # when the read before began, 0 for none
+    oldest_ns: int  # what was accepted earlier may be older than a withdrawal that the first read cannot date
 
 
 class Answer(Enum):
@@ -158,32 +178,28 @@ class Consent:
         return replace(self, kinds=kinds, read_at_s=read_at_s)
 
     def followed_by(
-        self, row: Settings, before: Settings | None, *, now_ns: int, oldest_ns: int, read_at_s: float
+        self, row: Settings, before: Settings | None, *, times: ReadTimes, read_at_s: float
     ) -> Consent:
-        """Return the consent that the row states; `before` is the row of the last read.
-
-        Without one, nobody here knows when an earlier withdrawal was: what was accepted before
-        `oldest_ns` may have been accepted before it.
-        """
+        """Return the consent that the row states; `before` is the row of the last read."""
         instance_id = str(row.instance_id) if row.instance_id else None
         is_same_instance = before is None or before.instance_id == row.instance_id
         kinds = {}
         for kind, present in row.kinds.items():
-            last, earlier = self.kinds[kind], present if before is None else before.kinds[kind]
-            is_same = is_same_instance and earlier.generation == present.generation
-            is_unbroken = is_same and earlier.is_granted and present.is_granted
+            last, earlier = self.kinds[kind], None if before is None else before.kinds[kind]
+            is_same = earlier is None or (is_same_instance and _decision(earlier) == _decision(present))
+            is_unbroken = is_same and present.is_granted
             if is_unbroken and last.answer is Answer.GRANTED and last.grant.manifest == present.manifest:
                 kinds[kind] = last
                 continue
-            # A grant does not reach back: whether something accepted between the two reads came before
-            # it is unknown, and behind a stock processor records wait unjudged.
-            withdrawn_before_ns = last.withdrawn_before_ns if is_unbroken else now_ns
-            if is_unbroken and before is None and present.generation:
-                withdrawn_before_ns = oldest_ns
+            withdrawn_before_ns = times.ended_ns
+            if is_unbroken and earlier is not None:
+                withdrawn_before_ns = last.withdrawn_before_ns
+            elif present.is_granted:
+                withdrawn_before_ns = _granted_ns(row, present, earlier, last.withdrawn_before_ns, times)
             grant = last.grant
             if present.manifest != grant.manifest:
-                is_wider = before is not None and earlier.is_granted
-                since_ns, former = (now_ns, grant.manifest) if is_wider else (0, None)
+                is_wider = earlier is not None and earlier.is_granted
+                since_ns, former = (times.ended_ns, grant.manifest) if is_wider else (0, None)
                 grant = Grant(manifest=present.manifest, since_ns=since_ns, before=former)
             kinds[kind] = KindConsent(
                 answer=Answer.GRANTED if present.is_granted else Answer.DENIED,
@@ -192,6 +208,22 @@ class Consent:
                 grant=grant,
             )
         return Consent(kinds=kinds, instance_id=instance_id, read_at_s=read_at_s)
+
+
+def _granted_ns(
+    row: Settings, present: KindSettings, earlier: KindSettings | None, no_ns: int, times: ReadTimes
+) -> int:
+    """Return from when on a grant counts that this process did not know; `no_ns` is the last known no."""
+    if present.granted_ms is not None and (earlier is None or earlier.granted_ms != present.granted_ms):
+        # The latest possible time. The database's clock may have been set since, or this machine suspended:
+        # the grant is no older than the last read, which did not know it.
+        age_ms = max(0, row.read_ms - present.granted_ms - _CLOCK_MS)
+        return max(times.before_ns, (row.read_ns or times.ended_ns) - age_ms * _NS_PER_MS)
+    if earlier is None:  # this process does not know when an earlier withdrawal was
+        return times.oldest_ns if present.generation else no_ns
+    if not earlier.is_granted and earlier.generation == present.generation:
+        return max(times.asked_ns, no_ns)  # by SQL
+    return times.ended_ns
 
 
 def _all(answer: Answer) -> Consent:

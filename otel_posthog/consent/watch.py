@@ -7,6 +7,7 @@ shows in the generation of the row, so that switching off and on again sends not
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -19,7 +20,7 @@ from otel_posthog.errors import OtelPosthogError
 from otel_posthog.otel import records
 from otel_posthog.registry import Kind
 
-from .state import DENIED, UNKNOWN, Answer, Consent, KindConsent, Settings
+from .state import DENIED, UNKNOWN, Answer, Consent, KindConsent, ReadTimes, Settings
 
 _log = logging.getLogger(__name__)
 _FORK_TIMEOUT_S = 1.0
@@ -50,17 +51,29 @@ class ConsentWatch:
         self._log_limiter = log_limiter
         self._on_change = on_change
         self._clock = clock
-        self._announced: Mapping[Kind, KindConsent] = {}
-        self._refreshing: Future[Consent] | None = None
         self._is_closed = False
         self._is_held_for_fork = False
-        self._lock = threading.Lock()
+        self._ask_at_s = -math.inf  # no read for what is held before
+        self._read_ns = 0  # when the last row was read
+        self.max_held = 0
+        """How many reports may be held while consent is denied."""
         self.on_read: Callable[[Consent], None] | None = None
         """Called with each answer, also one that changes nothing."""
         self.current = DENIED if is_disabled else UNKNOWN
         self.last_row: Settings | None = None
         """The row as it was read last; what it grants may be unknown by now."""
+        self.after_fork()
         follow_forks(self)
+
+    def after_fork(self) -> None:
+        """Replace, in a child, the locks and threads of the parent, which decides about what it holds."""
+        self._lock, self._is_urgent = threading.Lock(), threading.Event()
+        self._holding = threading.RLock()  # reentrant: a signal handler may report something
+        self._held: list[Callable[[Consent], object]] = []
+        self._asked_ns: int | None = None  # when the report that causes the next read was accepted
+        self._asking: Future[None] | None = None
+        self._refreshing: Future[Consent] | None = None
+        self.announce_again()  # the threads that the last answer called for are the parent's
 
     def cached(self) -> Consent:
         """Return the last answer without waiting; refresh one that is too old in the background."""
@@ -70,8 +83,43 @@ class ConsentWatch:
         if self._refreshing is None or self._refreshing.done():
             # A short thread a second, only where requests come in: a permanent one would stay in an
             # idle process, and the host's executor may be full.
+            self._note_cause()
             self._refreshing = in_thread(self.refresh, "otel-posthog-consent")
         return consent
+
+    @property
+    def may_hold(self) -> bool:
+        """Whether a report that the last answer denies can wait for the next one."""
+        return len(self._held) < self.max_held and not (self._is_disabled or self._is_closed)
+
+    def hold(self, note: Callable[[], object], decide: Callable[[Consent], object]) -> bool:
+        """Call `note`, and `decide` with an answer that is read afterwards on another thread.
+
+        Returns False, and calls neither, without `may_hold`. There is one such read in the age of an answer.
+        """
+        with self._holding:
+            if not self.may_hold:
+                return False
+            # One that waits for its turn may be much older than its read, and so than a grant by SQL.
+            if self._clock() >= self._ask_at_s:
+                self._note_cause()
+            note()
+            self._held.append(decide)
+            if self._asking is None or self._asking.done():
+                self._asking = in_thread(self._ask, "otel-posthog-consent")
+        return True
+
+    def _note_cause(self) -> None:
+        """Remember when the record was accepted that causes the next read: a grant by SQL counts from it."""
+        if self._asked_ns is None:
+            self._asked_ns = records.now_ns()
+
+    def settle(self, timeout_s: float) -> None:
+        """Decide now about what is held, and wait for that."""
+        if (asking := self._asking) is not None:
+            self._is_urgent.set()
+            wait([asking], timeout_s)
+            self._is_urgent.clear()
 
     def refresh(self) -> Consent:
         """Read the row now and return the answer; may wait for the database, never raises."""
@@ -96,7 +144,7 @@ class ConsentWatch:
 
     def announce_again(self) -> None:
         """Pass the next answer to `on_change` even if it is the same."""
-        self._announced = {}
+        self._announced: Mapping[Kind, KindConsent] = {}
 
     def close(self, timeout_s: float) -> None:
         """Let `cached` start no more refreshes, and wait for one in progress."""
@@ -126,11 +174,22 @@ class ConsentWatch:
         if self._is_held_for_fork:
             self._lock.release()
 
-    def after_fork(self) -> None:
-        """Replace, in a child, the lock and the thread of the parent."""
-        self._lock = threading.Lock()
-        self._refreshing = None
-        self.announce_again()  # the threads that the last answer called for are the parent's
+    def _ask(self) -> None:
+        while True:
+            self._is_urgent.wait(max(0.0, self._ask_at_s - self._clock()))
+            number = len(self._held)  # later ones may be accepted after the read
+            consent = self.refresh()
+            for decide in self._held[:number]:
+                try:
+                    decide(consent)
+                except Exception as error:  # noqa: BLE001 - as when no thread can be started at the end
+                    self._log_limiter.warning(_log, "A held report is lost (%s)", type(error).__name__)
+            with self._holding:
+                del self._held[:number]
+                self._ask_at_s = self._clock() + self._max_age_s
+                if not self._held:
+                    self._asking = None
+                    return
 
     def _has_just_failed(self) -> bool:
         # Half of the age: each attempt waits for the database's timeout, and meanwhile the queue would
@@ -163,11 +222,14 @@ class ConsentWatch:
 
     def _apply(self, row: Settings, began_s: float) -> Consent:
         before, self.last_row = self.last_row, row
-        now_ns = records.now_ns()
-        oldest_ns = now_ns - int(self._max_age_s * _NS_PER_S)
-        return self._publish(
-            self.current.followed_by(row, before, now_ns=now_ns, oldest_ns=oldest_ns, read_at_s=began_s)
-        )
+        ended_ns = records.now_ns()
+        began_ns = ended_ns - int((self._clock() - began_s) * _NS_PER_S)
+        asked_ns = min(began_ns, self._asked_ns or began_ns)
+        if self._asked_ns == asked_ns:
+            self._asked_ns = None  # a later cause has a read of its own
+        oldest_ns = ended_ns - int(self._max_age_s * _NS_PER_S)
+        times, self._read_ns = ReadTimes(asked_ns, ended_ns, self._read_ns, oldest_ns), began_ns
+        return self._publish(self.current.followed_by(row, before, times=times, read_at_s=began_s))
 
     def _publish(self, consent: Consent) -> Consent:
         self.current = consent

@@ -117,6 +117,7 @@ def assumed(row: Settings | None) -> Settings:
         "instance_id": (row and row.instance_id) or uuid4(),
         "errors_generation": 0,  # nothing that is shown was withdrawn
         "telemetry_generation": 0,
+        **dict.fromkeys(("errors_granted_ms", "telemetry_granted_ms")),
     }
     return Settings(is_setup_completed=True, **granted) if row is None else replace(row, **granted)
 

@@ -180,14 +180,16 @@ class Spool:
         """Delete the file: everything is withdrawn."""
         self._on_disk(lambda file: file.delete(), None)
 
-    def close(self) -> None:
-        """Move what waits in memory to the file as far as the disk takes it, and close the file.
-
-        The next use opens it again.
-        """
+    def move_to_disk(self) -> bool:
+        """Move what waits in memory to the file; return whether everything is there."""
         while (batch := self._first_in_memory()) is not None and self._moved_to_disk(batch):
             pass
         self.write_ledger()
+        return self._file is not None and batch is None
+
+    def close(self) -> None:
+        """Move what waits in memory to disk, and close the file; the next use opens it again."""
+        self.move_to_disk()
         self._on_disk(lambda file: file.close(), None)
 
     def write_ledger(self) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from .request_context import WatchedRequest, current_slot
+from .request_context import WatchedRequest, current_request
 
 MAX_BREADCRUMB_CHARS = 1_200  # more than is sent, so that no secret is cut in half before it is found
 EVENT, SPAN, LOG = "event", "span", "log"
@@ -34,12 +34,17 @@ class _Ring:
 _own: ContextVar[_Ring | None] = ContextVar("otel_posthog_steps", default=None)
 
 
+def forget() -> None:
+    """Begin with none: a job that starts on this thread has nothing to do with the one before."""
+    _own.set(None)
+
+
 class Breadcrumbs:
     """Keep the last entries of each request, task or thread; with `number=0` none."""
 
     def __init__(self, *, number: int) -> None:
         self._number = number
-        self._since_ns = self._events_since_ns = 0
+        self._since_ns = self._events_since_ns = 0.0
 
     def note(self, kind: str, text: str, level: str | None = None) -> None:
         """Record one entry of the current request or task."""
@@ -64,13 +69,12 @@ class Breadcrumbs:
             kept = [entry for entry in kept if entry[1] != EVENT]
         return json.dumps(kept, separators=(",", ":")) if kept else None
 
-    def discard_before(self, since_ns: int, events_since_ns: int) -> None:
+    def discard_before(self, since_ns: float, events_since_ns: float) -> None:
         """Discard what was recorded before the given times; consent was withdrawn."""
         self._since_ns, self._events_since_ns = since_ns, max(since_ns, events_since_ns)
 
     def _ring(self) -> deque[Breadcrumb]:
-        slot = current_slot.get()  # not `current_request`: this is called for each span
-        request = slot[0] if slot else None
+        request = current_request()
         if request is not None:
             notes = request.noted()
             if notes.breadcrumbs is None:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial, wraps
 from random import Random
 from types import FrameType
@@ -19,16 +18,16 @@ from typing import ParamSpec, cast
 from uuid import UUID
 
 from otel_posthog._runtime.process import follow_forks
-from otel_posthog._runtime.reporting import Counts, LogLimiter
 from otel_posthog.errors import RegistryError
 from otel_posthog.otel import attributes
-from otel_posthog.otel.api import Logger, LogRecord, SeverityNumber, context_within, get_logger
+from otel_posthog.otel.api import LogRecord, SeverityNumber, context_within
 from otel_posthog.otel.records import was_queued
 from otel_posthog.registry import EXCEPTION, spec_of, values_of
 
-from .breadcrumbs import EVENT, Breadcrumbs
-from .failures import RateLimit, mark_as_reported, was_reported
-from .request_context import WatchedRequest, current_request
+from .breadcrumbs import EVENT
+from .emitters import Emitter, current
+from .failures import mark_as_reported, note_ending, was_reported
+from .request_context import Owner, WatchedRequest, current_request, within
 from .tracebacks import exception_attributes, failure_of, set_context, traceback_of
 from .values import bare_name_of, carried, carried_properties, encodable, name_of, text_of
 
@@ -54,59 +53,6 @@ class _Random(Random):
 _random = follow_forks(_Random())
 
 
-@dataclass(frozen=True, slots=True)
-class Emitter:
-    """Where records go, and what is asked and added on their way."""
-
-    logger: Logger
-    log_limiter: LogLimiter
-    breadcrumbs: Breadcrumbs = Breadcrumbs(number=0)  # noqa: RUF009 - it records nothing
-    rate_limit: RateLimit | None = None
-    counts: Counts = field(default_factory=Counts)
-    # Whether the processor behind the logger notes on each record that it is queued.
-    notes_queued: bool = False
-    # Used in tests: raises for what would be dropped, while a running product never sees an exception.
-    check: Callable[[str, Mapping[str, object]], None] | None = None
-
-
-_default = Emitter(get_logger(attributes.SCOPE), LogLimiter())
-_current = _default
-_diverted: Emitter | None = None
-
-
-def use(emitter: Emitter) -> None:
-    """Make `track`, `capture_exception` and the middleware emit there, in the whole process."""
-    global _current  # noqa: PLW0603 - one of the two places of module state, see docs/architecture.md
-    _current = emitter
-
-
-def current() -> Emitter:
-    """Return the emitter in use."""
-    return _diverted or _current
-
-
-def is_in_use() -> bool:
-    """Return whether a `Telemetry` runs in this process."""
-    return _current is not _default
-
-
-@contextmanager
-def diverted(emitter: Emitter) -> Iterator[None]:
-    """Emit there until the block ends, even if another `Telemetry` starts; for tests of a product."""
-    global _diverted  # noqa: PLW0603 - the same state
-    before, _diverted = _diverted, emitter
-    try:
-        yield
-    finally:
-        _diverted = before
-
-
-def stop_using(emitter: Emitter) -> None:
-    """Return to OpenTelemetry's global provider, if that emitter is still the one in use."""
-    if _current is emitter:
-        use(_default)
-
-
 def guarded(function: Callable[_P, None]) -> Callable[_P, None]:
     """Return the function with its faults logged instead of raised into the application."""
 
@@ -126,7 +72,7 @@ def track(event: object, properties: Mapping[str, object] | None = None) -> None
     Never raises and never waits. Events and properties that the registry does not admit are dropped, as
     are properties beyond `MAX_PROPERTIES`; nothing is sent unless the admin has switched telemetry on.
     """
-    emitter = _diverted or _current
+    emitter = current()
     if emitter.check is not None:
         # Outside of the `try`, since a test wants to see what would be dropped.
         emitter.check(*_named(event, properties))
@@ -156,7 +102,7 @@ def capture_exception(error: object = None, *, properties: Mapping[str, object] 
     numbers, booleans and short texts. Never raises and never waits; the same exception object is reported
     once.
     """
-    emitter = _diverted or _current
+    emitter = current()
     if emitter.check is not None:
         # Outside of the `try`, since a test wants to see what would be dropped.
         emitter.check(EXCEPTION, properties or {})
@@ -165,7 +111,7 @@ def capture_exception(error: object = None, *, properties: Mapping[str, object] 
         if reported is not None:
             was_raised = traceback_of(reported) is not None
             caller = None if was_raised else sys._getframe(1)  # noqa: SLF001 - CPython's documented way
-            emit_exception(reported, partial(_prefixed, properties), handled=True, caller=caller)
+            emit_exception(reported, partial(prefixed, properties), handled=True, caller=caller)
     except Exception as fault:  # noqa: BLE001 - a fault of ours never reaches the app
         try:
             _count_unqueued(emitter, _NOT_REPORTED, fault)
@@ -188,18 +134,24 @@ def emit_exception(
     """
     request = current_request()
     if was_reported(error, request):
+        if not handled:
+            note_ending(error, extra())
         return True
-    is_reported = _emit(error, extra, request, handled=handled, caller=caller)
-    if is_reported:
-        mark_as_reported(error)
-    return is_reported
+    emitted = _emit(error, extra, request, handled=handled, caller=caller)
+    if emitted:
+        mark_as_reported(error, emitted)
+    return bool(emitted)
 
 
-def emit_request_error(error: BaseException, extra: Callable[[], Mapping[str, object]]) -> bool:
-    """Emit what the application failed with; return whether it is reported, now or before."""
+def emit_request_error(error: BaseException, extra: Callable[[], Mapping[str, object]], owner: Owner) -> bool:
+    """Emit what the owner's application failed with; return whether it is reported, now or before."""
     request = current_request()  # of an application wrapped twice the inner one, which reports first
     # No mark on it: it may be raised yet, and the server gets it as it was raised (docs/adr/0006).
-    return was_reported(error, request) or _emit(error, extra, request, handled=False)
+    with within(owner):
+        if was_reported(error, request):
+            note_ending(error, extra())
+            return True
+        return bool(_emit(error, extra, request, handled=False))
 
 
 def _exception_of(given: object) -> BaseException | None:
@@ -250,9 +202,9 @@ def _emit(
     *,
     handled: bool,
     caller: FrameType | None = None,
-) -> bool:
-    """Emit the record; return whether the exception is dealt with, also if the rate limit only counts it."""
-    emitter, described = _diverted or _current, _nesting.errors
+) -> object:
+    """Emit the record and return it; False if it is not queued, True if the rate limit only counts it."""
+    emitter, described = current(), _nesting.errors
     # An exception's `__str__` may report the exception itself, or others without end.
     if len(described) >= MAX_NESTED or any(each is error for each in described):
         return False
@@ -263,7 +215,8 @@ def _emit(
         # Asked before the walk, so that a suppressed report costs one dictionary look-up.
         if emitter.rate_limit is not None and not emitter.rate_limit.admits(failure_of(error)):
             return True
-        return _queue(emitter, _record_of(emitter, error, extra, request, handled=handled, caller=caller))
+        record = _record_of(emitter, error, extra, request, handled=handled, caller=caller)
+        return _queue(emitter, record) and record
     except Exception as fault:  # noqa: BLE001 - a fault of ours never reaches the app
         _count_unqueued(emitter, _NOT_REPORTED, fault)
         return False
@@ -294,8 +247,13 @@ def _record_of(
     if breadcrumbs is not None:
         recorded[attributes.EXCEPTION_STEPS] = breadcrumbs
     span = None if request is None or request.notes is None else request.notes.span
+    severity = (
+        SeverityNumber.FATAL if recorded.get(attributes.EXCEPTION_LEVEL) == "fatal" else SeverityNumber.ERROR
+    )
     return LogRecord(
-        severity_number=SeverityNumber.ERROR,
+        event_name=attributes.EXCEPTION_EVENT,
+        severity_number=severity,
+        severity_text=severity.name,
         # In the trace of the span that ended before the report, if no other one is current.
         context=context_within(span) if span else None,
         attributes={key: carried(value) for key, value in recorded.items()},  # type: ignore[misc]  # plain values
@@ -329,7 +287,7 @@ def random_uuid() -> str:
 def log_fault(what: str, fault: Exception) -> None:
     """Log a fault of ours by its type; its message may hold values."""
     with suppress(RecursionError):  # no room for a log line; what is lost is counted elsewhere
-        _current.log_limiter.warning(_log, f"{what} (%s)", bare_name_of(type(fault)))
+        current().log_limiter.warning(_log, f"{what} (%s)", bare_name_of(type(fault)))
 
 
 def _named(event: object, properties: Mapping[str, object] | None) -> tuple[str, Mapping[str, object]]:
@@ -343,7 +301,8 @@ def _named(event: object, properties: Mapping[str, object] | None) -> tuple[str,
     return spec.name, values_of(event)
 
 
-def _prefixed(properties: Mapping[str, object] | None) -> dict[str, object]:
+def prefixed(properties: Mapping[str, object] | None) -> dict[str, object]:
+    """Return the properties as a report carries them; never raises."""
     try:
         copied = carried_properties(properties or {}, MAX_PROPERTIES)
     except Exception as fault:  # noqa: BLE001 - the report counts more than what was to be added to it

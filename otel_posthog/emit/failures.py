@@ -7,6 +7,7 @@ repeats without end suppresses no other.
 from __future__ import annotations
 
 import json
+import logging
 import re
 import sys
 import threading
@@ -20,10 +21,20 @@ from otel_posthog._runtime.process import follow_forks
 from otel_posthog._runtime.reporting import Counts
 from otel_posthog.otel import attributes
 from otel_posthog.otel.api import Logger, SeverityNumber
+from otel_posthog.otel.records import ending_of
 from otel_posthog.registry import SUPPRESSED
 
 from .request_context import WatchedCall, WatchedRequest, WrappedSend
-from .tracebacks import Failure, attributes_of, cause_of, context_of, members_of, own_code, traceback_of
+from .tracebacks import (
+    Failure,
+    attributes_of,
+    cause_of,
+    context_of,
+    is_context_suppressed,
+    members_of,
+    own_code,
+    traceback_of,
+)
 from .values import bare_name_of
 
 FAILURE_STATUS = 500
@@ -38,6 +49,7 @@ DISCONNECTS = frozenset(
         "ClientDisconnected",
         "ClientDisconnectedError",
         "RequestAborted",
+        "UnreadablePostError",
         "WebSocketDisconnect",
         "WebSocketDisconnected",
     }
@@ -52,6 +64,8 @@ MAX_FAILURES = 1_000
 MAX_SUMMARIZED = 10
 _MINUTE_S = 60.0
 _FRAME_LINE = re.compile(r'  File "([^"\n]{1,500})", line (\d{1,9}), in ([^\n]{1,200})')
+_CALL_HANDLERS = logging.Logger.callHandlers.__code__
+_MAX_HANDLER_FRAMES = 40  # of a handler and an OpenTelemetry SDK, which passes a record to our processor
 _mro_of = type.__dict__["__mro__"].__get__
 _OTHERS: Failure = ("others", "", 0, "", "")
 
@@ -66,16 +80,41 @@ def is_error(error: BaseException, send: Callable[..., object] | None = None) ->
     return any(_is_a(member, Exception) and _is_single_error(member, send) for member in members)
 
 
-def is_deliberate(error: BaseException, close_code: int | None) -> bool:
-    """Return whether the exception itself names this failure: a framework's intended HTTP error."""
+def is_failure(error: BaseException, request: WatchedRequest, ended_with: int) -> bool:
+    """Return whether the exception is why the request ended with this status, or WebSocket close.
+
+    A framework's HTTP error is a deliberate answer, unless it was raised from or while handling an error.
+    """
+    own, code = _numbers_of(error)
+    if ended_with == FAILURE_STATUS:
+        # No other status counts: clients of other services raise exceptions with a `status_code` too.
+        is_http_error = own == ended_with
+    else:
+        is_http_error = ended_with not in FAILURE_CLOSE_CODES or code == ended_with or own > 0
+    is_named = code == ended_with or FAILURE_STATUS <= own < FAILURE_STATUS + 100
+    return not is_http_error or (is_named and reason_of(error, request) is not None)
+
+
+def reason_of(error: BaseException, request: WatchedRequest) -> BaseException | None:
+    """Return the error from which, or while handling which, this one was raised; `from None` hides it."""
+    is_chosen = cause_of(error) is not None or is_context_suppressed(error)
+    reason: BaseException | None = (cause_of if is_chosen else context_of)(error)
+    # What was being handled around the call of the application is in the context of all that it raises.
+    if reason is None or reason is request.outer or not is_error(reason, request.send):
+        return None
+    return reason
+
+
+def _numbers_of(error: BaseException) -> tuple[int, int]:
+    """Return `status_code`, and the `code` of werkzeug or of a close; 0 for none."""
     try:
-        status = getattr(error, "status_code", None)
-        if close_code is None:
-            # No other status counts: clients of other services raise exceptions with a `status_code` too.
-            return bool(status == FAILURE_STATUS)
-        return bool(getattr(error, "code", None) == close_code or isinstance(status, int))
-    except Exception:  # noqa: BLE001 - the attribute of a third-party class; it names nothing then
-        return False
+        code = getattr(error, "code", 0)
+        # Werkzeug's and WebOb's HTTP errors are WSGI applications that respond.
+        found = getattr(error, "status_code", code if callable(error) else 0), code
+    except Exception:  # noqa: BLE001 - attributes of a third-party class; it names nothing then
+        return 0, 0
+    status, code = (each if issubclass(type(each), int) else 0 for each in found)
+    return status, code
 
 
 def was_reported(error: BaseException, request: WatchedRequest | None) -> bool:
@@ -96,26 +135,47 @@ def follows_report(error: BaseException, request: WatchedRequest) -> bool:
     )
 
 
-def mark_as_reported(error: BaseException | None) -> None:
-    """Prevent further reports of this exception object, if there is one."""
+def mark_as_reported(error: BaseException | None, record: object = None) -> None:
+    """Prevent further reports of this exception object, if there is one, after that of the record."""
     if error is None:
         return
     # Past `__setattr__` of the exception's class, which may refuse.
-    dict.__setitem__(attributes_of(error), _REPORTED_MARK, True)
+    dict.__setitem__(attributes_of(error), _REPORTED_MARK, ending_of(record))
+
+
+def note_ending(error: BaseException | None, known: Mapping[str, object]) -> None:
+    """Add what is known of a reported exception once it turns out to be unhandled, unless it was sent."""
+    ending = None if error is None else dict.get(attributes_of(error), _REPORTED_MARK)
+    if type(ending) is dict:
+        ending.update({**known, attributes.EXCEPTION_HANDLED: False})
 
 
 def subject_of(recorded: Mapping[str, object], given: object = None) -> BaseException | None:
     """Return the exception that a record of other instrumentation describes, None if it is not known.
 
-    `given` is the object if the record holds it; otherwise it is the exception being handled, if its type
-    fits.
+    `given` is the object if the record holds it; otherwise it is the exception being handled or logged, if
+    its type fits.
     """
     if issubclass(type(given), BaseException):
         return cast("BaseException", given)
-    error = sys.exception()
     name = str(recorded.get(attributes.EXCEPTION_TYPE) or "").rpartition(".")[2]
-    is_described = error is not None and bare_name_of(type(error)) == name
-    return error if is_described else None
+    for error in (sys.exception(), _being_logged()):
+        if error is not None and bare_name_of(type(error)) == name:
+            return error
+    return None
+
+
+def _being_logged() -> BaseException | None:
+    """Return the exception of the log record whose handlers run now, None if there is none."""
+    frame: FrameType | None = sys._getframe()  # noqa: SLF001 - CPython's documented way
+    for _ in range(_MAX_HANDLER_FRAMES):
+        if frame is None or frame.f_code is _CALL_HANDLERS:
+            break
+        frame = frame.f_back
+    else:
+        return None
+    info = None if frame is None else getattr(frame.f_locals.get("record"), "exc_info", None)
+    return info[1] if isinstance(info, tuple) else None
 
 
 def _has_left_an_application(traceback: TracebackType | None) -> bool:
@@ -279,9 +339,9 @@ class RateLimit:
         )
 
     def discard(self) -> None:
-        """Forget the suppressed reports; consent to them was withdrawn."""
+        """Start again; consent was withdrawn to what was suppressed."""
         with self._lock:
-            self._suppressed = Counter()
+            self._buckets, self._suppressed = OrderedDict(), Counter()
 
     def after_fork(self) -> None:
         """Start empty in a child: the parent reports what the parent suppressed."""

@@ -19,21 +19,22 @@ from typing import Any
 from otel_posthog._runtime.process import follow_forks
 from otel_posthog.otel import attributes
 
-from . import capture
 from .breadcrumbs import LOG
-from .capture import emit_exception, guarded
+from .capture import emit_exception, guarded, log_fault, prefixed
+from .emitters import current, is_current
 from .failures import is_error
-from .request_context import current_request, request_attributes
+from .request_context import Owner, current_request, request_attributes
 
 # Reporting what these log about telemetry would never end: each report may log again.
 _TELEMETRY_LOGGERS = ("otel_posthog", "opentelemetry")
 
 
 class LogHandler(logging.Handler):
-    """Report `logger.exception(…)` and record warnings as breadcrumbs, from the root logger."""
+    """Report `logger.exception(…)` and record warnings of the owner as breadcrumbs, from the root logger."""
 
-    def __init__(self, *, with_exceptions: bool, with_steps: bool) -> None:
+    def __init__(self, owner: Owner, *, with_exceptions: bool, with_steps: bool) -> None:
         super().__init__(logging.WARNING)
+        self._owner = owner
         self._with_exceptions = with_exceptions
         self._with_steps = with_steps
 
@@ -50,7 +51,7 @@ class LogHandler(logging.Handler):
         """Report or record the log record; without another handler, Python's last resort prints it."""
         if _is_alone(record, self) and logging.lastResort is not None:
             logging.lastResort.handle(record)
-        if record.name.partition(".")[0] not in _TELEMETRY_LOGGERS:
+        if record.name.partition(".")[0] not in _TELEMETRY_LOGGERS and is_current(self._owner):
             self._process(record)
 
     def _process(self, record: logging.LogRecord) -> None:
@@ -60,9 +61,9 @@ class LogHandler(logging.Handler):
             if self._with_exceptions and error is not None and issubclass(type(error), Exception):
                 emit_exception(error, partial(request_attributes, current_request()), handled=True)
             if self._with_steps:
-                capture.current().breadcrumbs.note(LOG, record.getMessage(), record.levelname.lower())
+                current().breadcrumbs.note(LOG, record.getMessage(), record.levelname.lower())
         except Exception as fault:  # noqa: BLE001 - a fault of ours never reaches the app
-            capture.log_fault("a log record could not be examined", fault)
+            log_fault("a log record could not be examined", fault)
 
 
 def _is_alone(record: logging.LogRecord, ours: logging.Handler) -> bool:
@@ -80,9 +81,10 @@ UNCAUGHT, UNRAISABLE, LOOP = "onuncaughtexception", "unraisable", "asyncio"
 
 
 class Hooks:
-    """The hooks of the process, and of the event loops that are given to `watch`."""
+    """The hooks of the process, and of the event loops that are given to `watch`, for one owner."""
 
-    def __init__(self) -> None:
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
         self._lock = threading.Lock()
         self._installed: list[_Hook] = []
         follow_forks(self)
@@ -92,9 +94,9 @@ class Hooks:
         with self._lock:
             if not self._installed:
                 self._installed = [
-                    _hook_of(sys, "excepthook", _on_uncaught),
-                    _hook_of(threading, "excepthook", _on_thread),
-                    _hook_of(sys, "unraisablehook", _on_unraisable),
+                    _hook_of(sys, "excepthook", partial(_on_uncaught, self._owner)),
+                    _hook_of(threading, "excepthook", partial(_on_thread, self._owner)),
+                    _hook_of(sys, "unraisablehook", partial(_on_unraisable, self._owner)),
                 ]
 
     def watch(self, loop: asyncio.AbstractEventLoop | None) -> None:
@@ -104,7 +106,7 @@ class Hooks:
                 return
             if not any(hook.owner is loop for hook in self._installed):
                 get, replace = loop.get_exception_handler, loop.set_exception_handler
-                self._installed.append(_Hook(loop, _on_loop, get, replace))
+                self._installed.append(_Hook(loop, partial(_on_loop, self._owner), get, replace))
 
     def remove(self) -> None:
         """Restore the previous hooks; if another hook was set since, ours only passes on."""
@@ -154,30 +156,38 @@ def _default_of_loop(loop: asyncio.AbstractEventLoop, failure: dict[str, Any]) -
     loop.default_exception_handler(failure)
 
 
-def _on_uncaught(_kind: object, error: BaseException | None, _traceback: object) -> None:
-    _report(error, UNCAUGHT, level="fatal")
+def _on_uncaught(owner: Owner, _kind: object, error: BaseException | None, _traceback: object) -> None:
+    _report(owner, error, UNCAUGHT, level="fatal")
 
 
-def _on_thread(failure: threading.ExceptHookArgs) -> None:
-    _report(failure.exc_value, UNCAUGHT)
+def _on_thread(owner: Owner, failure: threading.ExceptHookArgs) -> None:
+    _report(owner, failure.exc_value, UNCAUGHT)
 
 
-def _on_unraisable(failure: sys.UnraisableHookArgs) -> None:
+def _on_unraisable(owner: Owner, failure: sys.UnraisableHookArgs) -> None:
     # In a context of its own: what fails in a `__del__` may be found during any request.
-    Context().run(_report, failure.exc_value, UNRAISABLE)
+    Context().run(_report, owner, failure.exc_value, UNRAISABLE)
 
 
 @guarded
-def _on_loop(_loop: object, failure: Mapping[str, Any]) -> None:
+def _on_loop(owner: Owner, _loop: object, failure: Mapping[str, Any]) -> None:
     """Report it with the context of its task, not of the code that dropped the last reference."""
     get_context = getattr(failure.get("task") or failure.get("future"), "get_context", None)  # Python 3.12
     context = get_context().copy() if get_context is not None else Context()
-    context.run(_report, failure.get("exception"), LOOP)
+    context.run(_report, owner, failure.get("exception"), LOOP)
+
+
+def _report(owner: Owner, error: BaseException | None, mechanism: str, *, level: str = "error") -> None:
+    if is_current(owner):
+        report_unhandled(error, mechanism, level=level)
 
 
 @guarded
-def _report(error: BaseException | None, mechanism: str, *, level: str = "error") -> None:
+def report_unhandled(
+    error: BaseException | None, mechanism: str, *, level: str = "error", **properties: object
+) -> None:
+    """Report what the product did not handle, once; `mechanism` names what caught it."""
     if error is None or not is_error(error):  # an exit, an interrupt, a cancellation
         return
     recorded = {attributes.EXCEPTION_MECHANISM: mechanism, attributes.EXCEPTION_LEVEL: level}
-    emit_exception(error, lambda: recorded, handled=False)
+    emit_exception(error, lambda: {**recorded, **prefixed(properties)}, handled=False)

@@ -9,17 +9,32 @@ from __future__ import annotations
 import re
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
-from contextvars import ContextVar, Token
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from urllib.parse import quote
 from uuid import UUID
 
 from otel_posthog.otel import attributes
 
+if TYPE_CHECKING:
+    from .emitters import Emitter
+
+_R = TypeVar("_R", bound="WatchedRequest")
 _NOTHING: Mapping[str, Any] = {}
 _DESCRIBING = ("headers", "method", "scheme")
+
+
+class Owner:
+    """One `Telemetry`, as a context names it: what is emitted there belongs to it."""
+
+    def __init__(self, *, is_default: bool = False) -> None:
+        self.emitter: Emitter | None = None  # while it does not run
+        # Whether it runs and no other one does: what its applications emit arrives there in any context.
+        self.is_alone = False
+        self.is_default = is_default
+        self.owner = self  # a context holds either a request or the owner
 
 
 class WrappedSend:
@@ -43,11 +58,13 @@ class WatchedCall:
 class Notes:
     """What becomes known of a request while it runs."""
 
-    __slots__ = ("announced", "breadcrumbs", "reported", "span")
+    __slots__ = ("announced", "breadcrumbs", "reported", "route", "span")
 
     def __init__(self) -> None:
         # The exception of a framework's signal; it counts once the response is a failure.
         self.announced: BaseException | None = None
+        # The route as a framework names it that leaves it out of the scope.
+        self.route: object = None
         # The exception that was reported although the application responded.
         self.reported: BaseException | None = None
         # Context of the span that other instrumentation ended for it, if there was one.
@@ -58,11 +75,11 @@ class Notes:
 class WatchedRequest(WatchedCall, WrappedSend):
     """One request, from its arrival in the middleware until the application has ended."""
 
-    # No `__init__`, which would cost each request a twentieth of a microsecond: `begin` sets what is needed,
-    # and the middleware does the same inline. The notes are one object, not four slots: most requests have
-    # none, and setting and freeing slots costs as much.
+    # No `__init__`, which would cost each request a twentieth of a microsecond: the middleware sets what is
+    # needed. The notes are one object, not more slots: most requests have none, and slots cost as much.
     __slots__ = ("nonce", "notes", "outer", "path", "scope", "security", "send")
 
+    owner: ClassVar[Owner]
     scope: Mapping[str, Any]
     # As it came: Litestar changes the scope of what it mounts.
     path: Any
@@ -82,10 +99,10 @@ class WatchedRequest(WatchedCall, WrappedSend):
         return self.notes
 
 
-# What a context holds: emptied when the request ends, since a task that outlives it keeps its context. The
-# server's `send` and all else that the request holds are then freed. A list is the cheapest object that can
-# be emptied.
-Slot = list[WatchedRequest | None]
+# What a context holds: a request, and its owner once it has ended, since a task that outlives it keeps its
+# context. The server's `send` and all else that the request holds are then freed. A list is the cheapest
+# object that can be emptied.
+Slot = list[WatchedRequest | Owner]
 
 
 class Origins:
@@ -98,56 +115,62 @@ current_slot: ContextVar[Slot | None] = ContextVar("otel_posthog_request", defau
 enter, leave, exception = current_slot.set, current_slot.reset, sys.exception  # looked up once
 
 
-def begin(
-    request: WatchedRequest, scope: Mapping[str, Any], send: Callable[[Any], Awaitable[None]]
-) -> tuple[Slot, Token[Slot | None]]:
-    """Make this the current request; `watch` does the same inline, as it runs on each request."""
-    request.notes = request.nonce = request.security = None
-    request.was_reported = False
-    request.scope = scope
-    try:
-        request.path = scope.get("path", "")
-    except Exception:  # noqa: BLE001 - of a third-party class; the application will report it
-        request.path = ""
-    request.send = send
-    request.outer = exception()
-    slot: Slot = [request]
-    return slot, enter(slot)
-
-
-def end(request: WatchedRequest, slot: Slot, token: Token[Slot | None]) -> None:
-    """Empty the slot, so that code that outlives the request is no part of it."""
+def empty(request: WatchedRequest, slot: Slot) -> None:
+    """Leave only the owner in the slot, so that code that outlives the request is no part of it."""
     if Origins.are_kept:
         slot.append(ended(request))
-    slot[0] = request.outer = request.notes = None  # frames of exceptions hold the request
-    with suppress(ValueError):  # a coroutine may be closed in another context than it ran in
-        leave(token)
+    slot[0] = request.owner
+    request.outer = request.notes = None  # frames of exceptions hold the request
 
 
 def ended(request: WatchedRequest) -> WatchedRequest:
     """Return a request that describes one that has ended, and holds nothing else of it."""
     description = WatchedRequest()
-    description.path, description.scope = request.path, _NOTHING
+    description.path, description.scope, description.notes = request.path, _NOTHING, None
     with suppress(Exception):  # a scope of a third-party class
         description.scope = {name: request.scope[name] for name in _DESCRIBING if name in request.scope}
     return description
 
 
+def owned(cls: type[_R], owner: Owner) -> type[_R]:
+    """Return a class for the requests of this owner, so that naming it costs them nothing."""
+    made: type[_R] = type(cls.__name__, (cls,), {"__slots__": (), "owner": owner})
+    return made
+
+
+@contextmanager
+def within(owner: Owner) -> Iterator[None]:
+    """Let what is emitted in the block, and in tasks that it starts, belong to this owner."""
+    token = enter([owner])
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # a coroutine may be closed in another context than it ran in
+            leave(token)
+
+
+def current_owner() -> Owner | None:
+    """Return the `Telemetry` under which this code runs, also after its request; None outside of any."""
+    slot = current_slot.get()
+    return slot[0].owner if slot else None
+
+
 def current_request() -> WatchedRequest | None:
     """Return the request within which this code runs, if a middleware watches one."""
     slot = current_slot.get()
-    return None if slot is None else slot[0]
+    return slot[0] if slot and isinstance(slot[0], WatchedRequest) else None
 
 
 def originating_request() -> WatchedRequest | None:
     """Return the request that started this code; if it has ended, one that describes it."""
     slot = current_slot.get()
-    return None if slot is None else slot[-1]
+    return slot[-1] if slot and isinstance(slot[-1], WatchedRequest) else None
 
 
 _PLAIN = (str, int, float, UUID)  # what routes convert to; no method of another class is called
-_MAX_PREFIX_PARTS = 20
 _PATH_SAFE = "/:@!$&'()*+,;=~"  # RFC 3986, section 3.3
+# A parameter as Django and Quart write it, and as a regular expression names it.
+_PARAMETER = re.compile(r"\(\?P<(\w+)>(?:[^()]|\([^()]*\))*\)|<(?:[^<>:]*:)?(\w+)>")
 
 
 def request_attributes(request: WatchedRequest | None) -> dict[str, object]:
@@ -156,14 +179,17 @@ def request_attributes(request: WatchedRequest | None) -> dict[str, object]:
         return {}
     try:
         scope, path = request.scope, request.path
+        deployed = str(scope.get("app_root_path", scope.get("root_path", "")))
         found: dict[str, object] = {
             attributes.URL_SCHEME: scope.get("scheme", "http"),
             attributes.URL_PATH: quote(path, safe=_PATH_SAFE, errors="replace"),
             attributes.HTTP_REQUEST_METHOD: scope.get("method", "WEBSOCKET"),
         }
-        route = _route(scope, path)
+        route = _route(request, path.removeprefix(deployed), deployed)
         if route is not None:
             found[attributes.HTTP_ROUTE] = route
+        elif deployed:
+            found[attributes.ROOT_PATH] = quote(deployed, safe=_PATH_SAFE, errors="replace")
         for name, value in scope.get("headers", ()):
             if name == b"host":
                 found[attributes.SERVER_ADDRESS] = value.decode("latin-1")
@@ -174,43 +200,50 @@ def request_attributes(request: WatchedRequest | None) -> dict[str, object]:
     return found
 
 
-def _route(scope: Mapping[str, Any], path: str) -> str | None:
-    """Return the template that the framework matched, as far as the scope names it."""
+def _route(request: WatchedRequest, path: str, deployed: str) -> str | None:
+    """Return the template of the path that the framework matched, with the prefixes of mounts."""
+    scope = request.scope
+    parameters = scope.get("path_params")
+    if not isinstance(parameters, Mapping):
+        parameters = {}
+    template = _template(request)
+    if template is None:
+        return _without_values(path, parameters) if parameters else None
+    mounted = str(scope.get("root_path", "")).removeprefix(deployed)  # Starlette's mounts add to it
+    inner = str(scope.get("path", "")).rstrip("/")  # and Litestar's cut the path
+    outer = path.rstrip("/").removesuffix(inner) if path.rstrip("/").endswith(inner) else ""
+    prefix = mounted if mounted.startswith(outer) else outer + mounted
+    values = {name: value for name, value in parameters.items() if f"{{{name}}}" not in template}
+    return _without_values(prefix, values) + template
+
+
+def template_of(route: str) -> str:
+    """Return the route with `{name}` for each parameter, however its framework writes it."""
+    named = _PARAMETER.sub(lambda found: f"{{{found[1] or found[2]}}}", route)
+    return "/" + re.sub(r"\\Z|[\^$\\]", "", named).lstrip("/")
+
+
+def _template(request: WatchedRequest) -> str | None:
+    scope, notes = request.scope, request.notes
+    if notes is not None and isinstance(notes.route, str):  # Django, Quart
+        return template_of(notes.route)
     template = scope.get("path_template")  # Litestar
     if isinstance(template, str) and template:
         return template
-    found = scope.get("route")  # FastAPI
+    found, fastapi = scope.get("route"), scope.get("fastapi")  # Starlette, FastAPI
+    # From FastAPI 0.137 on, the route lacks the prefixes under which its router is included.
+    included = fastapi.get("effective_route_context") if isinstance(fastapi, Mapping) else None
+    if getattr(included, "original_route", None) is found is not None:
+        found = included
     template = getattr(found, "path_format", None)
-    parameters = scope.get("path_params")  # Starlette
-    if not isinstance(parameters, Mapping):
-        parameters = {}
-    if isinstance(template, str):
-        root = str(scope.get("root_path", ""))
-        mounted = root.removeprefix(str(scope.get("app_root_path", "")))
-        included = _prefix_of(found, path.removeprefix(root))
-        return _without_values(mounted + included, parameters) + template
-    return _without_values(path, parameters) if parameters else None
-
-
-def _prefix_of(route: object, path: str) -> str:
-    """Return the path before the part that the route matches."""
-    # From FastAPI 0.137 on, the template lacks the prefixes under which its router is included.
-    regex = getattr(route, "path_regex", None)
-    at = 0
-    for _ in range(_MAX_PREFIX_PARTS):
-        if not isinstance(regex, re.Pattern) or regex.match(path[at:]):
-            return path[:at]
-        at = path.find("/", at + 1)
-        if at < 0:
-            break
-    return ""
+    return template if isinstance(template, str) and not hasattr(found, "routes") else None
 
 
 def _without_values(path: str, parameters: Mapping[str, object]) -> str:
-    """Return the path with the name of each parameter in place of its value."""
-    names = {str(value): name for name, value in parameters.items() if type(value) in _PLAIN}
-    for text, name in names.items():
-        # The value of a `{name:path}` has several parts, so it is replaced before the path is split.
-        if "/" in text and path.endswith(f"/{text}"):
-            path = f"{path[: -len(text)]}{{{name}}}"
-    return "/".join(f"{{{names[part]}}}" if part in names else part for part in path.split("/"))
+    """Return the path with the name of each parameter in place of its value, from the last one on."""
+    end = len(path)
+    for name, value in reversed(list(parameters.items())):
+        at = f"{path[:end]}/".rfind(f"/{value}/") if type(value) in _PLAIN else -1
+        if at >= 0 and value != "":
+            path, end = f"{path[: at + 1]}{{{name}}}{path[at + 1 + len(str(value)) :]}", at
+    return path

@@ -34,7 +34,7 @@ traceback_of: _Get = _slots["__traceback__"].__get__
 cause_of: _Get = _slots["__cause__"].__get__
 context_of: _Get = _slots["__context__"].__get__
 set_context: Callable[[BaseException, BaseException | None], None] = _slots["__context__"].__set__
-_is_context_suppressed: _Get = _slots["__suppress_context__"].__get__
+is_context_suppressed: _Get = _slots["__suppress_context__"].__get__
 attributes_of: _Get = _slots["__dict__"].__get__
 _errno_of: _Get = OSError.__dict__["errno"].__get__
 members_of: _Get = BaseExceptionGroup.__dict__["exceptions"].__get__
@@ -139,7 +139,7 @@ def _walk(
     index = len(entries)
     entries.append(_entry(error, parent, source))
     # As `traceback` prints it: a cause takes the place of the context, and `from None` leaves neither.
-    is_cause = _is_context_suppressed(error)
+    is_cause = is_context_suppressed(error)
     if (before := (cause_of if is_cause else context_of)(error)) is not None:
         _walk(before, index, "cause" if is_cause else "context", entries, seen)
     if issubclass(type(error), BaseExceptionGroup):

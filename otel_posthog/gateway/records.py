@@ -52,10 +52,7 @@ _KNOWS_IF_REMOTE = SpanFlags.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK
 _IS_REMOTE = SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK
 _EVENT_NAME = attributes.EVENT_NAME
 _EVENT_NAME_FIELD = bytes([0x0A, len(_EVENT_NAME)]) + _EVENT_NAME.encode()  # the key of a `KeyValue`
-_VERSION = ("service.version",)
-_ENVIRONMENT = ("deployment.environment.name", "deployment.environment")  # the latter until semconv 1.27
 _CACHED_BASES = 256  # pairs of version and environment
-_MAX_BASE_CHARS = 200
 
 
 @dataclass(slots=True)
@@ -179,18 +176,20 @@ class RecordMapper:
         self, record: LogRecord, scope: str, base: BaseProperties, identical: Counter[UUID]
     ) -> Iterable[Event | None]:
         recorded = values_of(record.attributes)
-        kind = kind_of_log(scope, record.event_name or None, recorded, self._registry)
+        name, severity = record.event_name or None, record.severity_number
+        kind = kind_of_log(scope, name, recorded, self._registry, severity)
         stamped = None if kind is None else self._consent_of(recorded, {kind})
         if kind is None or stamped is None:  # most log lines become nothing
             return ()
         log = RecordedLog(
             scope=scope,
-            event_name=record.event_name or None,
+            event_name=name,
             attributes=recorded,
             time_ns=record.time_unix_nano or record.observed_time_unix_nano,
             accepted_ns=record.observed_time_unix_nano,
             trace_id=int.from_bytes(record.trace_id),
             span_id=int.from_bytes(record.span_id),
+            severity=severity,
         )
         event = self._agreed(event_from_log(log, kind, base), stamped)
         if event is None or uuid_in(recorded) or (kind is Kind.ERRORS and log.trace_id):
@@ -267,7 +266,7 @@ class RecordMapper:
         )
 
     def _base_of(self, resource: Resource) -> BaseProperties:
-        return self._cached_base(_text(resource, _VERSION), _text(resource, _ENVIRONMENT))
+        return self._cached_base(*(_text(resource, names) for names in attributes.BASE_NAMES.values()))
 
     def _base_with(self, version: str | None, environment: str | None) -> BaseProperties:
         base = self._base
@@ -278,4 +277,4 @@ class RecordMapper:
 def _text(resource: Resource, names: Sequence[str]) -> str | None:
     found = {pair.key: pair.value.string_value for pair in resource.attributes}
     text = next((found[name] for name in names if found.get(name)), None)
-    return text and text[:_MAX_BASE_CHARS]
+    return text and text[: attributes.MAX_BASE_CHARS]

@@ -139,6 +139,10 @@ class Heartbeat:
             self._worker.end()
         return True
 
+    def retire(self) -> None:
+        """Send no heartbeat from this process by itself: another process does."""
+        self._worker.retire()
+
     def stop(self, timeout_s: float) -> None:
         """Stop the thread; a heartbeat in progress gets this long to be sent."""
         self._worker.stop(timeout_s)

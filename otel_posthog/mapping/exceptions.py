@@ -13,6 +13,7 @@ from types import MappingProxyType
 from uuid import UUID, uuid5
 
 from otel_posthog.emit.breadcrumbs import EVENT, LOG, MAX_BREADCRUMB_CHARS, SPAN
+from otel_posthog.emit.request_context import template_of
 from otel_posthog.emit.tracebacks import MAX_MESSAGE_CHARS, MAX_NOTE_CHARS
 from otel_posthog.events import Event, time_from_ns, with_base
 from otel_posthog.otel import attributes
@@ -43,6 +44,7 @@ _VARIES = re.compile(
     r"\b(?=[a-f]*\d)[0-9a-f]{8,}\b",
     re.IGNORECASE,
 )
+_ORIGIN = re.compile(r"\A\w{1,10}://[^/?#]*")
 ID = "{id}"
 _LONG_PART_CHARS = 40  # names of routes are shorter
 _NUMBERED_CHARS = 16  # and so are those with a digit in them
@@ -95,12 +97,12 @@ def exception_event(
     recorded: Mapping[str, object], base: BaseProperties, record: RecordedLog | RecordedSpan, time_ns: int
 ) -> Event:
     """Return the `$exception` for the `exception.*` attributes of a record."""
-    trace_id = record.trace_id
+    properties = exception_properties(recorded, base, trace_id=record.trace_id, span_id=record.span_id)
     return Event(
         name=EXCEPTION,
-        properties=exception_properties(recorded, base, trace_id=trace_id, span_id=record.span_id),
+        properties=properties,
         timestamp=time_from_ns(time_ns),
-        uuid=exception_uuid(recorded, trace_id),
+        uuid=exception_uuid(recorded, record.trace_id, properties["$exception_list"]),  # type: ignore[arg-type]  # a list
         accepted_ns=record.accepted_ns,
     )
 
@@ -129,15 +131,18 @@ def exception_properties(
     return properties
 
 
-def exception_uuid(recorded: Mapping[str, object], trace_id: int) -> UUID:
+def exception_uuid(recorded: Mapping[str, object], trace_id: int, exceptions: Sequence[Entry] = ()) -> UUID:
     """Return the event's uuid, the same for all reports of one exception within a trace."""
-    if trace_id:
-        name = str(recorded.get(attributes.EXCEPTION_TYPE) or "").rpartition(".")[2]
-        # Scrubbed before it is hashed: the trace id is sent too, so a hash of the raw message could be tried
-        # against guesses (docs/adr/0004).
-        message = scrub_text(str(recorded.get(attributes.EXCEPTION_MESSAGE) or "")[:_HASHED_MESSAGE_CHARS])
-        return uuid5(UUID_NAMESPACE, f"{trace_id:032x}:{name}:{message}")
-    return recorded_uuid(recorded)
+    if not trace_id:
+        return recorded_uuid(recorded)
+    name = str(recorded.get(attributes.EXCEPTION_TYPE) or "").rpartition(".")[2]
+    # Only what is sent is hashed, since the rest could be guessed (docs/adr/0004). Instrumentations word a
+    # message differently, so the frame that raised it decides.
+    words = scrub_text(str(recorded.get(attributes.EXCEPTION_MESSAGE) or "")[:_HASHED_MESSAGE_CHARS])
+    for frame in [*_frames(exceptions[0])][-1:] if exceptions else ():
+        file = str(frame["filename"]).rpartition("/")[2]
+        words = f"{file}:{frame['lineno']}:{frame['function']}"
+    return uuid5(UUID_NAMESPACE, f"{trace_id:032x}:{name}:{words}")
 
 
 def added_by_caller(recorded: Mapping[str, object]) -> dict[str, object]:
@@ -356,12 +361,11 @@ def _hash(rule: str, parts: Sequence[object]) -> str:
 
 
 def _request_properties(recorded: Mapping[str, object], base: BaseProperties) -> dict[str, object]:
-    """Return the properties of the recorded request; none if no request is recorded."""
-    # `$current_url` has no query, no credentials, and a constant host unless `send_host` is on.
+    """Return the properties of the recorded request, without query, credentials and, by default, host."""
     path = _of_request(recorded, attributes.URL_PATH)
-    if not isinstance(path, str):
+    if not isinstance(path or (path := recorded.get("http.url", path)), str):
         return {}
-    path = re.split(r"[?#]", path, maxsplit=1)[0]
+    path = re.split(r"[?#]", _ORIGIN.sub("", str(path)), maxsplit=1)[0]
     scheme = _of_request(recorded, attributes.URL_SCHEME) or "http"
     host = _of_request(recorded, attributes.SERVER_ADDRESS)
     shown = str(host).rpartition("@")[2] if base.send_host and host else HOST_WITHHELD
@@ -382,7 +386,8 @@ def route_of(recorded: Mapping[str, object], path: str) -> str:
     """Return `http.route` if recorded, else the path with `{id}` for each part that identifies one thing."""
     route = recorded.get(attributes.HTTP_ROUTE)
     if isinstance(route, str) and route:
-        return route
+        return template_of(route)
+    path = path.removeprefix(str(recorded.get(attributes.ROOT_PATH) or ""))
     return "/".join(map(_templated, path.split("/")))
 
 

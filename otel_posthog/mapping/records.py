@@ -21,8 +21,8 @@ from .exceptions import UUID_NAMESPACE, BaseProperties, added_by_caller, excepti
 from .frames import stacks_of
 
 _LOCATION = ("filename", "function", "module", "lineno")
+_ERROR, _FATAL = 17, 21  # OpenTelemetry's severity numbers
 _OURS = frozenset({attributes.EVENT_UUID, attributes.INSTANCE_ID})
-_SPAN_EVENT_NAME = "exception"  # OpenTelemetry semantic conventions, exceptions on spans
 _NO_RULES = SpanRules()
 _NAMESPACE_HASHED = sha1(UUID_NAMESPACE.bytes, usedforsecurity=False)
 _FREE_BITS = ~(0xF << 76 | 0b11 << 62)  # of a uuid: all but its version and variant
@@ -36,23 +36,23 @@ _UNKNOWN = SafeUUID.unknown
 
 
 def kind_of_log(
-    scope: str, event_name: str | None, recorded: Mapping[str, object], registry: Registry
+    scope: str, event_name: str | None, recorded: Mapping[str, object], registry: Registry, severity: int = 0
 ) -> Kind | None:
     """Return the consent that the record needs, or None if it becomes no event.
 
-    Our own log lines become none, and a named event of a third-party scope only if the product has
-    registered that name.
+    Our own log lines become none, exceptions logged below ERROR neither, and a named event of a
+    third-party scope only if the product has registered that name.
     """
     if scope.startswith(f"{attributes.SCOPE}."):
         return None
     if event_name == SUPPRESSED:
         return Kind.ERRORS if scope == attributes.SCOPE else None
     is_named = event_name is not None and event_name not in ERROR_EVENTS
-    if is_named and scope == attributes.SCOPE:
+    if is_named and scope == attributes.SCOPE and attributes.EXCEPTION_CHAIN not in recorded:
         return Kind.TELEMETRY
     # Before the registered names: a record with an exception needs the consent to error reports.
     if attributes.EXCEPTION_TYPE in recorded or attributes.EXCEPTION_MESSAGE in recorded:
-        return Kind.ERRORS
+        return None if 0 < severity < _ERROR else Kind.ERRORS
     if is_named and registry.knows(event_name or ""):
         return Kind.TELEMETRY
     return None
@@ -62,7 +62,12 @@ def event_from_log(record: RecordedLog, kind: Kind, base: BaseProperties) -> Eve
     """Return the event of a record, given the kind that `kind_of_log` returned for it."""
     recorded, name = record.attributes, record.event_name or ""
     if kind is Kind.ERRORS and name != SUPPRESSED:
-        return exception_event(recorded, base, record, record.time_ns)
+        meant: dict[str, object] = {
+            # What is logged was caught; names such as `http.server.request.exception` are of what was not.
+            attributes.EXCEPTION_HANDLED: not name,
+            attributes.EXCEPTION_LEVEL: "fatal" if record.severity >= _FATAL else "error",
+        }
+        return exception_event(meant | dict(recorded), base, record, record.time_ns)
     if name == SUPPRESSED:
         own = {key: recorded[key] for key in ("suppressed", "failures", "seconds") if key in recorded}
         own["worst"] = _worst(recorded.get("worst"), base)
@@ -127,7 +132,7 @@ def fatal_exceptions(span: RecordedSpan) -> list[RecordedSpanEvent]:
     if attributes.EXCEPTION_REPORTED_ELSEWHERE in span.attributes:
         return []
     # The last one: exceptions that were handled are recorded before it.
-    return [recorded for recorded in span.events if recorded.name == _SPAN_EVENT_NAME][-1:]
+    return [recorded for recorded in span.events if recorded.name == attributes.EXCEPTION_EVENT][-1:]
 
 
 def _event_name(span: RecordedSpan) -> str | None:

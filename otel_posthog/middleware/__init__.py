@@ -1,6 +1,6 @@
 """ASGI middleware of otel_posthog."""
 
 from .exceptions import TelemetryMiddleware, watch
-from .security import SecurityHeaders, SecurityHeadersMiddleware, csp_nonce
+from .security import ResponseHeaders, SecurityHeaders, csp_nonce
 
-__all__ = ["SecurityHeaders", "SecurityHeadersMiddleware", "TelemetryMiddleware", "csp_nonce", "watch"]
+__all__ = ["ResponseHeaders", "SecurityHeaders", "TelemetryMiddleware", "csp_nonce", "watch"]

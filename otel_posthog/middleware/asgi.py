@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from otel_posthog.emit.capture import emit_request_error, guarded
 from otel_posthog.emit.failures import is_error
-from otel_posthog.emit.request_context import WatchedCall
+from otel_posthog.emit.request_context import Owner, WatchedCall
 from otel_posthog.emit.tracebacks import own_frame
 
 Scope = MutableMapping[str, Any]
@@ -67,6 +67,10 @@ class Tracing(Protocol):
 class Lifecycle(Protocol):
     """The part of a `Telemetry` that the middleware uses; none of it raises."""
 
+    @property
+    def owner(self) -> Owner:
+        """Return what everything under the middleware belongs to."""
+
     def begin(self) -> None:
         """Start without waiting."""
 
@@ -86,8 +90,9 @@ class Lifecycle(Protocol):
         Returns whether exceptions may be reported, as far as is known.
         """
 
-    def secure(self, app: ASGIApp) -> ASGIApp | None:
-        """Return the middleware for the product's security headers, None if it wants none."""
+    @property
+    def security(self) -> object | None:
+        """Return the `ResponseHeaders` of the product, None if it wants none."""
 
     def trace(self, app: ASGIApp) -> Tracing | None:
         """Return the decision which requests get a span, None without span rules."""
@@ -118,7 +123,7 @@ async def run_lifespan(
     def report_and_send(message: Message) -> Awaitable[None]:
         kind = type_of(message)
         if kind in _FAILED:
-            _report(watched, sys.exception())
+            _report(watched, sys.exception(), telemetry.owner)
         if kind == "lifespan.shutdown.complete":  # the server may end the process after it
             return _stop_and_send(telemetry, send, message)
         return send(message)
@@ -130,7 +135,7 @@ async def run_lifespan(
         raise
     except BaseException as error:
         if received:  # an app without lifespan support raises before it receives anything
-            _report(watched, error)
+            _report(watched, error, telemetry.owner)
         raise
     finally:
         if _SHUTDOWN in received:
@@ -154,6 +159,6 @@ def type_of(message: Scope | Message) -> str:
 
 
 @guarded
-def _report(watched: WatchedCall, error: BaseException | None) -> None:
+def _report(watched: WatchedCall, error: BaseException | None, owner: Owner) -> None:
     if error is not None and not watched.was_reported and is_error(error):
-        watched.was_reported = emit_request_error(error, dict)
+        watched.was_reported = emit_request_error(error, dict, owner)

@@ -1,4 +1,4 @@
-"""Pure ASGI middleware: security headers and a Content Security Policy (requirement R25).
+"""Security headers and a Content Security Policy (requirement R25).
 
 Headers of the application are kept. PostHog's hosts are allowed in a policy, the product's or the
 application's own, only while error reports are on. The application's policy is extended rather than
@@ -8,19 +8,18 @@ another one added, since browsers enforce the intersection of two policies.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable
 from dataclasses import dataclass, fields
 from time import monotonic
 
 from otel_posthog.emit.capture import log_fault
-from otel_posthog.emit.request_context import WatchedRequest, begin, current_request, end
-from otel_posthog.emit.tracebacks import own_frame
+from otel_posthog.emit.request_context import WatchedRequest, current_request
 from otel_posthog.errors import ConfigError, OtelPosthogError
 
-from .asgi import ASGIApp, ConsentSnapshot, Message, Receive, Scope, Send, as_coroutine_function, type_of
-from .csp import Sources, allow, allow_script_nonce
+from .asgi import ConsentSnapshot, Message
+from .csp import Sources, allow, allow_script_nonce, posthog_sources
 
 Header = tuple[bytes, bytes]
+Text = tuple[str, str]
 
 # No `unsafe-inline` or `unsafe-eval` for scripts; most frameworks emit inline styles.
 DEFAULT_POLICY = (
@@ -78,31 +77,15 @@ class SecurityHeaders:
         return headers
 
 
-class SecurityHeadersMiddleware:
-    """Set the headers on each response of the wrapped application."""
+class ResponseHeaders:
+    """Set the headers on each response."""
 
-    def __init__(
-        self, app: ASGIApp, *, headers: SecurityHeaders, sources: Sources, snapshot: ConsentSnapshot
-    ) -> None:
-        self.app = app
+    def __init__(self, headers: SecurityHeaders, host: str, snapshot: ConsentSnapshot) -> None:
         self._snapshot = snapshot
-        self._sources = sources
+        self._sources = sources = posthog_sources(host)
         # Built once: a response only picks one of four lists.
         self._plain = _Variants(headers.as_headers(is_secure=False), sources)
         self._secure = _Variants(headers.as_headers(is_secure=True), sources)
-
-    @own_frame
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application while `watch` does not watch the request; see the class."""
-        if type_of(scope) != "http":
-            return await self.app(scope, receive, send)
-        request = _Request()
-        slot, token = begin(request, scope, send)
-        request.security = self
-        try:
-            return await self.app(scope, receive, request.pass_on)
-        finally:
-            end(request, slot, token)
 
     def secured(self, message: Message, status: int, request: WatchedRequest) -> Message:
         """Return a copy of a response's start with our headers; the application may send it again."""
@@ -131,27 +114,18 @@ class SecurityHeadersMiddleware:
             headers = headers if iter(given) is given else given  # an iterator is exhausted now
         return {**message, "headers": headers}
 
+    def secured_texts(self, headers: list[Text], status: int, request: WatchedRequest) -> list[Text]:
+        """Return the headers of a WSGI response with ours."""
+        given = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        message = self.secured({"headers": given}, status, request)
+        return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message["headers"]]
+
     def _merged(self, headers: list[Header], ours: list[Header], *, is_reporting: bool) -> list[Header]:
         """Return the application's headers with its policies extended, and ours that it does not send."""
         sources = self._sources if is_reporting else ()
         present = {name.lower() for name, _ in headers}
         extended = [_extended(header, sources) for header in headers]
         return extended + [header for header in ours if header[0] not in present]
-
-
-class _Request(WatchedRequest):
-    """One that `watch` does not watch; its application gets `pass_on` as `send`."""
-
-    __slots__ = ()
-
-    @as_coroutine_function
-    def pass_on(self, message: Message) -> Awaitable[None]:
-        try:
-            if "status" in message and message.get("type") == "http.response.start":
-                message = self.security.secured(message, message["status"], self)
-        except Exception:  # noqa: BLE001, S110 - no ASGI message; the server will report it
-            pass
-        return self.send(message)
 
 
 class _Variants:

@@ -33,7 +33,7 @@ def unsupported(package: str, error: ImportError) -> UnsupportedVersionError:
 
 
 try:
-    from opentelemetry._logs import Logger, LogRecord, SeverityNumber, get_logger
+    from opentelemetry._logs import Logger, LogRecord, SeverityNumber, get_logger, get_logger_provider
     from opentelemetry.context import (
         _SUPPRESS_HTTP_INSTRUMENTATION_KEY,
         _SUPPRESS_INSTRUMENTATION_KEY,
@@ -69,6 +69,7 @@ __all__ = [
     "SeverityNumber",
     "context_within",
     "get_logger",
+    "get_logger_provider",
     "process_meter_provider",
     "process_tracer_provider",
     "suppressed_instrumentation",

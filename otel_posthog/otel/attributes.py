@@ -11,6 +11,11 @@ from typing import Final
 # Instrumentation scope of our own records; scopes below it (`otel_posthog.…`) are our log lines.
 SCOPE: Final = "otel_posthog"
 
+# The version of the conventions whose names are used.
+SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
+
+# Name of the log record of an exception, as of the event that a span records.
+EXCEPTION_EVENT: Final = "exception"
 EXCEPTION_TYPE: Final = "exception.type"
 EXCEPTION_MESSAGE: Final = "exception.message"
 EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
@@ -42,6 +47,8 @@ EXCEPTION_LEVEL: Final = "posthog.exception_level"
 EXCEPTION_MECHANISM: Final = "posthog.exception_mechanism"
 # JSON text made by `emit.breadcrumbs.Breadcrumbs.as_json`.
 EXCEPTION_STEPS: Final = "posthog.exception_steps"
+# Where the server has placed the application, which is no part of the route.
+ROOT_PATH: Final = "posthog.root_path"
 # Before each property that a caller of `capture_exception` adds.
 PROPERTY_PREFIX: Final = "posthog.property."
 
@@ -53,6 +60,13 @@ EXCEPTION_REPORTED_ELSEWHERE: Final = "posthog.exception_told"
 INSTANCE_ID: Final = "posthog.instance_id"
 # Before each attribute that `consent.stamps` writes on a record for a Collector.
 CONSENT_PREFIX: Final = "posthog.consent."
+
+# Of the host's resource, the preferred name first.
+BASE_NAMES: Final = {
+    "service_version": ("service.version",),
+    "environment": ("deployment.environment.name", "deployment.environment"),  # the latter until semconv 1.27
+}
+MAX_BASE_CHARS: Final = 200
 
 # Name of the meter whose gauges become the daily heartbeat.
 HEARTBEAT_SCOPE: Final = "otel_posthog.heartbeat"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 from uuid import UUID, uuid4
 
 from .attributes import EVENT_UUID
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _NOTE = "_otel_posthog_acceptance"
 _COUNTS_NOTE = "_otel_posthog_counts"
 _QUEUED = "_otel_posthog_queued"
+_CLAIMED = "_otel_posthog_claimed"
 # One clock, aligned once with the time of day, that nobody can set while the process lives: the machine's,
 # set back by an hour, would put what was accepted before a withdrawal after it (docs/adr/0031).
 _BEGAN_NS = time.time_ns() - time.monotonic_ns()
@@ -34,10 +35,12 @@ class Acceptance(NamedTuple):
     at_ns: int
     # The consent that the record needs, where that is known.
     kind: Kind | None = None
-    # Attributes of the request in which a third-party record was made.
-    request: Mapping[str, object] = NOTHING
+    # What is known of a third-party record besides its attributes: its request, its exception.
+    known: Mapping[str, object] = NOTHING
     # One for each event that is to be made of the record.
     kinds: Collection[Kind] = ()
+    # Attributes that become known before it is sent, see `emit.failures.note_ending`.
+    ending: Mapping[str, object] = NOTHING
 
 
 def now_ns() -> int:
@@ -48,12 +51,26 @@ def now_ns() -> int:
 def accept(
     record: object,
     kind: Kind | None = None,
-    request: Mapping[str, object] = NOTHING,
+    known: Mapping[str, object] = NOTHING,
     kinds: Collection[Kind] = (),
 ) -> None:
     """Note on the record that it is accepted now."""
     with suppress(AttributeError, TypeError):  # one that takes no attribute keeps its own time
-        setattr(record, _NOTE, Acceptance(now_ns(), kind, request, kinds))
+        setattr(record, _NOTE, Acceptance(now_ns(), kind, known, kinds, {}))
+
+
+def ending_of(record: object) -> dict[str, object]:
+    """Return the attributes that may still be added to an accepted record."""
+    noted = getattr(record, _NOTE, None)
+    return cast("dict[str, object]", noted.ending) if isinstance(noted, Acceptance) else {}
+
+
+def claim(record: object) -> bool:
+    """Return whether nothing of ours has read the record: a processor and a declared exporter both get it."""
+    is_first = not getattr(record, _CLAIMED, False)
+    with suppress(AttributeError, TypeError):
+        setattr(record, _CLAIMED, True)
+    return is_first
 
 
 def note_queued(record: object) -> None:
@@ -116,6 +133,7 @@ class RecordedLog(NamedTuple):  # a frozen dataclass takes three times as long t
     accepted_ns: int
     trace_id: int  # in which it was recorded, 0 for none
     span_id: int
+    severity: int = 0  # OpenTelemetry's number, 0 for none
 
 
 class RecordedSpanEvent(NamedTuple):

@@ -7,9 +7,8 @@ ended span's attributes are behind three wrappers. `tests/otel/test_seams.py` fa
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from itertools import chain
 from typing import Any
 
 from opentelemetry._logs import LogRecord
@@ -28,7 +27,6 @@ try:
         BatchLogRecordProcessor,
         LogRecordExporter,
         LogRecordExportResult,
-        SimpleLogRecordProcessor,
     )
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -44,9 +42,7 @@ __all__ = [
     "LoggerProvider",
     "ReadWriteLogRecord",
     "ReadableLogRecord",
-    "SimpleLogRecordProcessor",
     "attributes_of",
-    "batch_processors_of",
     "put_first",
     "shut_down_within",
     "take_what_waits",
@@ -83,20 +79,6 @@ def put_first(provider: LoggerProvider, processor: LogRecordProcessor) -> None:
     multi = provider._multi_log_record_processor  # noqa: SLF001
     *others, added = multi._log_record_processors  # noqa: SLF001
     multi._log_record_processors = (added, *others)  # noqa: SLF001
-
-
-def batch_processors_of(
-    exporter_type: type, providers: Iterable[object]
-) -> Iterator[tuple[BatchLogRecordProcessor | BatchSpanProcessor, Any]]:
-    """Yield the providers' batch processors with such an exporter, and that exporter."""
-    for provider in providers:
-        of_spans = getattr(provider, "_active_span_processor", None)
-        of_logs = getattr(provider, "_multi_log_record_processor", None)
-        found = getattr(of_spans, "_span_processors", ()), getattr(of_logs, "_log_record_processors", ())
-        for processor in chain(*found):
-            exporter = getattr(getattr(processor, "_batch_processor", None), "_exporter", None)
-            if isinstance(exporter, exporter_type):
-                yield processor, exporter
 
 
 def without_events(span: ReadableSpan) -> ReadableSpan:

@@ -12,7 +12,8 @@ from dataclasses import replace
 
 from otel_posthog._runtime.reporting import LogLimiter
 from otel_posthog.delivery.gate import Outcome
-from otel_posthog.emit import capture
+from otel_posthog.emit.emitters import current
+from otel_posthog.emit.request_context import Owner, within
 from otel_posthog.events import Event
 from otel_posthog.mapping import with_source_lines
 from otel_posthog.otel import attributes
@@ -29,17 +30,21 @@ _NS_PER_S = 1_000_000_000
 class CollectorGate:
     """Emit events as log records in place of the gate; the gateway makes the same events of them."""
 
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+
     def send(self, events: Sequence[Event]) -> Outcome:
         """Emit each event with its uuid and time."""
         for event in events:
             own = {name: value for name, value in event.properties.items() if name not in BASE_PROPERTIES}
-            capture.current().logger.emit(
-                event_name=event.name,
-                # In whole seconds, as a heartbeat is due: a float has too few digits for nanoseconds.
-                timestamp=int(event.timestamp.timestamp()) * _NS_PER_S,
-                severity_number=SeverityNumber.INFO,
-                attributes={**own, attributes.EVENT_UUID: str(event.uuid)},  # type: ignore[dict-item]  # scalars
-            )
+            with within(self._owner):
+                current().logger.emit(
+                    event_name=event.name,
+                    # In whole seconds, as a heartbeat is due: a float has too few digits for nanoseconds.
+                    timestamp=int(event.timestamp.timestamp()) * _NS_PER_S,
+                    severity_number=SeverityNumber.INFO,
+                    attributes={**own, attributes.EVENT_UUID: str(event.uuid)},  # type: ignore[dict-item]  # scalars
+                )
         return Outcome.SENT
 
 

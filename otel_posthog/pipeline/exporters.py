@@ -12,30 +12,45 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from opentelemetry.metrics import MeterProvider as AnyMeterProvider
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanKind, StatusCode
 
 from otel_posthog._runtime.process import follow_forks
 from otel_posthog._runtime.reporting import LogLimiter
 from otel_posthog.delivery.gate import Gate, Outcome
 from otel_posthog.events import Event
-from otel_posthog.mapping import BaseProperties, event_from_log, events_from_span, kind_of_log
+from otel_posthog.mapping import (
+    BaseProperties,
+    event_from_log,
+    events_from_span,
+    kind_of_log,
+)
 from otel_posthog.otel import attributes
 from otel_posthog.otel.api import process_meter_provider
-from otel_posthog.otel.records import Acceptance, RecordedLog, RecordedSpan, RecordedSpanEvent, acceptance_of
+from otel_posthog.otel.records import (
+    Acceptance,
+    RecordedLog,
+    RecordedSpan,
+    RecordedSpanEvent,
+    acceptance_of,
+)
 from otel_posthog.otel.sdk import (
+    BatchLogRecordProcessor,
     LogRecordExporter,
     LogRecordExportResult,
     ReadableLogRecord,
     ReadWriteLogRecord,
     attributes_of,
+    shut_down_within,
+    take_what_waits,
 )
-from otel_posthog.registry import Registry
+from otel_posthog.registry import Kind, Registry
 from otel_posthog.span_rules import SpanRules
 
 Signal = Literal["log", "span", "metric_data_point"]
@@ -49,6 +64,8 @@ _ERRORS = {Outcome.HELD: "held", Outcome.LOST: "rejected"}
 _numbers = itertools.count()
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
+_P = TypeVar("_P", bound=BatchLogRecordProcessor | BatchSpanProcessor)
+_HELD_PER_S = 3_000  # records mapped, scrubbed and spooled in a second, on a core shared with others
 NEARLY_FULL = 0.75  # of the queue
 _EMIT_S = 0.5  # to put a record into the queue takes microseconds
 _HELD_AT_ONCE = 100  # records between two readings of the clock
@@ -88,6 +105,17 @@ def scope_of(record: ReadableLogRecord | ReadWriteLogRecord | ReadableSpan) -> s
     """Return the name of the instrumentation scope, empty if there is none."""
     scope = record.instrumentation_scope  # read once: it is a property
     return scope.name if scope is not None else ""
+
+
+def severity_of(record: ReadableLogRecord | ReadWriteLogRecord) -> int:
+    """Return OpenTelemetry's number of the severity, 0 for none."""
+    return getattr(record.log_record.severity_number, "value", 0)
+
+
+def kind_of_record(record: ReadableLogRecord | ReadWriteLogRecord, registry: Registry) -> Kind | None:
+    """Return the consent that the record needs, or None if it becomes no event."""
+    log, scope = record.log_record, scope_of(record)
+    return kind_of_log(scope, log.event_name, log.attributes or {}, registry, severity_of(record))
 
 
 def may_become_event(span: ReadableSpan, rules: SpanRules) -> bool:
@@ -293,6 +321,33 @@ class Delivering(Generic[_T]):
             self._gate.counts.add("unmappable")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inner(Generic[_P]):
+    """A running batch processor, its exporter and its count of records."""
+
+    processor: _P
+    exporter: Delivering[Any]
+    waiting: Waiting
+
+    def close(self, deadline_s: float) -> None:
+        """Export until it is time to spool the rest."""
+        self.waiting.close()
+        until_s = deadline_s - self.waiting.number / _HELD_PER_S
+        # Sending gets half of the time, or less if spooling the rest takes more than the other half.
+        half_s = (deadline_s - time.monotonic()) / 2
+        shut_down_within(self.processor, max(0.0, min(half_s, until_s - time.monotonic())))
+        self.waiting.end()  # its thread may go on, and would begin requests whose answers nobody awaits
+        self.exporter.hold(take_what_waits(self.processor), until_s=deadline_s)
+
+    def discard(self) -> None:
+        """End without waiting, and drop what is queued: its consent was withdrawn."""
+        self.waiting.close()
+        # This may be its own thread, which cannot join itself and ends anyway.
+        with suppress(RuntimeError):
+            shut_down_within(self.processor, 0)
+        self.exporter.drop(take_what_waits(self.processor), "withdrawn")
+
+
 class PostHogLogExporter(Delivering[ReadableLogRecord], LogRecordExporter):
     """Send log records as `$exception` and product events."""
 
@@ -310,19 +365,20 @@ class PostHogLogExporter(Delivering[ReadableLogRecord], LogRecordExporter):
         observed_ns = log.observed_timestamp or 0
         accepted = self._acceptance(record)
         # Behind a stock processor the kind is not known yet.
-        kind = accepted.kind or kind_of_log(scope, log.event_name, recorded, self._registry)
+        kind = accepted.kind or kind_of_record(record, self._registry)
         if kind is None:
             return []
-        # What the record itself says of the request takes precedence.
-        attached = {**accepted.request, **recorded} if accepted.request else recorded
+        # The middleware knows the request best: its route has no root path.
+        recorded = {**recorded, **accepted.known, **accepted.ending}
         view = RecordedLog(
             scope,
             log.event_name,
-            attached,
+            recorded,
             log.timestamp or observed_ns,
             accepted.at_ns,
             log.trace_id or 0,
             log.span_id or 0,
+            severity_of(record),
         )
         return [event_from_log(view, kind, self._base)]
 

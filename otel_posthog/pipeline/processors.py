@@ -9,47 +9,50 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import StatusCode, get_current_span
 
 from otel_posthog._runtime.process import follow_forks
 from otel_posthog._runtime.reporting import Counts, LogLimiter
 from otel_posthog.config.settings import Config
 from otel_posthog.consent.stamps import Stamper
 from otel_posthog.consent.state import Answer, Consent
+from otel_posthog.consent.watch import ConsentWatch
 from otel_posthog.emit.breadcrumbs import SPAN, Breadcrumbs
-from otel_posthog.emit.failures import RateLimit, mark_as_reported, subject_of, was_reported
-from otel_posthog.emit.request_context import current_request, request_attributes
-from otel_posthog.mapping import fatal_exceptions, kind_of_log, kinds_of_span
+from otel_posthog.emit.emitters import current, is_current
+from otel_posthog.emit.failures import RateLimit, mark_as_reported, note_ending, subject_of, was_reported
+from otel_posthog.emit.request_context import Owner, current_request, request_attributes
+from otel_posthog.emit.tracebacks import describe
+from otel_posthog.mapping import fatal_exceptions, kinds_of_span
 from otel_posthog.otel import attributes
-from otel_posthog.otel.api import SeverityNumber, process_meter_provider
-from otel_posthog.otel.records import NOTHING, accept, note_counts, note_queued
+from otel_posthog.otel.api import process_meter_provider
+from otel_posthog.otel.records import accept, acceptance_of, claim, note_counts, note_queued
 from otel_posthog.otel.sdk import (
     BatchLogRecordProcessor,
     LogRecordProcessor,
     ReadWriteLogRecord,
+    attributes_of,
     shut_down_within,
-    take_what_waits,
     without_events,
     write_attributes,
 )
-from otel_posthog.registry import ERROR_EVENTS, EXCEPTION, Kind, Registry, kind_of
+from otel_posthog.registry import ERROR_EVENTS, Kind, Registry
 from otel_posthog.span_rules import SpanRules
 
 from .exporters import (
-    Delivering,
+    Inner,
     PostHogLogExporter,
     PostHogSpanExporter,
     Waiting,
+    kind_of_record,
     may_become_event,
     recorded_span,
     scope_of,
@@ -58,34 +61,6 @@ from .exporters import (
 _log = logging.getLogger(__name__)
 _ERROR = StatusCode.ERROR  # an enum's members are slow to look up
 _P = TypeVar("_P", bound=BatchLogRecordProcessor | BatchSpanProcessor)
-_HELD_PER_S = 3_000  # records mapped, scrubbed and spooled in a second, on a core shared with others
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inner(Generic[_P]):
-    """A running batch processor, its exporter and its count of records."""
-
-    processor: _P
-    exporter: Delivering[Any]
-    waiting: Waiting
-
-    def close(self, deadline_s: float) -> None:
-        """Export until it is time to spool the rest."""
-        self.waiting.close()
-        until_s = deadline_s - self.waiting.number / _HELD_PER_S
-        # Sending gets half of the time, or less if spooling the rest takes more than the other half.
-        half_s = (deadline_s - time.monotonic()) / 2
-        shut_down_within(self.processor, max(0.0, min(half_s, until_s - time.monotonic())))
-        self.waiting.end()  # its thread may go on, and would begin requests whose answers nobody awaits
-        self.exporter.hold(take_what_waits(self.processor), until_s=deadline_s)
-
-    def discard(self) -> None:
-        """End without waiting, and drop what is queued: its consent was withdrawn."""
-        self.waiting.close()
-        # This may be its own thread, which cannot join itself and ends anyway.
-        with suppress(RuntimeError):
-            shut_down_within(self.processor, 0)
-        self.exporter.drop(take_what_waits(self.processor), "withdrawn")
 
 
 class Switch(Generic[_P]):
@@ -111,9 +86,12 @@ class Switch(Generic[_P]):
         except BaseException:
             self._counts.accept_each(kinds, -1)
             raise
-        if not is_queued and running.waiting.is_closed:
+        if is_queued:
+            for kind in kinds:
+                self._counts.note("accepted", kind)
+        elif running.waiting.is_closed:
             self._counts.accept_each(kinds, -1)
-        elif not is_queued:
+        else:
             self._counts.add_each("queue_full", {kind.value: 1 for kind in kinds})
         return is_queued
 
@@ -168,15 +146,17 @@ class ProcessorParts:
     """Collaborators of both processors.
 
     With a `stamper` nothing is queued: consent is written on each record, for the host's own exporter,
-    which comes after the processor.
+    which comes after the processor. With `claims` a span is skipped that a declared exporter has sent.
     """
 
-    consent: Callable[[], Consent]
+    watch: ConsentWatch
+    owner: Owner
     rate_limit: RateLimit
     config: Config
     counts: Counts
     log_limiter: LogLimiter
     stamper: Stamper | None = None
+    claims: bool = False
 
     def switch(
         self, batch_processor: Callable[..., _P], make_exporter: Callable[[Waiting], Any]
@@ -203,8 +183,9 @@ class _Switched(Generic[_P]):
 
     def __init__(self, parts: ProcessorParts, switch: Switch[_P]) -> None:
         self.switch = switch
-        self._parts = parts
-        self._consent, self._stamper, self._rate_limit = parts.consent, parts.stamper, parts.rate_limit
+        self._parts, self._owner = parts, parts.owner
+        self._watch, self._stamper, self._rate_limit = parts.watch, parts.stamper, parts.rate_limit
+        self._consent = parts.watch.cached
 
     def shutdown(self) -> None:
         """Export the queue and stop; the provider calls this."""
@@ -222,6 +203,32 @@ class _Switched(Generic[_P]):
             return True
         mark_as_reported(subject)  # it is counted
         return False
+
+    def _wants(self, kinds: Iterable[Kind]) -> bool:
+        """Return whether a record of these kinds may become an event, as far as is known."""
+        known = self._consent().kinds
+        return self._may_hold or any(known[kind].answer is not Answer.DENIED for kind in kinds)
+
+    @property
+    def _may_hold(self) -> bool:
+        # With several products, one that holds a report would keep it from the one around it.
+        return self._owner.is_alone and self._watch.may_hold
+
+    def _take(
+        self, record: object, kinds: Collection[Kind], note: Callable[[], None], emit: Callable[[_P], object]
+    ) -> bool:
+        """Queue the record; if its kinds are denied, hold it until consent was read again."""
+
+        def decide(consent: Consent) -> None:
+            at_ns = acceptance_of(record, 0).at_ns
+            if any(consent.kinds[kind].allows(at_ns) for kind in kinds):
+                self.switch.put(emit, kinds)
+
+        known = self._consent().kinds
+        if all(known[kind].answer is Answer.DENIED for kind in kinds):
+            return self._may_hold and self._watch.hold(note, decide)
+        note()  # before the batch thread can have it
+        return self.switch.put(emit, kinds)
 
     def _lose(self, what: str, error: Exception) -> None:
         """Count what cannot be queued, as when no thread can be started, and log why."""
@@ -245,24 +252,17 @@ class ConsentLogRecordProcessor(_Switched[BatchLogRecordProcessor], LogRecordPro
         super().__init__(parts, parts.switch(BatchLogRecordProcessor, make_exporter))
         self._registry = registry
 
-    def enabled(
-        self,
-        *,
-        context: Context | None = None,  # noqa: ARG002 - the interface's
-        instrumentation_scope: InstrumentationScope | None = None,  # noqa: ARG002
-        severity_number: SeverityNumber | None = None,  # noqa: ARG002
-        event_name: str | None = None,
-    ) -> bool:
+    def enabled(self, *, event_name: str | None = None, **_others: object) -> bool:
         """Return whether building a record is worth it."""
         kind = Kind.TELEMETRY if event_name and event_name not in ERROR_EVENTS else Kind.ERRORS
-        return self._consent().kinds[kind].answer is not Answer.DENIED
+        return self._wants((kind,)) and is_current(self._owner)
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Queue the record if it becomes an event and its kind is not denied."""
         try:
             if self._stamper is None:
                 self._queue(log_record)
-            else:
+            elif is_current(self._owner):
                 self._stamp(log_record, self._stamper.current())
         except Exception as error:  # noqa: BLE001 - see _warn
             self._lose("A log record could not be queued", error)
@@ -270,39 +270,44 @@ class ConsentLogRecordProcessor(_Switched[BatchLogRecordProcessor], LogRecordPro
     def _stamp(self, log_record: ReadWriteLogRecord, written: Mapping[str, bool | int | str]) -> None:
         """Write consent on the record, and a uuid if a third-party record becomes an event."""
         record = log_record.log_record
-        recorded = record.attributes or {}
-        kind = kind_of_log(scope_of(log_record), record.event_name, recorded, self._registry)
+        recorded, kind = record.attributes or {}, kind_of_record(log_record, self._registry)
         if written and kind is not None:
             note_counts(record, self._parts.counts, kind)
             if attributes.EVENT_UUID not in recorded:
                 written = {**written, attributes.EVENT_UUID: str(uuid4())}
         write_attributes(record, written)
         note_queued(record)
-        if scope_of(log_record) == attributes.SCOPE:
-            self._parts.counts.note("accepted", kind_of(record.event_name or EXCEPTION))
+        if kind is not None and scope_of(log_record) == attributes.SCOPE:
+            self._parts.counts.note("accepted", kind)
 
     def _queue(self, log_record: ReadWriteLogRecord) -> None:
-        consent = self._consent()
-        if consent.is_off:
+        if not is_current(self._owner):
             return
         record = log_record.log_record
-        request: Mapping[str, object] = NOTHING
-        subject = None
-        recorded, scope = record.attributes or {}, scope_of(log_record)
-        kind = kind_of_log(scope, record.event_name, recorded, self._registry)
-        if kind is None or consent.kinds[kind].answer is Answer.DENIED:
+        known: dict[str, object] = {}
+        subject, kind = None, kind_of_record(log_record, self._registry)
+        if kind is None or not self._wants((kind,)):
             return
-        if kind is Kind.ERRORS and scope != attributes.SCOPE:
+        if kind is Kind.ERRORS and scope_of(log_record) != attributes.SCOPE:
             # Our own reports have passed both questions in `emit.capture`.
+            recorded = record.attributes or {}
             subject = subject_of(recorded, getattr(record, "exception", None))
             if not self._admits(recorded, subject):
                 return
-            request = request_attributes(current_request())
-        accept(record, kind, request, (kind,))  # before the batch thread can have it
-        if self.switch.put(lambda processor: processor.on_emit(log_record), (kind,)):
+            # The batch processor forgets the context, and with it the span, which may be of the request.
+            span = get_current_span(record.context)
+            of_span = attributes_of(span) if isinstance(span, ReadableSpan) else {}
+            request = current_request()
+            known = {**of_span, **request_attributes(request)}
+            if subject is not None:  # a text has no source lines
+                known[attributes.EXCEPTION_CHAIN] = describe(subject)
+            breadcrumbs, events = current().breadcrumbs, partial(self._wants, (Kind.TELEMETRY,))
+            if (steps := breadcrumbs.as_json(request, allows_events=events)) is not None:
+                known[attributes.EXCEPTION_STEPS] = steps
+        note = partial(accept, record, kind, known, (kind,))
+        if self._take(record, (kind,), note, lambda processor: processor.on_emit(log_record)):
             note_queued(record)
-            mark_as_reported(subject)
-            self._parts.counts.note("accepted", kind)
+            mark_as_reported(subject, record)
 
 
 class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
@@ -326,7 +331,7 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
     ) -> None:
         """Record the span's name as a breadcrumb, unless it is our span of a request."""
         try:
-            if scope_of(span) == attributes.SCOPE:
+            if scope_of(span) == attributes.SCOPE or not is_current(self._owner):
                 return
             if self._consent().kinds[Kind.ERRORS].answer is not Answer.DENIED:
                 self._breadcrumbs.note(SPAN, span.name)
@@ -336,27 +341,26 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
     def _on_ending(self, span: Span) -> None:
         """Write on the span what a gateway has to know: at its start a later withdrawal would be missed."""
         try:
-            if self._stamper is not None and (written := self._stamper.current()):
+            if self._stamper is not None and is_current(self._owner) and (written := self._stamper.current()):
                 self._stamp(span, written)
         except Exception as error:  # noqa: BLE001 - see _warn
             self._warn("A span could not be stamped", error)
 
     def _stamp(self, span: Span, written: Mapping[str, bool | int | str]) -> None:
-        is_failed = span.status.status_code is _ERROR and Kind.ERRORS in kinds_of_span(
-            recorded_span(span), self._rules
-        )
+        kinds = kinds_of_span(recorded_span(span), self._rules)
+        is_failed = span.status.status_code is _ERROR and Kind.ERRORS in kinds
         if is_failed and self._reports_exception(span):
-            mark_as_reported(_subject_of(span))
+            mark_as_reported(subject_of(_exception_in(span)))
         elif is_failed:
             written = {**written, attributes.EXCEPTION_REPORTED_ELSEWHERE: True}
         write_attributes(span, written)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue the span if any of its events is not denied."""
-        if self._stamper is not None:
+        if self._stamper is not None or (self._parts.claims and not claim(span)):
             return
         try:
-            if may_become_event(span, self._rules):  # asked first: reading consent costs more
+            if may_become_event(span, self._rules) and is_current(self._owner):  # before consent is read
                 self._queue(span)
         except Exception as error:  # noqa: BLE001 - see _warn
             self._lose("A span could not be queued", error)
@@ -366,21 +370,18 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
         if span.context is None or not span.context.trace_flags.sampled:
             return
         kinds = kinds_of_span(recorded_span(span), self._rules)
-        consent = self._consent()
-        if all(consent.kinds[kind].answer is Answer.DENIED for kind in kinds):
+        if not self._wants(kinds):
             return
         subject = None
         if Kind.ERRORS in kinds and self._reports_exception(span):
-            subject = _subject_of(span)
+            subject = subject_of(_exception_in(span))
         elif Kind.ERRORS in kinds:
             if Kind.TELEMETRY not in kinds:
                 return
             span, kinds = without_events(span), kinds - {Kind.ERRORS}
-        accept(span, kinds=kinds)
-        if self.switch.put(lambda processor: processor.on_end(span), kinds):
+        note = partial(accept, span, kinds=kinds)
+        if self._take(span, kinds, note, lambda processor: processor.on_end(span)):
             mark_as_reported(subject)
-            for kind in kinds:
-                self._parts.counts.note("accepted", kind)
 
     def _reports_exception(self, span: ReadableSpan) -> bool:
         """Return whether the span reports the exception that ended it; then nothing else does."""
@@ -389,11 +390,9 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
             # For its report, which is emitted after this span has ended.
             request.noted().span = span.context
             return False
-        return self._admits(_exception_in(span), _subject_of(span))
-
-
-def _subject_of(span: ReadableSpan) -> BaseException | None:
-    return subject_of(_exception_in(span))
+        recorded = _exception_in(span)
+        note_ending(subject_of(recorded), attributes_of(span))
+        return self._admits(recorded, subject_of(recorded))
 
 
 def _exception_in(span: ReadableSpan) -> Mapping[str, object]:

@@ -5,6 +5,8 @@ Processors cannot be removed from a provider, so each gets ours once.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import cast
@@ -12,15 +14,33 @@ from typing import cast
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
-from opentelemetry.trace import Tracer
+from opentelemetry.trace import NoOpTracerProvider, ProxyTracerProvider, Tracer
 
+from otel_posthog.emit.values import name_of
 from otel_posthog.mapping import LIBRARY
 from otel_posthog.otel import attributes
-from otel_posthog.otel.api import Logger, process_meter_provider, process_tracer_provider
-from otel_posthog.otel.sdk import LoggerProvider, LogRecordLimits, put_first
+from otel_posthog.otel.api import (
+    Logger,
+    get_logger_provider,
+    process_meter_provider,
+    process_tracer_provider,
+)
+from otel_posthog.otel.records import claim
+from otel_posthog.otel.sdk import (
+    LoggerProvider,
+    LogRecordLimits,
+    LogRecordProcessor,
+    ReadWriteLogRecord,
+    put_first,
+)
 
 from .processors import ConsentLogRecordProcessor, ConsentSpanProcessor
 
+_log = logging.getLogger(__name__)
+_UNREAD = (
+    "The tracer provider (%s) takes no span processors: span rules and errors on its spans yield nothing. "
+    "Pass an SDK provider as tracer_provider, or use track() and capture_exception()."
+)
 _MAX_ATTRIBUTES = 128
 _MAX_ATTRIBUTE_CHARS = 1_000_000  # room for an exception's whole chain as JSON
 _SPAN_LIMITS = SpanLimits(  # each is given, for the same reason as those of log records
@@ -35,6 +55,33 @@ _SPAN_LIMITS = SpanLimits(  # each is given, for the same reason as those of log
 )
 
 
+class HostLogRecordProcessor(LogRecordProcessor):
+    """Pass the records of a provider that is the host's to ours, which does not end with it."""
+
+    def __init__(self, processor: ConsentLogRecordProcessor) -> None:
+        self._processor = processor
+
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        """Queue the record, unless a declared exporter has sent it."""
+        if claim(log_record.log_record):
+            self._processor.on_emit(log_record)
+
+    def shutdown(self) -> None:
+        """Do nothing: `track` may go on."""
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """Export the queue."""
+        return self._processor.force_flush(timeout_millis)
+
+
+def resource_of(*given: object) -> Mapping[str, object]:
+    """Return the attributes of the host's resource, by the first of these providers that has one."""
+    for provider in (*given, process_tracer_provider()):
+        if isinstance(found := getattr(getattr(provider, "resource", None), "attributes", None), Mapping):
+            return found
+    return {}
+
+
 @dataclass(slots=True, kw_only=True)
 class Providers:
     """Attach the processors to the given providers, or to those of the process."""
@@ -43,8 +90,13 @@ class Providers:
     spans: ConsentSpanProcessor
     logger_provider: LoggerProvider | None
     tracer_provider: TracerProvider | None
+    # Whether the host's records become events where a file says so, in code only what the product gives.
+    reads_host: bool = False
     _is_extending_logger: bool = field(default=False, init=False)
     _extended_tracer: TracerProvider | None = field(default=None, init=False)
+    _read_logger: LoggerProvider | None = field(default=None, init=False)
+    # Class of a provider that takes no processor, so that its spans cannot be read.
+    unread: str | None = field(default=None, init=False)
 
     def logger(self) -> Logger:
         """Return a logger of the given provider, else of a private one."""
@@ -68,14 +120,33 @@ class Providers:
             self._is_extending_logger = True
             # The host's processors have to see the consent that ours writes (docs/adr/0039).
             put_first(provider, self.logs)
-        return provider.get_logger(attributes.SCOPE, version(LIBRARY))
+        return provider.get_logger(attributes.SCOPE, version(LIBRARY), attributes.SCHEMA_URL)
+
+    def extend(self) -> None:
+        """Attach the processors to what the host has made so far."""
+        self.extend_tracer()
+        provider = get_logger_provider()
+        if self.reads_host and isinstance(provider, LoggerProvider) and self._read_logger is not provider:
+            self._read_logger = provider
+            put_first(provider, HostLogRecordProcessor(self.logs))
 
     def extend_tracer(self) -> None:
         """Attach the span processor to the given tracer provider, or to the process's if the host set one."""
         provider = self.tracer_provider or process_tracer_provider()
+        if self._extended_tracer is not None or isinstance(
+            provider, (ProxyTracerProvider, NoOpTracerProvider)
+        ):
+            return
         # Not only the SDK's own class: a wrapper passes this call on.
-        if callable(getattr(provider, "add_span_processor", None)) and self._extended_tracer is None:
+        if callable(getattr(provider, "add_span_processor", None)):
             self._extend(cast("TracerProvider", provider))
+        elif self.unread is None:
+            self.unread = ".".join(reversed(name_of(type(provider))))
+            _log.warning(_UNREAD, self.unread)
+
+    def receives(self, provider: object) -> bool:
+        """Return whether spans of this provider, by default the process's, reach the processor."""
+        return self._extended_tracer is (provider or process_tracer_provider())
 
     def request_tracer(self) -> Tracer:
         """Return a tracer of the host's provider, else of a private one."""

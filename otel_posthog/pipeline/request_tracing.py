@@ -22,6 +22,7 @@ from otel_posthog.span_rules import SpanRules
 _log = logging.getLogger(__name__)
 # Set by the instrumentations of FastAPI and Starlette.
 _INSTRUMENTED_MARK = "_is_instrumented_by_opentelemetry"
+_MIDDLEWARE = "OpenTelemetryMiddleware"  # contrib's, and Starlette's own
 # A proxy answers for any attribute, so the layers may never end.
 _MAX_LAYERS = 100
 _DENIED, _TELEMETRY = Answer.DENIED, Kind.TELEMETRY  # an enum's members are slow to look up
@@ -64,7 +65,7 @@ class AppTracing:
         if get_current_span() is not INVALID_SPAN:  # another instrumentation traces, or decided not to
             return None
         if self._is_instrumented is None:
-            self._is_instrumented = _is_instrumented(self._app, scope)
+            self._is_instrumented = _is_instrumented(self._app, scope, self._tracing.receives)
         return None if self._is_instrumented else self._traced
 
 
@@ -75,6 +76,7 @@ class RequestTracing:
     rules: SpanRules
     watch: ConsentWatch
     tracer: Callable[[], Tracer]
+    receives: Callable[[object], bool]  # the spans of that provider, None for the process's
     log_limiter: LogLimiter
     # Whether a processor receives spans; set at start and stop.
     is_running: bool = field(default=False, init=False)
@@ -101,12 +103,12 @@ class RequestTracing:
         return self.is_running and self.watch.current.kinds[_TELEMETRY].answer is not _DENIED
 
 
-def _is_instrumented(app: ASGIApp, scope: Scope) -> bool:
+def _is_instrumented(app: ASGIApp, scope: Scope, receives: Callable[[object], bool]) -> bool:
     """Return whether an inner layer of the application makes spans of requests."""
     try:
         layer: object = app
         for _ in range(_MAX_LAYERS):
-            if _is_marked(layer) or type(layer).__name__ == "OpenTelemetryMiddleware":
+            if _is_marked(layer) or type(layer).__name__ == _MIDDLEWARE or _traces_itself(layer, receives):
                 return True
             layer = getattr(layer, "app", None)
             if layer is None:
@@ -114,6 +116,15 @@ def _is_instrumented(app: ASGIApp, scope: Scope) -> bool:
         return _is_marked(scope.get("app"))
     except Exception:  # noqa: BLE001 - a third-party class may raise for any attribute
         return False
+
+
+def _traces_itself(layer: object, receives: Callable[[object], bool]) -> bool:
+    """Return whether it is a FastAPI (0.160 and newer) or Starlette whose own spans we receive."""
+    config = getattr(getattr(layer, "_native_telemetry", None), "config", {"tracing": False})
+    if config["tracing"]:
+        return receives(config["tracer_provider"])
+    inner = [each for each in getattr(layer, "user_middleware", ()) if each.cls.__name__ == _MIDDLEWARE]
+    return bool(inner) and receives(inner[0].kwargs.get("tracer_provider"))
 
 
 def _is_marked(layer: object) -> bool:

@@ -1,4 +1,4 @@
-"""Store the manifests that were answered, each kind's grant, and the audit trail.
+"""Store the manifests that were answered, each kind's grant and its time, and the audit trail.
 
 The functions run inside the transaction of the change that they belong to, so that there is no grant
 without its manifest and no change without its entry.
@@ -21,8 +21,7 @@ from .schema import WHO_MAX_CHARS, consent_audit, consent_manifest
 if TYPE_CHECKING:
     from sqlalchemy import Connection, RowMapping
 
-GRANT_COLUMNS = {f"{kind}_{name}": (kind, name) for name in ("manifest", "declined") for kind in Kind}
-_STATE = (*FLAGS, *GRANT_COLUMNS)
+_STATE = (*FLAGS, *(f"{kind}_{name}" for name in ("manifest", "declined") for kind in Kind))
 # As text, since SQLAlchemy has these clauses per database only, and both understand them.
 _KEEP = text(
     "INSERT INTO consent_manifest (hash, kind, content) VALUES (:hash, :kind, :content) "
@@ -31,6 +30,15 @@ _KEEP = text(
 _GRANT = text(
     "INSERT INTO consent_grant (kind, manifest, declined) VALUES (:kind, :manifest, :declined) "
     "ON CONFLICT (kind) DO UPDATE SET manifest = excluded.manifest, declined = excluded.declined"
+)
+# The database's clock in milliseconds since 1970, read when the statement runs.
+NOW_MS = {
+    "sqlite": "CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)",
+    "postgresql": "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)",
+}
+_DATE = (
+    "INSERT INTO consent_moment (kind, granted_ms) VALUES (:kind, {}) "
+    "ON CONFLICT (kind) DO UPDATE SET granted_ms = excluded.granted_ms"
 )
 _CONTENT = select(consent_manifest.c.content).where(consent_manifest.c.hash == bindparam("hash"))
 _ENTRIES = (
@@ -51,6 +59,12 @@ def keep(connection: Connection, kind: str, content: str) -> str:
 def grant(connection: Connection, kind: str, manifest: str | None, declined: str | None) -> None:
     """Record to which manifest the kind's consent is given from now on."""
     connection.execute(_GRANT, {"kind": kind, "manifest": manifest, "declined": declined})
+
+
+def date(connection: Connection, kind: str, *, is_on: bool) -> None:
+    """Record that the kind is switched on now, or has no time of a grant."""
+    now_ms = NOW_MS[connection.dialect.name] if is_on else "NULL"
+    connection.execute(text(_DATE.format(now_ms)), {"kind": kind})
 
 
 def content_of(connection: Connection, name: str) -> str | None:

@@ -71,6 +71,14 @@ consent_grant = Table(
     Column("declined", String(_HASH_CHARS), nullable=True),
 )
 
+# When each kind was switched on, by the database's clock; NULL while it is off, and after a grant by SQL.
+consent_moment = Table(
+    "consent_moment",
+    metadata,
+    Column("kind", String(_KIND_CHARS), primary_key=True),
+    Column("granted_ms", BigInteger, nullable=True),  # since 1970
+)
+
 # Each change of the decision; rows are only ever added.
 consent_audit = Table(
     "consent_audit",
@@ -84,7 +92,7 @@ consent_audit = Table(
     sqlite_autoincrement=True,
 )
 
-CONSENT_TABLES = (consent_manifest, consent_grant, consent_audit)
+CONSENT_TABLES = (consent_manifest, consent_grant, consent_moment, consent_audit)
 
 # Our tables for a product whose own model describes `system_settings`.
 own_metadata = MetaData(naming_convention=_NAMING_CONVENTION)

@@ -35,6 +35,7 @@ from sqlalchemy.schema import CreateTable
 
 from otel_posthog.consent.state import FLAG_OF, FLAGS, Settings
 from otel_posthog.errors import StoreError
+from otel_posthog.otel.records import now_ns
 from otel_posthog.registry import Kind
 
 from . import consent_history
@@ -63,18 +64,22 @@ _is_first = _row.id == 1
 _after = {name: func.coalesce(bindparam(f"new_{name}", type_=Boolean), _row[name]) for name in FLAGS}
 _all_off = and_(*(_row[flag].is_(false()) for flag in FLAG_OF.values()))
 _any_on = or_(*(_row[flag].is_(true()) for flag in FLAG_OF.values()))
+_GRANT_COLUMNS = {"manifest": "consent_grant", "declined": "consent_grant", "granted_ms": "consent_moment"}
+_OF_KINDS = {
+    f"{kind}_{name}": f"(SELECT {name} FROM {table} WHERE kind = '{kind}')"  # noqa: S608 - constants
+    for name, table in _GRANT_COLUMNS.items()
+    for kind in Kind
+}
 # Columns without a type, so that nothing converts what the driver returns.
-_READ: Executable = (
-    select(
+_READ: dict[str, Executable] = {
+    dialect: select(
         *[literal_column(name) for name in (*FLAGS, *ADDED_COLUMNS)],
-        *[
-            literal_column(f"(SELECT {name} FROM consent_grant WHERE kind = '{kind}')").label(label)  # noqa: S608 - constants
-            for label, (kind, name) in consent_history.GRANT_COLUMNS.items()
-        ],
+        *[literal_column(query).label(name) for name, query in (*_OF_KINDS.items(), ("read_ms", now_ms))],
     )
     .select_from(system_settings)
     .where(_is_first)
-)
+    for dialect, now_ms in consent_history.NOW_MS.items()
+}
 _HAS_ROW = select(_row.id).where(_is_first)
 _HAS_COLUMNS = select(system_settings).limit(0)
 _HAS_TABLES = [select(table).limit(0) for table in CONSENT_TABLES]
@@ -255,10 +260,10 @@ class SettingsStore:
         """Grant the present manifest to kinds switched on, none to those off; return whether any changed."""
         has_changed = False
         for kind, held in row.kinds.items():
-            name = None
+            was_on, name = before[FLAG_OF[kind]], None
             if held.is_granted:
                 # A kind that was off is granted what is asked for now, whatever was agreed to before.
-                is_known = held.manifest is not None and before[FLAG_OF[kind]]
+                is_known = held.manifest is not None and was_on
                 content = None if is_known else self._manifests().get(kind)
                 if content is None:
                     continue
@@ -266,6 +271,7 @@ class SettingsStore:
             elif held.manifest is None:
                 continue
             consent_history.grant(connection, kind, name, None)
+            consent_history.date(connection, kind, is_on=held.is_granted and not was_on)
             has_changed = True
         return has_changed
 
@@ -311,17 +317,20 @@ def _is_complete(connection: Connection) -> bool:
 
 
 def _raw(connection: Connection) -> RowMapping | None:
-    return connection.execute(_READ).mappings().one_or_none()
+    return connection.execute(_READ[connection.dialect.name]).mappings().one_or_none()
 
 
 def _read(connection: Connection) -> Settings | None:
-    values = _raw(connection)
+    values, read_ns = _raw(connection), now_ns()
     if values is None:
         return None
     checked: dict[str, Any] = {"instance_id": _uuid(values["instance_id"])}
     checked |= {name: _flag(name, values[name]) for name in FLAGS}
     checked |= {name: _generation(name, values[name]) for name in GENERATIONS}
-    return Settings(**checked, **{name: values[name] for name in consent_history.GRANT_COLUMNS})
+    held = {name: values[name] for name in (*_OF_KINDS, "read_ms")}
+    # SQLite keeps any text in a column of numbers.
+    held |= {name: None for name in held if name.endswith("_ms") and not isinstance(held[name], int)}
+    return Settings(**held, **checked, read_ns=read_ns)
 
 
 def _flag(column: str, value: object) -> bool:

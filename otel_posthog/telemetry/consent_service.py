@@ -25,7 +25,6 @@ class Reason(StrEnum):
     STORE_UNREADABLE = "store_unreadable"  # the database does not answer, so the decision is unknown
     EXPIRED = "expired"  # consent was given, but the last day of collection has passed
     NOT_STARTED = "not_started"  # consent is given, but this `Telemetry` was not started, or is stopped
-    REPLACED = "replaced"  # consent is given, but another `Telemetry` of the process gets what is emitted
     SILENCED = "silenced"  # consent is given, but the host's logger provider passes nothing on
     GRANTED = "granted"
 
@@ -47,6 +46,7 @@ class Activity:
     obstacle: Obstacle | None
     last_s: Mapping[tuple[str, str], float]
     """As in `Counts`."""
+    unread_spans: str | None
 
     def last(self, what: str, kind: Kind) -> datetime | None:
         """Return when an event of the kind was last `accepted` or `sent`, None if never."""
@@ -79,6 +79,7 @@ class KindStatus:
     switch: str | None  # what switches it off, by name, if that is no admin
     last_accepted: datetime | None  # when this process last accepted such an event
     last_sent: datetime | None  # when PostHog last accepted one from this process
+    unread_spans: str | None  # class of a tracer provider whose spans cannot become events
 
     @property
     def is_sending(self) -> bool:
@@ -97,6 +98,7 @@ class KindStatus:
             "switch": self.switch,
             "last_accepted": _iso(self.last_accepted),
             "last_sent": _iso(self.last_sent),
+            "unread_spans": self.unread_spans,
         }
 
 
@@ -162,6 +164,7 @@ class ConsentService:
             switch=switch,
             last_accepted=activity.last("accepted", kind),
             last_sent=activity.last("sent", kind),
+            unread_spans=activity.unread_spans,
         )
 
     def read(self) -> tuple[Settings | None, Reason | None]:

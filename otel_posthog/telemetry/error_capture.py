@@ -10,11 +10,12 @@ from uuid import uuid4
 from otel_posthog._runtime.reporting import Counts, LogLimiter
 from otel_posthog.config.settings import Config
 from otel_posthog.consent.state import Answer, Consent
-from otel_posthog.emit import capture
 from otel_posthog.emit.breadcrumbs import Breadcrumbs
-from otel_posthog.emit.capture import Emitter
+from otel_posthog.emit.capture import emit_exception
+from otel_posthog.emit.emitters import Emitter
 from otel_posthog.emit.failures import RateLimit
-from otel_posthog.emit.hooks import Hooks, LogHandler
+from otel_posthog.emit.hooks import UNCAUGHT, Hooks, LogHandler, report_unhandled
+from otel_posthog.emit.request_context import Owner, within
 from otel_posthog.emit.tracebacks import describe, type_of
 from otel_posthog.events import Event, time_from_ns
 from otel_posthog.mapping import BaseProperties, exception_properties
@@ -31,7 +32,7 @@ def emit_test_exception(config: Config) -> None:
     """Report a test exception through the normal consent path (requirement R10)."""
     marker = _marker(config, "backend_test")
     error = DeliberateError("Test exception of the backend")
-    capture.emit_exception(error, lambda: {marker: True}, handled=True)
+    emit_exception(error, lambda: {marker: True}, handled=True)
 
 
 def startup_test_event(config: Config, base: BaseProperties) -> Event:
@@ -65,22 +66,24 @@ def _marker(config: Config, name: str) -> str:
 
 
 class ErrorCapture:
-    """Hooks, log handler, breadcrumbs and rate limit, as the settings request them."""
+    """Hooks, log handler, breadcrumbs and rate limit of one owner, as the settings request them."""
 
-    def __init__(self, config: Config, counts: Counts) -> None:
-        self._counts = counts
+    def __init__(self, config: Config, counts: Counts, owner: Owner) -> None:
+        self._counts, self._owner = counts, owner
         self.breadcrumbs = Breadcrumbs(number=config.error_steps)
         self.rate_limit = RateLimit(
             counts, burst=config.error_burst, refill_per_minute=config.error_refill_per_minute
         )
-        self._hooks = Hooks() if config.capture_unhandled else None
-        self._logs = LogHandler(with_exceptions=config.capture_logged, with_steps=config.steps_from_logs)
+        self._hooks = Hooks(owner) if config.capture_unhandled else None
+        self._logs = LogHandler(
+            owner, with_exceptions=config.capture_logged, with_steps=config.steps_from_logs
+        )
         self._withdrawn_ns = 0
         self._logger: Logger | None = None
 
     def emitter(self, logger: Logger, log_limiter: LogLimiter) -> Emitter:
         """Return the emitter for `track` and reports, with breadcrumbs and rate limit."""
-        self.use(logger)
+        self._logger = logger  # of the summaries, too
         return Emitter(
             logger, log_limiter, self.breadcrumbs, self.rate_limit, counts=self._counts, notes_queued=True
         )
@@ -97,14 +100,17 @@ class ErrorCapture:
         if self._hooks is not None:
             self._hooks.watch(loop)
 
-    def use(self, logger: Logger) -> None:
-        """Emit the summaries of suppressed reports to this logger."""
-        self._logger = logger
-
     def emit_summary(self, *, is_final: bool = False) -> None:
         """Report how many reports were suppressed, once a minute or at the end."""
         if self._logger is not None:
-            self.rate_limit.emit_summary(self._logger, is_final=is_final)
+            with within(self._owner):
+                self.rate_limit.emit_summary(self._logger, is_final=is_final)
+
+    def report(self, error: BaseException | None) -> None:
+        """Report what leaves `with telemetry:`, which ends before Python's own hook is called."""
+        if self._hooks is not None:
+            with within(self._owner):
+                report_unhandled(error, UNCAUGHT, level="fatal")
 
     def remove(self) -> None:
         """Remove the hooks, and emit the last summary."""
@@ -117,7 +123,8 @@ class ErrorCapture:
         """Discard what was recorded before a withdrawal."""
         errors, telemetry = consent.kinds[Kind.ERRORS], consent.kinds[Kind.TELEMETRY]
         withdrawn_ns = errors.withdrawn_before_ns
-        self.breadcrumbs.discard_before(withdrawn_ns, telemetry.withdrawn_before_ns)
+        # While a kind is denied, all of them: a report that is held may be sent yet.
+        self.breadcrumbs.discard_before(errors.discard_before_ns, telemetry.discard_before_ns)
         if withdrawn_ns != self._withdrawn_ns or errors.answer is Answer.DENIED:
             self._withdrawn_ns = withdrawn_ns
             self.rate_limit.discard()

@@ -21,6 +21,7 @@ from otel_posthog.delivery.gate import DEVELOPMENT, Gate
 from otel_posthog.delivery.prepare import Preparation
 from otel_posthog.delivery.spool import Drainer, make_spool, spool_folder
 from otel_posthog.delivery.transport import Transport, posthog_transport
+from otel_posthog.emit.request_context import Owner
 from otel_posthog.heartbeat import Heartbeat, RoundParts
 from otel_posthog.mapping import BaseProperties
 from otel_posthog.middleware.asgi import ConsentSnapshot
@@ -57,6 +58,9 @@ class PipelineOptions:
     meter_provider: MeterProvider | None = None
     clock: Callable[[], float] | None = None
     environ: Mapping[str, str] | None = None
+    # Whether a file declares it: then the host's records are read, and exporters get them as well.
+    is_of_file: bool = False
+    is_default: bool = False
 
 
 class ExportPipeline:
@@ -69,13 +73,16 @@ class ExportPipeline:
         self.consent_snapshot = ConsentSnapshot()
         # Called when product events may be sent from now on.
         self.on_telemetry: Callable[[], None] | None = None
+        self.on_watch: Callable[[], None] = lambda: None
         self._is_open = False
+        self._spools_first = given.config.spool_first
         self._transport = given.transport or posthog_transport(given.config)
         self.has_transport = self._transport is not None  # not without a project API key
         self.counts = Counts()
         self._drop_log = DropLog(self.counts)
         self._ledger_due_s = 0.0
-        self.error_capture = ErrorCapture(given.config, self.counts)
+        self.owner = Owner(is_default=given.is_default)
+        self.error_capture = ErrorCapture(given.config, self.counts, self.owner)
         self.base = BaseProperties(
             environment=given.config.environment,
             service_version=given.config.service_version,
@@ -103,6 +110,8 @@ class ExportPipeline:
             on_change=self._follow,
         )
         self.watch.on_read = self._update_snapshot
+        if not given.config.through_collector:  # there the host's exporter would get them
+            self.watch.max_held = min(given.config.error_burst, given.config.batch_max_events)
         preparation = Preparation(
             given.config,
             registry=given.registry,
@@ -117,7 +126,7 @@ class ExportPipeline:
             config=given.config,
             watch=self.watch,
             lease=HeartbeatLease(database),
-            send=(CollectorGate() if given.config.through_collector else self.gate).send,
+            send=(CollectorGate(self.owner) if given.config.through_collector else self.gate).send,
             base=self.base,
             counts=self.counts,
             spool=self.spool,
@@ -135,12 +144,14 @@ class ExportPipeline:
             log_limiter=log_limiter,
         )
         processors = ProcessorParts(
-            consent=self.watch.cached,
+            owner=self.owner,
+            watch=self.watch,
             rate_limit=self.error_capture.rate_limit,
             config=given.config,
             counts=self.counts,
             log_limiter=log_limiter,
             stamper=stamper,
+            claims=given.is_of_file,
         )
         self.logs = ConsentLogRecordProcessor(self.log_exporter, processors, given.registry)
         self.spans = ConsentSpanProcessor(
@@ -202,14 +213,38 @@ class ExportPipeline:
             return False
 
     def _send_all(self) -> bool:
+        self.watch.settle(self.config.consent_max_age_s)
         are_flushed = [self.logs.switch.flush(), self.spans.switch.flush()]
         self._drainer.drain()
         self.spool.write_ledger()
         return all(are_flushed)
 
+    def leave_sending(self, timeout_s: float) -> bool:
+        """Spool what waits, for another process to send; return whether it is on disk. Never raises."""
+        try:
+            if self.config.through_collector or not self.spool.move_to_disk():
+                return False
+            self.heartbeat.retire()
+            self._drainer.retire()
+            self.error_capture.emit_summary()
+            self._drop_log.write(_log)
+            for switch in (self.logs.switch, self.spans.switch):
+                if self._spools_first:
+                    switch.flush()
+                elif switch.is_open:  # its exporter may be sending
+                    switch.close(timeout_s / 2)
+                    switch.open()
+            self._spools_first = True
+            self.gate.hold_unfinished()
+            return self.spool.move_to_disk()
+        except Exception as error:  # noqa: BLE001 - a product calls it where it cleans up
+            self.log_limiter.warning(_log, "spool() failed (%s), so events may wait", type(error).__name__)
+            return False
+
     def close(self, deadline_s: float) -> None:
         """Send what waits until that monotonic time, spool the rest, and stop every thread."""
         self._is_open = False
+        self.watch.settle(left_s(deadline_s) / 2)
         # What the processors hold reaches gate or spool before the drainer ends.
         self.logs.switch.close(left_s(deadline_s))
         self.spans.switch.close(left_s(deadline_s))
@@ -230,6 +265,7 @@ class ExportPipeline:
 
     def _keep_watch(self) -> bool:
         """Report suppressed errors and drops once a minute, and return whether anything may be sent."""
+        self.on_watch()
         self.error_capture.emit_summary()
         self._drop_log.write(_log)
         if time.monotonic() >= self._ledger_due_s:
@@ -239,7 +275,7 @@ class ExportPipeline:
 
     def log_exporter(self, queue: Waiting | None = None) -> PostHogLogExporter:
         """Return an exporter of log records, for our own processor or any other."""
-        metrics, spool_first = ExporterMetrics(self.given.meter_provider, "log"), self.config.spool_first
+        metrics, spool_first = ExporterMetrics(self.given.meter_provider, "log"), self._spools_first
         return PostHogLogExporter(*self._for_exporters, queue=queue, spool_first=spool_first, metrics=metrics)
 
     def span_exporter(self, queue: Waiting | None = None) -> PostHogSpanExporter:
@@ -248,7 +284,7 @@ class ExportPipeline:
             *self._for_exporters,
             rules=self.given.span_rules,
             queue=queue,
-            spool_first=self.config.spool_first,
+            spool_first=self._spools_first,
             metrics=ExporterMetrics(self.given.meter_provider, "span"),
         )
 

@@ -8,15 +8,15 @@ import threading
 import time
 from collections.abc import Callable
 
-from otel_posthog._runtime.process import follow_forks
+from otel_posthog._runtime.process import follow_forks, followers
 from otel_posthog._runtime.process_end import ProcessEnd
-from otel_posthog._runtime.threads import off_loop, running_loop
+from otel_posthog._runtime.threads import in_thread, off_loop, running_loop
 from otel_posthog.config.settings import SDK_SWITCH, is_off_by
 from otel_posthog.consent.state import Answer
-from otel_posthog.emit import capture
-from otel_posthog.middleware import SecurityHeaders, SecurityHeadersMiddleware
-from otel_posthog.middleware.asgi import ASGIApp
-from otel_posthog.middleware.csp import posthog_sources
+from otel_posthog.emit import emitters
+from otel_posthog.emit.request_context import within
+from otel_posthog.errors import ConfigError
+from otel_posthog.middleware import ResponseHeaders, SecurityHeaders
 from otel_posthog.pipeline.providers import Providers
 from otel_posthog.pipeline.request_tracing import RequestTracing
 from otel_posthog.registry import EXCEPTION, Kind
@@ -28,6 +28,10 @@ _log = logging.getLogger(__name__)
 # An enum's members are slow to look up.
 _GRANTED, _DENIED, _ERRORS = Answer.GRANTED, Answer.DENIED, Kind.ERRORS
 _NOT_STARTED = "Telemetry could not start (%s), nothing is sent"
+_GIVES_WAY = (
+    "This process has a Telemetry of its own: the exporters named posthog send nothing, "
+    "so that no event is sent twice"
+)
 _REFRESH_PAUSE_S = 0.1  # requests do not ask again meanwhile; a refresh takes some milliseconds
 _CLOSING_SHARE = 0.05  # of the time for a shutdown, for closing files and connections at its end
 
@@ -48,28 +52,19 @@ class TelemetryLifecycle:
         self._log_limiter = pipeline.log_limiter
         self._providers = providers
         self._tracing = tracing
-        self._security_headers = security_headers
         self.trace = tracing.trace
-        self.consent_snapshot = pipeline.consent_snapshot
-        self._emitter: capture.Emitter | None = None
+        snapshot = self.consent_snapshot = pipeline.consent_snapshot
+        self.security = security_headers and ResponseHeaders(security_headers, self._config.host, snapshot)
+        self.owner = pipeline.owner
+        self._emitter: emitters.Emitter | None = None
         self._was_shut_down = False
         self._lock = threading.Lock()
         # Reentrant: a signal handler may stop what its own thread is stopping.
         self._stopping = threading.RLock()
         self._process_end = ProcessEnd(self.shutdown, timeout_s=self._config.shutdown_timeout_s)
         pipeline.on_telemetry = tracing.prepare
+        pipeline.on_watch = providers.extend_tracer  # a vendor may set its provider late
         follow_forks(self)
-
-    def secure(self, app: ASGIApp) -> SecurityHeadersMiddleware | None:
-        """Return the application with the given security headers, None if none were given."""
-        if self._security_headers is None:
-            return None
-        return SecurityHeadersMiddleware(
-            app,
-            headers=self._security_headers,
-            sources=posthog_sources(self._config.host),
-            snapshot=self.consent_snapshot,
-        )
 
     def touch(self) -> bool:
         """Start without waiting if necessary, and refresh consent in the background; never raises.
@@ -77,19 +72,25 @@ class TelemetryLifecycle:
         Returns whether exceptions may be reported, as far as is known.
         """
         try:
-            if self._emitter is None and not self._was_shut_down:
+            if not self.is_running and not self._was_shut_down:
                 self._begin()
-            answer = self._pipeline.watch.cached().kinds[_ERRORS].answer
+            # While the first answer for some time is being read, requests are watched: it may be a yes.
+            is_stale = self._pipeline.watch.may_hold and self._pipeline.watch.fresh() is None
+            is_denied = self._pipeline.watch.cached().kinds[_ERRORS].answer is _DENIED and not is_stale
+            is_denied = is_denied or self.gives_way()
         except Exception as error:  # noqa: BLE001 - a fault of ours never reaches the app
             self._report(_NOT_STARTED, error)
             return False
-        self.consent_snapshot.may_report = answer is not _DENIED
+        self.consent_snapshot.may_report = not is_denied
         self.consent_snapshot.fresh_until_s = time.monotonic() + _REFRESH_PAUSE_S
-        return answer is not _DENIED
+        return not is_denied
 
     def start(self) -> None:
         """Start, and wait for the first answer about consent for at most `consent_max_age_s`."""
         self._begin()
+        if not self.is_running:
+            return
+        self._pipeline.watch.cached()  # in a child the parent's answer may be old
         # So that the first event of a script is not held for nothing.
         self._pipeline.watch.wait(self._config.consent_max_age_s)
         self._tracing.prepare()
@@ -104,27 +105,49 @@ class TelemetryLifecycle:
         except Exception as error:  # noqa: BLE001 - a fault of ours never reaches the app
             self._report(_NOT_STARTED, error)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether requests, hooks and `track` report here."""
+        return self._tracing.is_running
+
+    def open(self) -> ExportPipeline:
+        """Accept what exporters behind third-party processors get: no hooks, and `track` stays as it is."""
+        with self._lock:
+            self._open()
+        return self._pipeline
+
+    def gives_way(self) -> bool:
+        """Return whether this is the one of a file, and the product runs its own; logs the consequence."""
+        if not self._providers.reads_host or not emitters.is_in_use(besides=self.owner):
+            return False
+        self._log_limiter.warning(_log, _GIVES_WAY)
+        return True
+
+    @property
+    def unread_spans(self) -> str | None:
+        """Return the class of a tracer provider whose spans cannot be read."""
+        return self._providers.unread
+
     def obstacle(self) -> Obstacle | None:
         """Return why nothing that is emitted in this process arrives here, None if it does."""
         emitter = self._emitter
         if emitter is None:
             return Obstacle(reason=Reason.NOT_STARTED)
-        if capture.current() is not emitter:
-            return Obstacle(reason=Reason.REPLACED)
         if self._pipeline.logs.switch.is_open and not self._is_silenced(emitter):
             return None
         if is_off_by(SDK_SWITCH, os.environ):  # the SDK reads it there, whatever `environ` was given here
             return Obstacle(reason=Reason.ENV, switch=SDK_SWITCH)
         return Obstacle(reason=Reason.SILENCED, switch="logger_provider")
 
-    def _is_silenced(self, emitter: capture.Emitter) -> bool:
+    def _is_silenced(self, emitter: emitters.Emitter) -> bool:
         """Return whether the logger refuses what consent does not deny."""
         kinds = self._pipeline.watch.cached().kinds
         names = {Kind.ERRORS: EXCEPTION, Kind.TELEMETRY: "any_event"}
-        return any(
-            kinds[kind].answer is not _DENIED and not emitter.logger.enabled(event_name=name)
-            for kind, name in names.items()
-        )
+        with within(self.owner):
+            return any(
+                kinds[kind].answer is not _DENIED and not emitter.logger.enabled(event_name=name)
+                for kind, name in names.items()
+            )
 
     async def astart(self) -> None:
         """Like `start`, off the event loop, for a web application that is about to start; never raises."""
@@ -160,16 +183,24 @@ class TelemetryLifecycle:
 
     def _begin(self) -> None:
         with self._lock:
-            if self._emitter is not None:
+            if self.is_running or self.gives_way():
                 return
-            self._pipeline.open()
-            self._emitter = self._pipeline.error_capture.emitter(self._providers.logger(), self._log_limiter)
-            capture.use(self._emitter)
+            emitters.refuse_second_default(self.owner)
+            emitters.use(self.owner, self._open())
             self._pipeline.error_capture.install(running_loop())
             self._tracing.is_running = True
-            self._providers.extend_tracer()
-            self._process_end.want()
+            self._providers.extend()
         self._pipeline.heartbeat.follow(self._pipeline.watch.cached())
+        for other in followers():
+            if isinstance(other, TelemetryLifecycle) and other.is_running and other.gives_way():
+                in_thread(other.shutdown, "otel-posthog-end")
+
+    def _open(self) -> emitters.Emitter:
+        if self._emitter is None:
+            self._pipeline.open()
+            self._emitter = self._pipeline.error_capture.emitter(self._providers.logger(), self._log_limiter)
+            self._process_end.want()
+        return self._emitter
 
     def _stop(self, deadline_s: float) -> None:
         with self._lock:
@@ -178,7 +209,7 @@ class TelemetryLifecycle:
             self._tracing.is_running = False
         if emitter is not None:
             self._pipeline.error_capture.remove()
-            capture.stop_using(emitter)
+            emitters.stop_using(self.owner)
             # Consent is not read again here: held events are judged when they are sent.
             self._pipeline.close(deadline_s)
             self._process_end.drop()
@@ -191,4 +222,5 @@ class TelemetryLifecycle:
             self._report("Telemetry could not start or stop (%s)", error)
 
     def _report(self, template: str, error: Exception) -> None:
-        self._log_limiter.warning(_log, template, type(error).__name__)
+        reason = error if isinstance(error, ConfigError) else type(error).__name__
+        self._log_limiter.warning(_log, template, reason)

@@ -14,11 +14,13 @@ from otel_posthog.config.declared_events import declared_events, registry_of
 from otel_posthog.config.settings import Config
 from otel_posthog.consent.state import Answer, Consent, Settings
 from otel_posthog.delivery.balance import Delivered
+from otel_posthog.emit.request_context import within
 from otel_posthog.errors import ConfigError
 from otel_posthog.middleware import SecurityHeaders, watch
 from otel_posthog.middleware.asgi import ASGIApp
+from otel_posthog.middleware.wsgi import WSGIApp, watch_wsgi
 from otel_posthog.otel.sdk import LoggerProvider
-from otel_posthog.pipeline.providers import Providers
+from otel_posthog.pipeline.providers import Providers, resource_of
 from otel_posthog.pipeline.request_tracing import RequestTracing
 from otel_posthog.registry import Kind, Registry
 from otel_posthog.scrubbing import BeforeSend, Scrubber, ScrubRules
@@ -32,6 +34,7 @@ from .lifecycle import TelemetryLifecycle
 from .preview import Preview, preview
 
 if TYPE_CHECKING:
+    from otel_posthog.config.block import Block
     from otel_posthog.delivery.transport import Transport
 
 
@@ -62,38 +65,65 @@ class Telemetry:
         meter_provider: MeterProvider | None = None,
         clock: Callable[[], float] | None = None,
         environ: Mapping[str, str] | None = None,
+        default: bool = False,
         **limits: str | float | bool,
     ) -> None:
         """Resolve the settings and wire the parts; raise `ConfigError` for a bad setting.
 
         `RegistryError` is raised for a span rule that names what the registry does not know.
 
+        If several run in one process, that with `default=True` gets what belongs to no wrapped application.
+
         `clock` returns seconds since 1970 and decides when a heartbeat is due; by default the
         database's clock does.
         """
         url = database if isinstance(database, str) else None
         given = {"api_key": api_key, "host": host, "database": url, "environment": environment}
-        self.config = Config.resolve({**given, "service_version": service_version, **limits}, environ)
-        if self.config.through_collector and logger_provider is None:
+        config = Config.resolve({**given, "service_version": service_version, **limits}, environ)
+        config = config.over(resource_of(tracer_provider, logger_provider))
+        if config.through_collector and logger_provider is None:
             raise ConfigError("through_collector needs your logger_provider, with an OTLP exporter.")
-        self.registry = declared_events(self.config) if registry is None else registry_of(registry)
-        rules = SpanRules(span_rules, self.registry)
-        self.log_limiter = LogLimiter()
-        self._pipeline = ExportPipeline(
-            PipelineOptions(
-                config=self.config,
-                database=database or self.config.database,
-                registry=self.registry,
-                span_rules=rules,
-                scrubber=Scrubber(scrub_rules, registry=self.registry),
-                before_send=before_send,
-                transport=transport,
-                meter_provider=meter_provider,
-                clock=clock,
-                environ=environ,
-            ),
-            self.log_limiter,
+        declared = declared_events(config) if registry is None else registry_of(registry)
+        options = PipelineOptions(
+            config=config,
+            database=database or config.database,
+            registry=declared,
+            span_rules=SpanRules(span_rules, declared),
+            scrubber=Scrubber(scrub_rules, registry=declared),
+            before_send=before_send,
+            transport=transport,
+            meter_provider=meter_provider,
+            clock=clock,
+            environ=environ,
+            is_default=default,
         )
+        self._compose(options, logger_provider, tracer_provider, security_headers)
+
+    @classmethod
+    def from_block(cls, block: Block) -> Self:
+        """Return the one that a `posthog:` block defines; it reads the host's providers."""
+        made = cls.__new__(cls)
+        options = PipelineOptions(
+            config=block.config.over(resource_of()),
+            database=block.config.database,
+            registry=block.registry,
+            span_rules=block.span_rules,
+            scrubber=Scrubber(block.scrub_rules, registry=block.registry),
+            is_of_file=True,
+        )
+        cls._compose(made, options)
+        return made
+
+    def _compose(
+        self,
+        options: PipelineOptions,
+        logger_provider: LoggerProvider | None = None,
+        tracer_provider: TracerProvider | None = None,
+        security_headers: SecurityHeaders | None = None,
+    ) -> None:
+        self.config, self.registry, rules = options.config, options.registry, options.span_rules
+        self.log_limiter = LogLimiter()
+        self._pipeline = ExportPipeline(options, self.log_limiter)
         self._consent = self._pipeline.consent
         self._watch = self._pipeline.watch
         self.heartbeat = self._pipeline.heartbeat
@@ -102,13 +132,18 @@ class Telemetry:
             spans=self._pipeline.spans,
             logger_provider=logger_provider,
             tracer_provider=tracer_provider,
+            reads_host=options.is_of_file,
         )
         # What the middleware uses.
         self.lifecycle = TelemetryLifecycle(
             self._pipeline,
             providers=providers,
             tracing=RequestTracing(
-                rules, watch=self._watch, tracer=providers.request_tracer, log_limiter=self.log_limiter
+                rules,
+                watch=self._watch,
+                tracer=providers.request_tracer,
+                receives=providers.receives,
+                log_limiter=self.log_limiter,
             ),
             security_headers=security_headers,
         )
@@ -117,16 +152,29 @@ class Telemetry:
         """Return the application with exceptions reported; its lifespan starts and stops this object."""
         return watch(app, self.lifecycle)
 
+    def wrap_wsgi(self, app: WSGIApp) -> WSGIApp:
+        """Return the WSGI application with exceptions reported; its first request starts this object."""
+        return watch_wsgi(app, self.lifecycle)
+
     def start(self) -> None:
         """Start: `track` and the middleware emit here from now on. Does nothing while running.
 
         Returns once consent is known, or after `consent_max_age_s`; what is accepted before is held.
+        Raises `ConfigError` if another `Telemetry(default=True)` runs and this is one, too.
         """
         self.lifecycle.start()
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Send what waits; return whether all of it was sent within the timeout. Never raises."""
         return self._pipeline.flush(timeout_s)
+
+    def spool(self) -> bool:
+        """Write what waits to disk, and leave sending to another process from now on.
+
+        For a process that may be killed, such as the child of a worker: call it at the start and after each
+        task. Returns False if the spool is in memory or its disk fails; then `flush` at the end.
+        """
+        return self._pipeline.leave_sending(self.config.shutdown_timeout_s)
 
     def shutdown(self, timeout_s: float | None = None) -> None:
         """Send what waits within the timeout (default: `shutdown_timeout_s`), and stop every thread."""
@@ -137,8 +185,9 @@ class Telemetry:
         self.start()
         return self
 
-    def __exit__(self, *_raised: object) -> None:
-        """Flush and stop."""
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        """Report an error that leaves the block, flush and stop."""
+        self._pipeline.error_capture.report(error)
         self.shutdown()
 
     async def __aenter__(self) -> Self:
@@ -146,8 +195,9 @@ class Telemetry:
         await self.lifecycle.enter()
         return self
 
-    async def __aexit__(self, *_raised: object) -> None:
-        """Flush and stop, without blocking the event loop."""
+    async def __aexit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        """Do the same without blocking the event loop."""
+        self._pipeline.error_capture.report(error)
         await self.lifecycle.ashutdown()
 
     def settings(self) -> Settings:
@@ -198,6 +248,7 @@ class Telemetry:
             has_key=self._pipeline.has_transport,
             obstacle=self.lifecycle.obstacle(),
             last_s=self._pipeline.counts.last_s,
+            unread_spans=self.lifecycle.unread_spans,
         )
         return self._consent.status(activity)
 
@@ -234,4 +285,5 @@ class Telemetry:
 
     def send_test_exception(self) -> None:
         """Report a test exception through the normal consent path (requirement R10)."""
-        emit_test_exception(self.config)
+        with within(self.lifecycle.owner):
+            emit_test_exception(self.config)

@@ -10,7 +10,8 @@ from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 from otel_posthog.delivery.transport import RecordingTransport
-from otel_posthog.emit import capture
+from otel_posthog.emit import emitters
+from otel_posthog.emit.request_context import within
 from otel_posthog.errors import RegistryError
 from otel_posthog.registry import Registry
 from otel_posthog.telemetry import Telemetry
@@ -38,23 +39,23 @@ class InMemoryTelemetry:
     @contextmanager
     def running(self) -> Iterator[InMemoryTelemetry]:
         """Run until the block ends, with consent to both kinds."""
-        before = capture.current()
         with self._telemetry as telemetry:
             telemetry.update_settings(enable_error_reporting=True, enable_telemetry=True)
-            self._emitter = capture.current()
-            capture.use(before)  # until a test diverts
+            with within(owner := telemetry.lifecycle.owner):
+                self._emitter = emitters.current()
+            emitters.stop_using(owner)  # until a test diverts
             yield self
 
     @contextmanager
     def diverting(self) -> Iterator[None]:
         """Route everything that this process emits here, even if another Telemetry starts meanwhile."""
-        with capture.diverted(self._emitter):
+        with emitters.diverted(self._emitter):
             yield
 
     @contextmanager
     def diverting_strictly(self) -> Iterator[None]:
         """Do the same, and raise `RegistryError` when something undeclared is emitted."""
-        with capture.diverted(replace(self._emitter, check=self._check)):
+        with emitters.diverted(replace(self._emitter, check=self._check)):
             yield
 
     def events(self) -> list[dict[str, object]]:

@@ -29,7 +29,6 @@ from otel_posthog.config.block import read_block
 from otel_posthog.config.settings import Config
 from otel_posthog.gateway import Gateway
 from otel_posthog.registry.documents import manifest_file
-from otel_posthog.telemetry.exporter_backend import ExporterBackend
 
 ROOT = Path(otel_posthog.__file__).parent
 NOBODY = "http://127.0.0.1:9"
@@ -58,9 +57,7 @@ def _alive(folder: Path) -> list[object]:
         telemetry,
         Telemetry(api_key="phc_test", database=sqlalchemy.create_engine(url)),
         Telemetry(api_key="phc_test", database=url.replace("sqlite", "sqlite+aiosqlite")),
-        ExporterBackend(
-            read_block({"database": url}, {"POSTHOG_API_KEY": "phc_test"}), telemetry.log_limiter
-        ),
+        Telemetry.from_block(read_block({"database": url}, {"POSTHOG_API_KEY": "phc_test"})),
         Gateway(Config.resolve(gateway, {})),
         declarative,
     ]

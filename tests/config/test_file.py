@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from otel_posthog.cli import main
 from otel_posthog.config.block import block_schema
 from otel_posthog.config.file import ConfigFile, schema_for_editors
-from otel_posthog.declarative import SharedBackend
+from otel_posthog.declarative import SharedTelemetry
 from otel_posthog.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -86,12 +86,12 @@ def test_check_tells_what_is_wrong(path, from_root, capsys):
 @pytest.mark.parametrize("path", WITH_BLOCK, ids=lambda path: path.stem)
 def test_exporter_sends_nothing_and_says_why(path, from_root, caplog):
     """An exporter made of such a block never raises; one line tells the first thing that is wrong."""
-    block, shared = ConfigFile(path).block(), SharedBackend()
+    block, shared = ConfigFile(path).block(), SharedTelemetry()
 
     with caplog.at_level(logging.WARNING):
         shared.join(block)
         shared.join(block)
-        parts = shared.backend()
+        parts = shared.exporters()
 
     [record] = caplog.records
     first = next(line for line in _expected(path).splitlines() if ".posthog" in line)
@@ -104,11 +104,11 @@ def test_exporter_sends_nothing_and_says_why(path, from_root, caplog):
 def test_unsupported_database_is_told_at_the_start(caplog):
     """The block itself is fine; who opens the database says in one line that nothing is sent, and why."""
     path = ROOT / "tests" / "golden" / "config" / "unsupported_database.yaml"
-    shared = SharedBackend()
+    shared = SharedTelemetry()
 
     with caplog.at_level(logging.WARNING):
         shared.join(ConfigFile(path).block())
-        parts = shared.backend()
+        parts = shared.exporters()
 
     assert parts is None
     [told] = caplog.messages

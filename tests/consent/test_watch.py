@@ -587,3 +587,95 @@ def test_cut_compares_with_the_moment_of_acceptance():
     consent = KindConsent(answer=Answer.GRANTED, withdrawn_before_ns=100)
 
     assert [consent.allows(at) for at in (99, 100, 101)] == [False, True, True]
+
+
+@pytest.fixture
+def holding(make_watch, row, clock):
+    """Return a watch that has read a no, and may hold two reports."""
+    row.answer = DENIED_ROW
+    watch = make_watch(max_age_s=0.2, clock=clock)
+    watch.max_held = 2
+    watch.refresh()
+    clock.now += 1
+    return watch
+
+
+def test_held_report_is_decided_by_a_later_read(holding, row):
+    """A report is held off its own thread until the row was read after it, and counts from itself on."""
+    row.answer = GRANTED_ROW
+    accepted, decided = [], []
+
+    is_held = holding.hold(lambda: accepted.append(records.now_ns()), decided.append)
+    holding.settle(WAIT_S)
+
+    assert (is_held, row.reads, row.thread_name) == (True, 2, "otel-posthog-consent")
+    assert [consent.kinds[Kind.ERRORS].allows(accepted[0]) for consent in decided] == [True]
+
+
+def test_only_so_many_reports_are_held(holding, row):
+    """What finds no room is refused, and there is room again after the read."""
+    row.may_answer.clear()
+    row.is_asked.clear()
+    held = [holding.hold(lambda: None, lambda _consent: None) for _ in range(3)]
+    assert row.is_asked.wait(WAIT_S)
+
+    row.may_answer.set()
+    holding.settle(WAIT_S)
+
+    assert (held, holding.may_hold) == ([True, True, False], True)
+
+
+def test_held_reports_cause_one_read_in_the_age_of_an_answer(holding, row, clock):
+    """A later report waits for its turn, and does not date a grant by SQL, which may be younger."""
+    holding.hold(lambda: None, lambda _consent: None)
+    wait_until(lambda: row.reads == 2)
+    holding.settle(WAIT_S)
+    row.answer = GRANTED_ROW
+    accepted, decided = [], []
+
+    holding.hold(lambda: accepted.append(records.now_ns()), decided.append)
+    reads_before_its_turn = row.reads
+    clock.now += 1
+    holding.settle(WAIT_S)
+
+    assert (reads_before_its_turn, row.reads) == (2, 3)
+    assert [consent.kinds[Kind.ERRORS].answer for consent in decided] == [Answer.GRANTED]
+
+
+@pytest.mark.parametrize("state", ["closed", "disabled", "without room"])
+def test_nothing_is_held_where_nothing_will_be_read(make_watch, row, state):
+    """Without a later read a report is dropped at once."""
+    watch = make_watch(is_disabled=state == "disabled")
+    watch.max_held = 0 if state == "without room" else 2
+    if state == "closed":
+        watch.close(WAIT_S)
+
+    assert watch.hold(lambda: None, lambda _consent: None) is False
+    assert row.reads == 0
+
+
+def test_child_forgets_what_its_parent_holds(holding, row):
+    """The parent decides about it."""
+    decided = []
+    row.may_answer.clear()
+    holding.hold(lambda: None, decided.append)
+
+    holding.after_fork()
+    row.may_answer.set()
+    holding.settle(WAIT_S)
+
+    assert decided == []
+
+
+def test_failing_decision_costs_only_itself(holding, caplog):
+    """A report that cannot be queued is logged, and the next one is decided."""
+    decided = []
+
+    def fail(_consent):
+        raise RuntimeError
+
+    holding.hold(lambda: None, fail)
+    holding.hold(lambda: None, decided.append)
+    holding.settle(WAIT_S)
+
+    assert (len(decided), warnings(caplog)) == (1, ["A held report is lost (RuntimeError)"])

@@ -20,8 +20,8 @@ from opentelemetry.sdk.resources import Resource
 from raising import caught
 
 from otel_posthog import capture_exception, track
-from otel_posthog.emit import capture
-from otel_posthog.emit.capture import Emitter, random_uuid
+from otel_posthog.emit import capture, emitters
+from otel_posthog.emit.capture import random_uuid
 from otel_posthog.emit.failures import was_reported
 from otel_posthog.emit.hooks import LogHandler
 from otel_posthog.mapping.records import uuid_of
@@ -338,10 +338,10 @@ def test_full_queue_leaves_the_exception_to_the_next(make_telemetry, sink):
 def test_exception_is_not_marked_where_nobody_listens(granted, sink):
     """A logger that passes nothing on leaves the exception unmarked."""
     error = ValueError("for nobody")
-    silent = Emitter(
+    silent = emitters.Emitter(
         LoggerProvider(shutdown_on_exit=False).get_logger("x"), granted.log_limiter, notes_queued=True
     )
-    with capture.diverted(silent):
+    with emitters.diverted(silent):
         capture_exception(error)
 
     capture_exception(error)

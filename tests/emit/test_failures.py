@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from types import ModuleType
 
@@ -9,7 +10,9 @@ import pytest
 from asgi import call, http_scope
 
 from otel_posthog import capture_exception
+from otel_posthog.emit.failures import subject_of
 from otel_posthog.middleware import exceptions
+from otel_posthog.otel import attributes
 
 
 @pytest.fixture(params=[exceptions.__name__, "renamed", "the_application.views"])
@@ -67,3 +70,22 @@ def test_module_of_the_application_may_have_our_name(granted, sink):
 
     assert granted.flush()
     assert len(_exceptions(sink)) == 1
+
+
+def test_logged_exception_is_known_after_its_handling():
+    """A server may log an exception later, and other instrumentation records it without the object."""
+    found = []
+
+    class Recording(logging.Handler):
+        def emit(self, record):
+            recorded = {attributes.EXCEPTION_TYPE: type(record.exc_info[1]).__name__}
+            found.append(subject_of(recorded))
+
+    logger, error, handler = logging.getLogger("of.a.server"), LookupError("failed"), Recording()
+    logger.addHandler(handler)
+
+    logger.error("Exception inside application", exc_info=error)
+
+    logger.removeHandler(handler)
+    assert found == [error]
+    assert subject_of({attributes.EXCEPTION_TYPE: "LookupError"}) is None

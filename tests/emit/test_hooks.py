@@ -14,6 +14,7 @@ import pytest
 
 from otel_posthog import capture_exception, track
 from otel_posthog.emit.hooks import Hooks
+from otel_posthog.emit.request_context import Owner
 
 PROGRAM = Path(__file__).parents[1] / "unhandled.py"
 WAIT_S = 60
@@ -122,7 +123,7 @@ def test_hook_that_was_put_over_ours_stays():
     """Who came after us keeps the hook, and through ours reaches who came before."""
     before, calls = threading.excepthook, []
     threading.excepthook = calls.append
-    hooks = Hooks()
+    hooks = Hooks(Owner())
     try:
         hooks.install()
         ours = threading.excepthook
@@ -140,7 +141,7 @@ def test_hook_that_was_put_over_ours_stays():
 
 def test_installing_twice_does_nothing_more():
     """A second start of the same telemetry does not stand in its own way."""
-    hooks = Hooks()
+    hooks = Hooks(Owner())
     hooks.install()
     first = sys.excepthook
     try:
@@ -156,7 +157,7 @@ def test_loop_gets_its_handler_back():
 
     async def run():
         loop = asyncio.get_running_loop()
-        hooks = Hooks()
+        hooks = Hooks(Owner())
         hooks.watch(loop)  # before `install` it does nothing
         before = loop.get_exception_handler()
         hooks.install()

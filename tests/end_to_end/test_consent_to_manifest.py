@@ -285,7 +285,7 @@ def test_grant_of_an_earlier_version_is_one_for_the_present_manifest(version_1, 
     """A flag that is on without a note of what for counts as granted for what is there at the first look."""
     version_1.shutdown()
     with closing(sqlite3.connect(tmp_path / "data" / "app.db")) as connection:
-        for table in ("consent_grant", "consent_audit", "consent_manifest"):
+        for table in ("consent_grant", "consent_audit", "consent_manifest", "consent_moment"):
             connection.execute(f"DROP TABLE {table}")
         connection.commit()
 

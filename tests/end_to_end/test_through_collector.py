@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from uuid import uuid5
 
 import pytest
+from asgi import call, http_scope
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
@@ -15,7 +17,6 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from otel_posthog import ConfigError, SourceLineExporter, Telemetry, capture_exception, track
 from otel_posthog.consent.stamps import read
-from otel_posthog.emit.request_context import WatchedRequest, begin, end
 from otel_posthog.heartbeat import Result
 from otel_posthog.registry import Kind
 
@@ -166,12 +167,12 @@ def test_failed_span_outside_of_requests_tells_its_exception(host):
 def test_span_within_a_request_leaves_its_exception_to_the_middleware(host):
     """A failed span of a request is marked, since only the middleware sees whether that was handled."""
     host.telemetry.update_settings(enable_error_reporting=True)
-    request = WatchedRequest()
-    begun = begin(request, {"path": "/"}, None)
 
-    with pytest.raises(ValueError, match="no"), host.traces.get_tracer("host").start_as_current_span("job"):
-        raise ValueError("no")
-    end(request, *begun)
+    async def app(_scope, _receive, _send):
+        with suppress(ValueError), host.traces.get_tracer("host").start_as_current_span("job"):
+            raise ValueError("no")
+
+    call(host.telemetry.wrap(app), http_scope())
 
     assert host.kept_spans.get_finished_spans()[-1].attributes["posthog.exception_told"] is True
 

@@ -41,6 +41,13 @@ REQUESTS = (
     _nothing("/forbidden", status=403),
     _nothing("/deliberate_500", status=500),
     _nothing("/deliberate_503", status=503),
+    _error("/http/500_from_error", status=500),
+    _error("/http/500_while_handling", status=500),
+    _error("/http/502_while_handling", status=502),
+    _error("/http/503_from_error", status=503),
+    _nothing("/http/500_from_none", status=500),
+    _nothing("/http/503_from_none", status=503),
+    _nothing("/http/404_from_error", status=404),
     _nothing("/plain_500", status=500),
     _nothing("/swallowed", status=200),
     _nothing("/swallowed_then_500", status=500),
@@ -56,11 +63,20 @@ REQUESTS = (
     _error("/mounted/answered_with_500", "Answered500", status=500),
 )
 
+CAUSED = (
+    "/http/500_from_error",
+    "/http/500_while_handling",
+    "/http/502_while_handling",
+    "/http/503_from_error",
+)
+"""Reported as the HTTP error of the framework, with the error as its cause."""
+
 SOCKETS = (
     _error("/socket/unhandled"),
     _error("/socket/before_accept"),
     _error("/socket/answered_with_1011", "Answered500", status=1011),
     _nothing("/socket/answered_with_1008", status=1008),
     _nothing("/socket/deliberate_1011", status=1011),
+    _error("/socket/caused_1011", status=1011),
     _nothing("/socket/fine", status=1000),
 )

@@ -70,9 +70,10 @@ class Connection:
             self._is_over.set()
 
 
-def get(app, path, **changes):
+def get(app, path, *, root_path="", **changes):
     """Run one GET request and what the application leaves behind."""
-    return asyncio.run(_alone(exchange(app, http_scope(path), **changes)))
+    scope = http_scope(root_path + path) | {"root_path": root_path}
+    return asyncio.run(_alone(exchange(app, scope, **changes)))
 
 
 def websocket(app, path, *, incoming=(CONNECT,), extensions=None, sendable=None):

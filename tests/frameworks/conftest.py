@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 from frameworks import faults
+from frameworks.doors import DOORS
 
-from otel_posthog import Telemetry
 from otel_posthog.testing import PostHogSink, serve
 
 
@@ -18,20 +18,21 @@ class Report:
     error: tuple[str, str]
     method: object
     path: object
+    route: object
     chain: list[tuple[str, str]]
 
 
 class Reports:
     """A running `Telemetry`, and what came of it."""
 
-    def __init__(self, telemetry, sink):
+    def __init__(self, door, sink):
         self._sink = sink
-        self.telemetry = telemetry
-        self.wrap = telemetry.wrap
+        self.telemetry = door.telemetry
+        self.wrap, self.closed = door.wrap, door.closed
 
     def all(self):
         """Return what was reported since the test began."""
-        assert self.telemetry.flush()
+        assert self.telemetry.flush(60)
         return [_report(event.properties) for event in self._sink.events if event.name == "$exception"]
 
 
@@ -41,6 +42,7 @@ def _report(properties):
         error=chain[0],
         method=properties.get("$request_method"),
         path=properties.get("$request_path"),
+        route=properties.get("$request_route"),
         chain=chain,
     )
 
@@ -53,23 +55,27 @@ def _served_sink():
         yield sink, url
 
 
-@pytest.fixture(scope="module")
-def _running(_served_sink, tmp_path_factory):
-    _, url = _served_sink
+@pytest.fixture(scope="module", params=DOORS)
+def _door(request, _served_sink, tmp_path_factory):
     database = f"sqlite:///{tmp_path_factory.mktemp('frameworks')}/app.db"
-    with Telemetry(
-        api_key="phc_test_key_of_no_project", host=url, database=database, batch_delay_s=0.02, environ={}
-    ) as telemetry:
-        telemetry.update_settings(enable_error_reporting=True)
-        yield telemetry
+    with DOORS[request.param](_served_sink[1], database) as door:
+        yield door
 
 
 @pytest.fixture
-def reports(_running, sink):
-    """Return a `Telemetry` with error reports granted, and what it reports."""
-    assert _running.flush()
+def reports(_door, sink):
+    """Return a `Telemetry` with error reports granted, and what it reports: in code, and by a file."""
+    assert _door.telemetry.flush()
     sink.clear()
-    return Reports(_running, sink)
+    with _door.open():
+        yield Reports(_door, sink)
+
+
+@pytest.fixture(params=DOORS)
+def fresh_reports(request, sink, sink_url, database_url):
+    """Return the same of this test alone, for what ends it."""
+    with DOORS[request.param](sink_url, database_url) as door, door.open():
+        yield Reports(door, sink)
 
 
 @pytest.fixture(autouse=True)

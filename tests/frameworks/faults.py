@@ -34,6 +34,14 @@ class UpstreamError(Exception):
     status_code = 500
 
 
+class HTTPError(Exception):
+    """The HTTP error of a product whose framework has none."""
+
+    def __init__(self, status_code):
+        super().__init__(f"status {status_code}")
+        self.status_code = status_code
+
+
 made: list[BaseException] = []
 """Every exception that a product made since the test began."""
 
@@ -91,6 +99,13 @@ async def stillborn_stream():
     yield CHUNK
 
 
+def stillborn_sync_stream():
+    """Fail before there is a part."""
+    if CHUNK:
+        raise fault("stillborn_stream")
+    yield CHUNK
+
+
 async def long_stream():
     """Yield more than any client of these tests waits for."""
     for _ in range(10_000):
@@ -121,3 +136,16 @@ def swallow():
         raise fault("swallowed")
     except LookupError:
         return "fine all the same"
+
+
+def raise_http_error(name, make):
+    """Raise what `make` returns for the status in the name, from an error or while handling one."""
+    status, _, how = name.partition("_")
+    try:
+        raise fault(name)
+    except LookupError as error:
+        if how == "from_error":
+            raise make(int(status)) from error
+        if how == "from_none":
+            raise make(int(status)) from None
+        raise make(int(status))  # noqa: B904 - the case: its context is the error

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 
+from .behaviours import CAUSED
 from .faults import (
     FAULTS,
     Answered418,
     Answered500,
     Answered503,
+    HTTPError,
     background,
     background_in_thread,
     failing_stream,
     failing_sync_stream,
     fault,
     long_stream,
+    raise_http_error,
     stillborn_stream,
     swallow,
     work_on_thread,
@@ -27,7 +30,8 @@ LACKS = {
     "/mounted/unhandled": "no mounts",
     "/mounted/answered_with_500": "no mounts",
 }
-REPORTED_AS = {}
+REPORTED_AS = {path: ("HTTPError", f"status {path[6:9]}") for path in CAUSED}
+REPORTED_AS["/socket/caused_1011"] = ("Answered500", "caused_1011")
 _STATUS_OF = {Answered500: 500, Answered418: 418, Answered503: 503}
 _PLAIN = {"/fine": 200, "/plain_500": 500, "/forbidden": 403, "/deliberate_500": 500, "/deliberate_503": 503}
 
@@ -41,6 +45,8 @@ async def app(scope, receive, send):
         await _serve(scope["path"], receive, send)
     except tuple(_STATUS_OF) as error:
         await _answer(send, _STATUS_OF[type(error)])
+    except HTTPError as error:
+        await _answer(send, error.status_code)
 
 
 async def app_with_own_500(scope, receive, send):
@@ -59,6 +65,8 @@ async def _serve(path, receive, send):
     if directory == "/fail":
         await receive()
         raise fault(name)
+    if directory == "/http":
+        raise_http_error(name, HTTPError)
     if path in _VIEWS:
         await _VIEWS[path](receive, send)
     else:

@@ -12,16 +12,18 @@ from django.http import HttpResponse, HttpResponseServerError, StreamingHttpResp
 from django.urls import path
 from django.utils.decorators import async_only_middleware
 
-from .behaviours import SOCKETS
+from .behaviours import CAUSED, SOCKETS
 from .faults import (
     FAULTS,
     Answered418,
     Answered500,
     Answered503,
+    HTTPError,
     failing_stream,
     failing_sync_stream,
     fault,
     long_stream,
+    raise_http_error,
     stillborn_stream,
     swallow,
     work_on_thread,
@@ -37,8 +39,18 @@ LACKS = {
     "/mounted/unhandled": "no mounts",
     "/mounted/answered_with_500": "no mounts",
 }
+LACKS |= dict.fromkeys(
+    (
+        "/http/502_while_handling",
+        "/http/503_from_error",
+        "/http/500_from_none",
+        "/http/503_from_none",
+        "/http/404_from_error",
+    ),
+    "no HTTP errors: what is raised is unhandled",
+)
 LACKS |= dict.fromkeys([socket.path for socket in SOCKETS] + ["/socket/left"], "no WebSockets")
-REPORTED_AS = {}
+REPORTED_AS = {path: ("HTTPError", f"status {path[6:9]}") for path in CAUSED}
 _STATUS_OF = {Answered500: 500, Answered418: 418, Answered503: 503}
 
 
@@ -64,6 +76,10 @@ async def _raise_fault(_request, name):
 
 async def _fail(_request, name):
     raise fault(name)
+
+
+async def _fail_by_http_error(_request, name):
+    raise_http_error(name, HTTPError)
 
 
 def _thread(_request):
@@ -92,6 +108,7 @@ def _answering(make):
 urlpatterns = [
     path("raise/<name>", _raise_fault),
     path("fail/<name>", _fail),
+    path("http/<name>", _fail_by_http_error),
     path("thread", _thread),
     path("read", _answering(HttpResponse)),
     path("fine", _answering(lambda: HttpResponse("fine"))),

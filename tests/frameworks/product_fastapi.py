@@ -17,13 +17,14 @@ from .faults import (
     failing_sync_stream,
     fault,
     long_stream,
+    raise_http_error,
     stillborn_stream,
     swallow,
     work_on_thread,
 )
 
 LACKS = {}
-REPORTED_AS = {}
+REPORTED_AS = product_starlette.REPORTED_AS
 
 
 async def _fail_before_view():
@@ -73,6 +74,10 @@ def _add_failures(app):
     @app.get("/deliberate_503")
     async def deliberate_503() -> None:
         raise HTTPException(503)
+
+    @app.get("/http/{name}")
+    async def fail_by_http_error(name: str) -> None:
+        raise_http_error(name, HTTPException)
 
     app.add_route("/fail/{name}", product_starlette.fail)
     app.add_route("/read", product_starlette.read)

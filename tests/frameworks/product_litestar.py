@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 
 from litestar import Litestar, Request, Response, WebSocket, asgi, get, websocket
 from litestar.background_tasks import BackgroundTask
@@ -13,6 +14,7 @@ from litestar.response import Stream
 from litestar.types import Receive, Scope, Send
 
 from . import product_starlette
+from .behaviours import CAUSED
 from .faults import (
     FAULTS,
     Answered418,
@@ -24,6 +26,7 @@ from .faults import (
     failing_sync_stream,
     fault,
     long_stream,
+    raise_http_error,
     stillborn_stream,
     swallow,
     work_on_thread,
@@ -38,6 +41,10 @@ _LATE = ("LitestarException", "Exception caught after response started")
 REPORTED_AS = dict.fromkeys(
     ("/background", "/background_in_thread", "/stream", "/sync_stream", "/stillborn_stream"), _LATE
 )
+REPORTED_AS |= {
+    path: ("HTTPException", f"{path[6:9]}: {HTTPStatus(int(path[6:9])).phrase}") for path in CAUSED
+}
+REPORTED_AS["/socket/caused_1011"] = ("WebSocketException", "for a reason")
 """What the server gets once the answer has begun; the exception itself is its cause."""
 
 
@@ -80,6 +87,11 @@ async def _deliberate_500() -> None:
 @get("/deliberate_503")
 async def _deliberate_503() -> None:
     raise HTTPException(status_code=503)
+
+
+@get("/http/{name:str}")
+async def _fail_by_http_error(request: Request) -> None:
+    raise_http_error(request.path_params["name"], lambda status: HTTPException(status_code=status))
 
 
 @get("/plain_500", status_code=500)
@@ -162,6 +174,8 @@ async def _serve_socket(socket: WebSocket) -> None:
         await socket.receive_text()
     if name == "deliberate_1011":
         raise WebSocketException(code=1011, detail="on purpose")
+    if name == "caused_1011":
+        raise WebSocketException(code=1011, detail="for a reason") from fault(name)
     if name == "fine":
         return await socket.close()
     raise fault(name)

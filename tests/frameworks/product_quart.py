@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from quart import Quart, Response, abort, current_app, request, websocket, wrappers
+from werkzeug.exceptions import default_exceptions
 
+from .behaviours import CAUSED
 from .faults import (
     FAULTS,
     SOCKET_FAULTS,
@@ -16,6 +18,7 @@ from .faults import (
     failing_sync_stream,
     fault,
     long_stream,
+    raise_http_error,
     stillborn_stream,
     swallow,
     work_on_thread,
@@ -28,13 +31,15 @@ LACKS = {
     "/dependency_after_answer": "no dependencies",
     "/mounted/unhandled": "no mounts",
     "/mounted/answered_with_500": "no mounts",
+    "/socket/caused_1011": "no exceptions that close a WebSocket",
 }
 _GROUPED = ("ExceptionGroup", "unhandled errors in a TaskGroup")
-REPORTED_AS = {}
+_HTTP_ERRORS = {path: default_exceptions[int(path[6:9])]() for path in CAUSED}
+REPORTED_AS = {path: (type(error).__name__, str(error)) for path, error in _HTTP_ERRORS.items()}
 """From 0.23 on Quart serves each request in a group of tasks: what propagates is a member of it."""
 if hasattr(wrappers, "ClientDisconnectedError"):
     LACKS["/raise/cancelled"] = "waits for the client to leave"
-    REPORTED_AS = dict.fromkeys(("/stream", "/sync_stream", "/stillborn_stream"), _GROUPED)
+    REPORTED_AS |= dict.fromkeys(("/stream", "/sync_stream", "/stillborn_stream"), _GROUPED)
     REPORTED_AS["/raise/mixed_group"] = ("BaseExceptionGroup", _GROUPED[1])
 
 
@@ -54,6 +59,10 @@ async def _read():
 
 def _thread():
     work_on_thread()
+
+
+async def _fail_by_http_error(name):
+    raise_http_error(name, lambda status: default_exceptions[status]())
 
 
 async def _swallowed():
@@ -103,6 +112,7 @@ _VIEWS = {
     "/forbidden": _answering(lambda: abort(403)),
     "/deliberate_500": _answering(lambda: abort(500)),
     "/deliberate_503": _answering(lambda: abort(503)),
+    "/http/<name>": _fail_by_http_error,
     "/plain_500": _answering(lambda: ("failed", 500)),
     "/swallowed": _swallowed,
     "/swallowed_then_500": _swallowed_then_500,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException, WebSocketException
@@ -9,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 
+from .behaviours import CAUSED
 from .faults import (
     FAULTS,
     SOCKET_FAULTS,
@@ -21,6 +24,7 @@ from .faults import (
     failing_sync_stream,
     fault,
     long_stream,
+    raise_http_error,
     stillborn_stream,
     swallow,
     work_on_thread,
@@ -31,7 +35,10 @@ LACKS = {
     "/dependency_before_answer": "no dependencies",
     "/dependency_after_answer": "no dependencies",
 }
-REPORTED_AS = {}
+REPORTED_AS = {
+    path: ("HTTPException", f"{path[6:9]}: {HTTPStatus(int(path[6:9])).phrase}") for path in CAUSED
+}
+REPORTED_AS["/socket/caused_1011"] = ("WebSocketException", "1011: ")
 
 
 async def raise_fault(request):
@@ -64,6 +71,11 @@ async def give_up(_request):
 async def close(_request):
     """Answer with 503 on purpose."""
     raise HTTPException(503)
+
+
+async def fail_by_http_error(request):
+    """Raise the HTTP error that the path names."""
+    raise_http_error(request.path_params["name"], HTTPException)
 
 
 async def swallow_then_500(_request):
@@ -114,6 +126,8 @@ async def serve_socket(websocket):
         await websocket.receive_text()
     if name == "deliberate_1011":
         raise WebSocketException(1011)
+    if name == "caused_1011":
+        raise WebSocketException(1011) from fault(name)
     if name == "fine":
         return await websocket.close()
     raise fault(name, SOCKET_FAULTS.get(name, LookupError))
@@ -131,6 +145,7 @@ ROUTES = [
     Route("/forbidden", forbid),
     Route("/deliberate_500", give_up),
     Route("/deliberate_503", close),
+    Route("/http/{name}", fail_by_http_error),
     Route("/plain_500", answering(lambda: Response(status_code=500))),
     Route("/swallowed", answering(lambda: PlainTextResponse(swallow()))),
     Route("/swallowed_then_500", swallow_then_500),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from frameworks import client, faults, product_django, product_litestar, product_quart, product_starlette
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.responses import Response
@@ -72,20 +71,6 @@ def test_unrelated_exception_is_taken_for_the_reason(reports):
     client.get(reports.wrap(app), "/")
 
     assert _errors(reports) == [("LookupError", "not in the cache")]
-
-
-def test_deliberate_http_error_hides_its_cause(reports):
-    """`raise HTTPException(500) from error` is an HTTP error of the framework, and so none of ours (R12)."""
-
-    async def view(_request):
-        try:
-            raise faults.fault("the cause")
-        except LookupError as error:
-            raise HTTPException(500) from error
-
-    client.get(reports.wrap(Starlette(routes=[Route("/", view)])), "/")
-
-    assert _errors(reports) == []
 
 
 def test_foreign_exception_with_a_status_is_taken_for_an_http_error(reports):

@@ -32,7 +32,8 @@ def test_failed_request_is_one_report(reports, product, behaviour):
 @each(REQUESTS)
 def test_server_gets_what_it_would_get_without_us(reports, product, behaviour):
     """Messages are the same, and what is raised is the application's very object where it was before."""
-    bare = _outcome(product.app, behaviour.path)
+    with reports.closed():
+        bare = _outcome(product.app, behaviour.path)
 
     wrapped = _outcome(reports.wrap(product.app), behaviour.path)
 

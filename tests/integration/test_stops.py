@@ -35,8 +35,8 @@ STOPS = [
         (server, workers, stop, mode),
         id=f"{server}-{workers}-{stop}-{mode}",
         marks=pytest.mark.xfail(
-            server == "gunicorn" and (mode == "file" or stop == "SIGINT"),
-            reason="uvicorn's worker raises SIGTERM once it has set the default action, and ignores SIGINT",
+            server == "gunicorn" and stop == "SIGINT",
+            reason="uvicorn's worker ignores SIGINT once it has set the default action",
             strict=False,
         ),
     )
@@ -49,6 +49,7 @@ FEW = [
     ("uvicorn", "1", "SIGHUP", "code"),
     ("uvicorn", "2", "SIGTERM", "file"),
     ("granian", "2", "SIGTERM", "file"),
+    ("gunicorn", "1", "SIGTERM", "file"),
 ]
 
 

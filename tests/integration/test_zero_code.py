@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from servers import WAIT_S, call, serving
+from trackers import PATIENT
 from waiting import wait_until
 
 from otel_posthog import Telemetry
@@ -24,7 +25,9 @@ from otel_posthog.testing import PostHogSink, serve
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent
 INSTRUMENT = (str(PROGRAMS / "opentelemetry-instrument"),)
-PROGRAM = ["uvicorn", "zero_code_product:app", "--workers", "2", "--port", "{port}"]
+SERVER = ["uvicorn", "zero_code_product:app", "--port", "{port}"]
+# A worker that starts slowly on a busy machine must not be killed for it.
+PROGRAM = [*SERVER, "--workers", "2", "--timeout-worker-healthcheck", "60"]
 ONE_EVENT = """\
 from opentelemetry import trace
 trace.get_tracer("t").start_span("pipeline.run").end()
@@ -61,6 +64,7 @@ def environment(own_sink, database):
         "OTEL_POSTHOG_DATABASE": f"sqlite:///{database}",
         # One worker may meet hundreds of the same failure before the other one meets any.
         "OTEL_POSTHOG_ERROR_BURST": "1000000",
+        **PATIENT,
     }
 
 
@@ -195,14 +199,35 @@ def test_classic_variables_make_the_same_exporters(own_sink, database, environme
     del environment["OTEL_CONFIG_FILE"]
     environment |= {f"OTEL_{name}_EXPORTER": "posthog" for name in ("TRACES", "LOGS", "METRICS")}
 
-    program = ["uvicorn", "zero_code_product:app", "--port", "{port}"]
-    with serving(program, tmp_path / "log", runner=INSTRUMENT, **environment) as (url, process):
+    with serving(SERVER, tmp_path / "log", runner=INSTRUMENT, **environment) as (url, process):
         _ask(url, 1)
-        process.send_signal(signal.SIGINT)  # at a SIGTERM uvicorn ends itself before Python can flush
+        process.send_signal(signal.SIGTERM)
         process.wait(WAIT_S)
 
     assert [number for number, _ in _failures(sink)] == [1], (tmp_path / "log").read_text()
     assert {event.name for event in sink.events} == {"$exception"}
+
+
+def test_failures_beyond_spans_are_reported(own_sink, database, environment, tmp_path):
+    """A 500 of an exception handler, a thread and a log line are each one event, with what is known of it."""
+    sink = own_sink[0]
+    _agree(database)
+    environment |= {"OTEL_POSTHOG_CAPTURE_LOGGED": "1", "OTEL_POSTHOG_STEPS_FROM_LOGS": "1"}
+
+    with serving(SERVER, tmp_path / "log", runner=INSTRUMENT, **environment) as (url, _process):
+        assert call("GET", f"{url}/answered/7").status_code == 500
+        for path in ("/thread", "/logged"):
+            assert call("GET", f"{url}{path}").status_code == 200
+        wait_until(lambda: len(_named(sink, "$exception")) >= 3, timeout_s=WAIT_S)
+
+    events = {event.properties["$exception_list"][0]["type"]: event for event in _named(sink, "$exception")}
+    paths = {kind: event.properties.get("$request_path") for kind, event in events.items()}
+    assert paths == {"KeyError": "/answered/7", "ZeroDivisionError": None, "LookupError": "/logged"}
+    assert len(sink.events) == 3
+    answered = events["KeyError"].properties
+    assert (answered["$request_method"], answered["$request_route"]) == ("GET", "/answered/{number}")
+    assert answered["$exception_list"][0]["mechanism"]["handled"] is False
+    assert "before the failure" in str(events["LookupError"].properties["$exception_steps"])
 
 
 def test_second_load_of_the_file_doubles_nothing(own_sink, database, environment):
@@ -232,8 +257,7 @@ def test_bad_file_does_not_stop_the_product(name, reason, own_sink, environment,
     del environment["POSTHOG_API_KEY"]
     environment["OTEL_CONFIG_FILE"] = str(ROOT / "tests" / "golden" / "config" / f"{name}.yaml")
 
-    program = ["uvicorn", "zero_code_product:app", "--port", "{port}"]
-    with serving(program, tmp_path / "log", runner=INSTRUMENT, **environment) as (url, _process):
+    with serving(SERVER, tmp_path / "log", runner=INSTRUMENT, **environment) as (url, _process):
         assert call("GET", f"{url}/").status_code == 200
 
     told = [line for line in (tmp_path / "log").read_text().splitlines() if "PostHog" in line]

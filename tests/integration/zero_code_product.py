@@ -1,8 +1,11 @@
 """A product that imports nothing of ours."""
 
+import logging
 import os
+import threading
 
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.responses import JSONResponse
 from opentelemetry import metrics, trace
 
 app = FastAPI()
@@ -39,3 +42,29 @@ def handled(number: int):
             int(f"handled {number}")
     except ValueError as error:
         raise HTTPException(404) from error
+
+
+@app.exception_handler(KeyError)
+async def answer(_request: Request, _error: KeyError):
+    return JSONResponse({}, status_code=500)
+
+
+@app.get("/answered/{number}")
+async def answered(number: int):
+    raise KeyError(number)
+
+
+@app.get("/thread")
+def fail_in_thread():
+    thread = threading.Thread(target=lambda: 1 / 0)
+    thread.start()
+    thread.join()
+
+
+@app.get("/logged")
+async def logged():
+    logging.getLogger("product").warning("before the failure")
+    try:
+        raise LookupError("handled by hand")  # noqa: TRY301 - what it logs is the subject
+    except LookupError:
+        logging.getLogger("product").exception("a failure")

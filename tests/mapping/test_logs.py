@@ -33,6 +33,7 @@ class FakeLog:
     accepted_ns: int = 1_700_000_000_000_000_005
     trace_id: int = 0
     span_id: int = 0
+    severity: int = 0
 
 
 RAISED = {attributes.EXCEPTION_TYPE: "ValueError", attributes.EXCEPTION_MESSAGE: "m"}

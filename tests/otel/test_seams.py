@@ -30,7 +30,6 @@ from otel_posthog.otel.sdk import (
     LogRecordLimits,
     LogRecordProcessor,
     attributes_of,
-    batch_processors_of,
     shut_down_within,
     take_what_waits,
     without_events,
@@ -250,24 +249,3 @@ def test_span_without_events_is_the_same_otherwise(ended_span):
     assert copy.events == ()
     assert [getattr(copy, name) for name in compared] == [getattr(ended_span, name) for name in compared]
     assert copy.instrumentation_scope == ended_span.instrumentation_scope
-
-
-@pytest.mark.parametrize(
-    ("make_provider", "add", "processor_type", "exporter_type"),
-    [
-        (TracerProvider, "add_span_processor", BatchSpanProcessor, KeptSpans),
-        (LoggerProvider, "add_log_record_processor", BatchLogRecordProcessor, KeptLogs),
-    ],
-)
-def test_batch_processors_are_found_by_their_exporter(make_provider, add, processor_type, exporter_type):
-    """The providers of a process still show their processors, and these their exporters."""
-    provider, exporter = make_provider(shutdown_on_exit=False), exporter_type()
-    processor = processor_type(exporter)
-    getattr(provider, add)(processor)
-
-    found = list(batch_processors_of(exporter_type, [provider]))
-    others = list(batch_processors_of(InMemorySpanExporter, [provider]))
-
-    provider.shutdown()
-    assert found == [(processor, exporter)]
-    assert others == []

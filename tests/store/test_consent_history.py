@@ -10,6 +10,7 @@ from otel_posthog.errors import StoreError
 from otel_posthog.registry import Kind
 from otel_posthog.registry.manifest import hash_of
 
+A_MINUTE_MS = 60_000
 OLD, NEW = {Kind.ERRORS: "errors 1", Kind.TELEMETRY: "telemetry 1"}, {Kind.TELEMETRY: "telemetry 2"}
 
 
@@ -136,9 +137,45 @@ def test_lost_manifest_is_told(version_1):
 def test_database_of_an_earlier_version_gets_the_tables(version_1, database):
     """A database that has the row and not the tables of consent gets them at the first use."""
     version_1.update(enable_telemetry=True)
-    for table in ("consent_audit", "consent_grant", "consent_manifest"):
+    for table in ("consent_audit", "consent_grant", "consent_manifest", "consent_moment"):
         database.sql(f"DROP TABLE {table}")
 
     version_1.create()
 
     assert version_1.settle().telemetry_manifest == hash_of("telemetry 1")
+
+
+def test_grant_is_dated_by_the_database(version_1):
+    """A row that was switched on says when, and each read says what time it is by then, in milliseconds."""
+    granted = version_1.update(enable_telemetry=True)
+    read = version_1.read()
+
+    assert granted.telemetry_granted_ms == read.telemetry_granted_ms
+    assert read.telemetry_granted_ms <= granted.read_ms <= read.read_ms
+    assert read.read_ms - read.telemetry_granted_ms < A_MINUTE_MS
+    assert read.errors_granted_ms is None
+
+
+def test_withdrawal_ends_the_time_of_a_grant(version_1):
+    """A later grant by SQL is not taken for the one that was withdrawn."""
+    version_1.update(enable_telemetry=True)
+
+    assert version_1.update(enable_telemetry=False).telemetry_granted_ms is None
+
+
+def test_grant_by_sql_has_no_time(version_1, database):
+    """The first reader records the manifest of such a grant, and no time, which nobody knows."""
+    version_1.update(enable_error_reporting=True)
+    database.sql("UPDATE system_settings SET enable_telemetry = TRUE")
+
+    row = version_1.settle()
+
+    assert row.telemetry_manifest is not None
+    assert row.telemetry_granted_ms is None
+
+
+def test_wider_agreement_keeps_the_time_of_the_grant(version_1, version_2):
+    """What was accepted since the grant may be sent still."""
+    granted = version_1.update(enable_telemetry=True)
+
+    assert version_2.answer(agreed=[Kind.TELEMETRY]).telemetry_granted_ms == granted.telemetry_granted_ms

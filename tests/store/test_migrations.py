@@ -14,6 +14,7 @@ from otel_posthog.errors import StoreError
 
 DOCS = (Path(__file__).parents[2] / "docs" / "database.md").read_text()
 REVISION, TARGET_METADATA, MODEL = re.findall(r"```python\n(.*?)```", DOCS, flags=re.DOTALL)
+CONSENT_TABLES = ["consent_audit", "consent_grant", "consent_manifest", "consent_moment"]
 ENV = """
 from alembic import context
 from sqlalchemy import create_engine
@@ -122,7 +123,7 @@ def test_downgrade_drops_our_own_table(make_project, plain_database):
 
     assert tables(plain_database) == []
     command.upgrade(config, "head")
-    assert tables(plain_database) == ["consent_audit", "consent_grant", "consent_manifest", "system_settings"]
+    assert tables(plain_database) == [*CONSENT_TABLES, "system_settings"]
     assert len(columns(plain_database)) == 7
 
 
@@ -188,7 +189,7 @@ def test_offline_script_makes_and_drops_the_table(make_project):
 
     script = config.output_buffer.getvalue()
     assert script.count("CREATE TABLE system_settings") == script.count("DROP TABLE system_settings") == 1
-    assert script.count("CREATE TABLE IF NOT EXISTS") == script.count("DROP TABLE IF EXISTS") == 4
+    assert script.count("CREATE TABLE IF NOT EXISTS") == script.count("DROP TABLE IF EXISTS") == 5
 
 
 def test_product_table_before_the_migration_is_an_error(plain_database, open_store):

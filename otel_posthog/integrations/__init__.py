@@ -1,0 +1,1 @@
+"""Connect frameworks, task queues and their processes to a `Telemetry`."""
