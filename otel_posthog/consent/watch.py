@@ -98,6 +98,7 @@ class ConsentWatch:
         Returns False, and calls neither, without `may_hold`. There is one such read in the age of an answer.
         """
         with self._holding:
+            self._ensure_asking()
             if not self.may_hold:
                 return False
             # One that waits for its turn may be much older than its read, and so than a grant by SQL.
@@ -105,8 +106,7 @@ class ConsentWatch:
                 self._note_cause()
             note()
             self._held.append(decide)
-            if self._asking is None or self._asking.done():
-                self._asking = in_thread(self._ask, "otel-posthog-consent")
+            self._ensure_asking()
         return True
 
     def _note_cause(self) -> None:
@@ -116,6 +116,8 @@ class ConsentWatch:
 
     def settle(self, timeout_s: float) -> None:
         """Decide now about what is held, and wait for that."""
+        with self._holding:
+            self._ensure_asking()
         if (asking := self._asking) is not None:
             self._is_urgent.set()
             wait([asking], timeout_s)
@@ -174,11 +176,20 @@ class ConsentWatch:
         if self._is_held_for_fork:
             self._lock.release()
 
+    def _ensure_asking(self) -> None:
+        if self._held and (
+            self._asking is None or self._asking.done()
+        ):  # done: it could not start, or failed
+            self._asking = in_thread(self._ask, "otel-posthog-consent")
+
     def _ask(self) -> None:
         while True:
-            self._is_urgent.wait(max(0.0, self._ask_at_s - self._clock()))
+            is_last = self._is_urgent.wait(max(0.0, self._ask_at_s - self._clock()))
             number = len(self._held)  # later ones may be accepted after the read
             consent = self.refresh()
+            if consent.kinds[Kind.ERRORS].answer is Answer.UNKNOWN and not is_last:
+                self._ask_at_s = self._clock() + self._max_age_s
+                continue
             for decide in self._held[:number]:
                 try:
                     decide(consent)
@@ -199,6 +210,7 @@ class ConsentWatch:
 
     def _read_row(self) -> Consent:
         began_s = self._clock()
+        asked_ns, self._asked_ns = self._asked_ns, None  # a later cause has a read of its own
         try:
             row = self._read()
         except OtelPosthogError as error:
@@ -218,17 +230,14 @@ class ConsentWatch:
                 )
         if row is None:
             return self._publish(self.current.unknown(self._clock()))
-        return self._apply(row, began_s)
+        return self._apply(row, began_s, asked_ns)
 
-    def _apply(self, row: Settings, began_s: float) -> Consent:
+    def _apply(self, row: Settings, began_s: float, asked_ns: int | None = None) -> Consent:
         before, self.last_row = self.last_row, row
         ended_ns = records.now_ns()
         began_ns = ended_ns - int((self._clock() - began_s) * _NS_PER_S)
-        asked_ns = min(began_ns, self._asked_ns or began_ns)
-        if self._asked_ns == asked_ns:
-            self._asked_ns = None  # a later cause has a read of its own
         oldest_ns = ended_ns - int(self._max_age_s * _NS_PER_S)
-        times, self._read_ns = ReadTimes(asked_ns, ended_ns, self._read_ns, oldest_ns), began_ns
+        times, self._read_ns = ReadTimes(asked_ns or began_ns, ended_ns, self._read_ns, oldest_ns), began_ns
         return self._publish(self.current.followed_by(row, before, times=times, read_at_s=began_s))
 
     def _publish(self, consent: Consent) -> Consent:

@@ -13,12 +13,13 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from math import inf
 
 from otel_posthog._runtime.process import follow_forks
 from otel_posthog.consent.state import Answer, Consent
 from otel_posthog.consent.watch import ConsentWatch
 from otel_posthog.events import Event
-from otel_posthog.mapping import without_events
+from otel_posthog.mapping import with_steps_since
 from otel_posthog.registry import Kind
 
 from .answers import Delivery, Result
@@ -311,9 +312,10 @@ class Gate:
         events = tuple(event for event in batch.events if event.accepted_ns >= before_ns)
         if events or not submission.is_spooled:
             self.counts.add("withdrawn", len(batch.events) - len(events), kind=batch.kind.value)
-        if batch.kind is Kind.ERRORS:  # their breadcrumbs name product events
+        if batch.kind is Kind.ERRORS:  # their breadcrumbs may be older, and name product events
             tracking = consent.kinds[Kind.TELEMETRY]
-            events = tuple(e if tracking.allows(e.accepted_ns) else _without_tracked(e) for e in events)
+            events_ns = tracking.discard_before_ns if tracking.answer is Answer.GRANTED else inf
+            events = tuple(_with_steps_since(event, known.discard_before_ns, events_ns) for event in events)
         if known.grant is not batch.grant:  # consent has changed since the events were prepared
             events = tuple(self._narrowed(events, batch.kind, consent))
         return events
@@ -355,10 +357,9 @@ class Gate:
 
     def _keep_in_spool(self, batch: Batch) -> Outcome:
         # The names of product events need a consent of their own, which a later process cannot judge.
-        events = tuple(map(_without_tracked, batch.events))
+        events = tuple(_with_steps_since(event, -inf, inf) for event in batch.events)
         return Outcome.HELD if self._spool.put(replace(batch, events=events)) else Outcome.LOST
 
 
-def _without_tracked(event: Event) -> Event:
-    """Return an exception without the names of product events among its breadcrumbs."""
-    return event.with_properties(without_events(event.properties))
+def _with_steps_since(event: Event, since_ns: float, events_since_ns: float) -> Event:
+    return event.with_properties(with_steps_since(event.properties, since_ns, events_since_ns))

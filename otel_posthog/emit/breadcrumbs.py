@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
+
+from otel_posthog.otel.records import now_ns
 
 from .request_context import WatchedRequest, current_request
 
@@ -49,7 +50,7 @@ class Breadcrumbs:
     def note(self, kind: str, text: str, level: str | None = None) -> None:
         """Record one entry of the current request or task."""
         if self._number:
-            self._ring().append((time.time_ns(), kind, text[:MAX_BREADCRUMB_CHARS], level))
+            self._ring().append((now_ns(), kind, text[:MAX_BREADCRUMB_CHARS], level))
 
     def as_json(self, request: WatchedRequest | None, *, allows_events: Callable[[], bool]) -> str | None:
         """Return the entries of this request, or else of the current task, oldest first; None for none.

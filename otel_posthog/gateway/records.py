@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
+from math import inf
 from uuid import UUID, uuid5
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -31,7 +32,7 @@ from otel_posthog.mapping import (
     events_from_span,
     kind_of_log,
     kinds_of_span,
-    without_events,
+    with_steps_since,
 )
 from otel_posthog.otel import attributes
 from otel_posthog.otel.records import RecordedLog, RecordedSpan, RecordedSpanEvent, uuid_in
@@ -242,7 +243,7 @@ class RecordMapper:
         properties = event.properties
         if Kind.TELEMETRY not in stamped.grants:
             # Breadcrumbs name product events, which need a consent of their own (docs/adr/0015).
-            properties = without_events(properties)
+            properties = with_steps_since(properties, -inf, inf)
         if grant.manifest not in (None, self._registry.manifest(kind).hash):
             admission = self._registry.examine(event.name, properties, grant.manifest)
             if admission is None:

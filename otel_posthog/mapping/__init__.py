@@ -1,7 +1,8 @@
 """Map records to events."""
 
-from .exceptions import LIBRARY, BaseProperties, exception_properties, with_source_lines, without_events
+from .exceptions import LIBRARY, BaseProperties, exception_properties, with_source_lines
 from .records import event_from_log, events_from_span, fatal_exceptions, kind_of_log, kinds_of_span
+from .steps import with_steps_since
 
 __all__ = [
     "LIBRARY",
@@ -13,5 +14,5 @@ __all__ = [
     "kind_of_log",
     "kinds_of_span",
     "with_source_lines",
-    "without_events",
+    "with_steps_since",
 ]

@@ -12,7 +12,6 @@ from importlib.metadata import version
 from types import MappingProxyType
 from uuid import UUID, uuid5
 
-from otel_posthog.emit.breadcrumbs import EVENT, LOG, MAX_BREADCRUMB_CHARS, SPAN
 from otel_posthog.emit.request_context import template_of
 from otel_posthog.emit.tracebacks import MAX_MESSAGE_CHARS, MAX_NOTE_CHARS
 from otel_posthog.events import Event, time_from_ns, with_base
@@ -20,23 +19,23 @@ from otel_posthog.otel import attributes
 from otel_posthog.otel.records import RecordedLog, RecordedSpan, recorded_uuid
 from otel_posthog.registry import EXCEPTION
 from otel_posthog.scrubbing import Scrubber, scrub_text
-from otel_posthog.scrubbing.scrubber import MARGIN_CHARS
 
 from . import traceback_parser
 from .frames import source_around, stacks_of
+from .steps import json_list, steps_of, uncut
 
 LIBRARY = "otel-posthog"
 NO_ADDRESS = "0.0.0.0"  # noqa: S104 - a value, not a bind; without `$ip` PostHog adds the sender's
 HOST_WITHHELD = "host.invalid"  # RFC 2606 keeps .invalid free of real hosts
-MAX_SHOWN_CHARS = 200  # of a breadcrumb
 MAX_FRAMES = 200  # of one record; with eleven lines each at most half a megabyte
 MAX_VALUE_BYTES = 8_000  # PostHog cuts at 10,000; scrubbing may lengthen a text
 MAX_TYPE_BYTES = 255  # PostHog cuts longer ones
 UUID_NAMESPACE = UUID("6f2ae6b4-8a1f-5f0f-9f0b-2f0f6a0f9d51")
 GENERIC = "generic"
 LEVELS = frozenset({"fatal", "error", "warning"})
-_STEP_TYPES = frozenset({EVENT, LOG, SPAN})
 _HASHED_MESSAGE_CHARS = 1000
+_RAISING_FRAMES = 3  # the innermost ones, which each instrumentation records
+_NO_WORD = re.compile(r"\W+")
 _MAX_WORDS_CHARS = 200
 # Quoted texts, placeholders, numbers and hexadecimal ids: they differ between reports of one failure.
 _VARIES = re.compile(
@@ -136,12 +135,15 @@ def exception_uuid(recorded: Mapping[str, object], trace_id: int, exceptions: Se
     if not trace_id:
         return recorded_uuid(recorded)
     name = str(recorded.get(attributes.EXCEPTION_TYPE) or "").rpartition(".")[2]
-    # Only what is sent is hashed, since the rest could be guessed (docs/adr/0004). Instrumentations word a
-    # message differently, so the frame that raised it decides.
+    # Only what is sent is hashed, since the rest could be guessed (docs/adr/0004).
     words = scrub_text(str(recorded.get(attributes.EXCEPTION_MESSAGE) or "")[:_HASHED_MESSAGE_CHARS])
-    for frame in [*_frames(exceptions[0])][-1:] if exceptions else ():
-        file = str(frame["filename"]).rpartition("/")[2]
-        words = f"{file}:{frame['lineno']}:{frame['function']}"
+    if frames := [*_frames(exceptions[0])] if exceptions else []:
+        # Instrumentations word a message differently, so the frames decide: the innermost ones, and of the
+        # product's own the innermost. A library raises one type for many reasons; there the words count, too.
+        words = "" if frames[-1]["in_app"] else _NO_WORD.sub("", words)
+        for frame in (*frames[-_RAISING_FRAMES:], *[own for own in frames if own["in_app"]][-1:]):
+            file = str(frame["filename"]).rpartition("/")[2]
+            words += f":{file}:{frame['lineno']}:{frame['function']}"
     return uuid5(UUID_NAMESPACE, f"{trace_id:032x}:{name}:{words}")
 
 
@@ -149,37 +151,6 @@ def added_by_caller(recorded: Mapping[str, object]) -> dict[str, object]:
     """Return the properties under `attributes.PROPERTY_PREFIX`, without the prefix."""
     prefix = attributes.PROPERTY_PREFIX
     return {key.removeprefix(prefix): value for key, value in recorded.items() if key.startswith(prefix)}
-
-
-def steps_of(recorded: object, scrubber: Scrubber, max_bytes: int) -> list[dict[str, object]]:
-    """Return the recorded breadcrumbs, oldest first: the last ones that fit into `max_bytes` of JSON."""
-    kept: list[dict[str, object]] = []
-    size_bytes = 0
-    for item in reversed(json_list(recorded)):
-        match item:
-            case [int(time_ns), str(what), str(text), str() | None as level] if what in _STEP_TYPES:
-                step: dict[str, object] = {
-                    "$message": _uncut(text, scrubber.text(text), MAX_BREADCRUMB_CHARS)[:MAX_SHOWN_CHARS],
-                    "$timestamp": time_from_ns(time_ns).isoformat(timespec="milliseconds"),
-                    "type": what,
-                }
-                if level is not None:
-                    step["level"] = level
-                size_bytes += len(json.dumps(step).encode())
-                if size_bytes > max_bytes:
-                    break
-                kept.append(step)
-    return kept[::-1]
-
-
-def without_events(properties: Mapping[str, object]) -> Mapping[str, object]:
-    """Return an exception's properties without the names of product events among its breadcrumbs."""
-    steps = properties.get("$exception_steps")
-    if not isinstance(steps, list):
-        return properties
-    kept = [step for step in steps if not (isinstance(step, Mapping) and step.get("type") == EVENT)]
-    others = {name: value for name, value in properties.items() if name != "$exception_steps"}
-    return {**others, "$exception_steps": kept} if kept else others
 
 
 def with_source_lines(chain: str, scrubber: Scrubber) -> str:
@@ -213,17 +184,6 @@ def _with_lines(frame: object, scrubber: Scrubber) -> object:
 def chain_of(recorded: object) -> list[Entry]:
     """Return the entries of a recorded chain; none if it is cut or not ours."""
     return [item for item in json_list(recorded) if isinstance(item, dict)]
-
-
-def json_list(recorded: object) -> list[object]:
-    """Return the items of a recorded JSON list; none if a length limit has cut it, or it is not ours."""
-    if not isinstance(recorded, str):
-        return []
-    try:
-        items = json.loads(recorded)
-    except (ValueError, RecursionError):
-        return []
-    return items if isinstance(items, list) else []
 
 
 def _from_text(recorded: Mapping[str, object]) -> Sequence[Entry]:
@@ -281,12 +241,7 @@ def _messages(item: Entry, scrubber: Scrubber) -> list[str]:
     notes = item.get("notes")
     texts = [str(item.get("value") or ""), *(map(str, notes) if isinstance(notes, list) else ())]
     bounds = [MAX_MESSAGE_CHARS, *[MAX_NOTE_CHARS] * (len(texts) - 1)]
-    return list(map(_uncut, texts, scrubber.texts(texts), bounds))
-
-
-def _uncut(text: str, scrubbed: str, max_chars: int) -> str:
-    """Return the scrubbed text, without its end if the text was cut: half a secret may be there."""
-    return scrubbed[:-MARGIN_CHARS] if len(text) >= max_chars else scrubbed
+    return list(map(uncut, texts, scrubber.texts(texts), bounds))
 
 
 def _cut(text: object, max_bytes: int) -> str:
@@ -363,7 +318,7 @@ def _hash(rule: str, parts: Sequence[object]) -> str:
 def _request_properties(recorded: Mapping[str, object], base: BaseProperties) -> dict[str, object]:
     """Return the properties of the recorded request, without query, credentials and, by default, host."""
     path = _of_request(recorded, attributes.URL_PATH)
-    if not isinstance(path or (path := recorded.get("http.url", path)), str):
+    if not isinstance(path or (path := recorded.get(attributes.FORMER_URL, path)), str):
         return {}
     path = re.split(r"[?#]", _ORIGIN.sub("", str(path)), maxsplit=1)[0]
     scheme = _of_request(recorded, attributes.URL_SCHEME) or "http"

@@ -17,8 +17,9 @@ from otel_posthog.registry import ERROR_EVENTS, SUPPRESSED, Kind, Registry, kind
 from otel_posthog.span_rules import SpanRules
 from otel_posthog.span_rules.rules import DURATION, properties_of
 
-from .exceptions import UUID_NAMESPACE, BaseProperties, added_by_caller, exception_event, json_list
+from .exceptions import UUID_NAMESPACE, BaseProperties, added_by_caller, exception_event
 from .frames import stacks_of
+from .steps import json_list
 
 _LOCATION = ("filename", "function", "module", "lineno")
 _ERROR, _FATAL = 17, 21  # OpenTelemetry's severity numbers
@@ -104,10 +105,10 @@ def events_from_span(
     span: RecordedSpan, base: BaseProperties, registry: Registry, rules: SpanRules = _NO_RULES
 ) -> list[Event]:
     """Return the events of an ended span; an event that the span names takes precedence over the rules."""
-    events = [
-        exception_event({**span.attributes, **fatal.attributes}, base, span, fatal.time_ns)
-        for fatal in fatal_exceptions(span)
-    ]
+    events = []
+    for fatal in fatal_exceptions(span):
+        known = attributes.of_product(span.attributes, is_server=span.kind == "server")
+        events.append(exception_event({**known, **fatal.attributes}, base, span, fatal.time_ns))
     name, recorded = _event_name(span), span.attributes
     # Both are times of day, so a clock that is set back during the span makes it negative.
     duration_ns = span.end_ns - span.start_ns

@@ -6,6 +6,7 @@ the `posthog.*` ones are ours.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 # Instrumentation scope of our own records; scopes below it (`otel_posthog.…`) are our log lines.
@@ -34,6 +35,9 @@ FORMER_NAMES: Final = {
     URL_PATH: "http.target",
     SERVER_ADDRESS: "http.host",
 }
+FORMER_URL: Final = "http.url"
+# On a span that serves no request they describe one that the product makes to somebody else.
+_OF_REQUEST = frozenset({HTTP_ROUTE, FORMER_URL, *FORMER_NAMES, *FORMER_NAMES.values()})
 
 # A record keeps its uuid on every way to PostHog, which counts two events with one uuid as one.
 EVENT_UUID: Final = "posthog.event_uuid"
@@ -72,3 +76,8 @@ MAX_BASE_CHARS: Final = 200
 HEARTBEAT_SCOPE: Final = "otel_posthog.heartbeat"
 # Attribute of a constant 1 that carries a text or a boolean, which a metric cannot hold itself.
 GAUGE_VALUE: Final = "posthog.gauge_value"
+
+
+def of_product(recorded: Mapping[str, object], *, is_server: bool) -> Mapping[str, object]:
+    """Return a span's attributes, without those of a request unless the span serves it."""
+    return recorded if is_server else {key: recorded[key] for key in recorded if key not in _OF_REQUEST}

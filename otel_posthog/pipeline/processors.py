@@ -18,7 +18,7 @@ from uuid import uuid4
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import StatusCode, get_current_span
+from opentelemetry.trace import SpanKind, StatusCode, get_current_span
 
 from otel_posthog._runtime.process import follow_forks
 from otel_posthog._runtime.reporting import Counts, LogLimiter
@@ -220,8 +220,8 @@ class _Switched(Generic[_P]):
         """Queue the record; if its kinds are denied, hold it until consent was read again."""
 
         def decide(consent: Consent) -> None:
-            at_ns = acceptance_of(record, 0).at_ns
-            if any(consent.kinds[kind].allows(at_ns) for kind in kinds):
+            known, at_ns = consent.kinds, acceptance_of(record, 0).at_ns
+            if any(known[kind].answer is Answer.UNKNOWN or known[kind].allows(at_ns) for kind in kinds):
                 self.switch.put(emit, kinds)
 
         known = self._consent().kinds
@@ -296,9 +296,8 @@ class ConsentLogRecordProcessor(_Switched[BatchLogRecordProcessor], LogRecordPro
                 return
             # The batch processor forgets the context, and with it the span, which may be of the request.
             span = get_current_span(record.context)
-            of_span = attributes_of(span) if isinstance(span, ReadableSpan) else {}
             request = current_request()
-            known = {**of_span, **request_attributes(request)}
+            known = {**_known_of(span), **request_attributes(request)}
             if subject is not None:  # a text has no source lines
                 known[attributes.EXCEPTION_CHAIN] = describe(subject)
             breadcrumbs, events = current().breadcrumbs, partial(self._wants, (Kind.TELEMETRY,))
@@ -324,11 +323,7 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
         self._rules = rules
         self._breadcrumbs = breadcrumbs
 
-    def on_start(
-        self,
-        span: Span,
-        parent_context: Context | None = None,  # noqa: ARG002 - the interface's
-    ) -> None:
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002 - inherited
         """Record the span's name as a breadcrumb, unless it is our span of a request."""
         try:
             if scope_of(span) == attributes.SCOPE or not is_current(self._owner):
@@ -391,9 +386,15 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
             request.noted().span = span.context
             return False
         recorded = _exception_in(span)
-        note_ending(subject_of(recorded), attributes_of(span))
+        note_ending(subject_of(recorded), _known_of(span))
         return self._admits(recorded, subject_of(recorded))
 
 
 def _exception_in(span: ReadableSpan) -> Mapping[str, object]:
     return fatal_exceptions(recorded_span(span))[-1].attributes
+
+
+def _known_of(span: object) -> Mapping[str, object]:
+    if not isinstance(span, ReadableSpan):
+        return {}
+    return attributes.of_product(attributes_of(span), is_server=span.kind is SpanKind.SERVER)

@@ -263,6 +263,16 @@ def test_grant_by_sql_after_an_unseen_withdrawal_counts_from_its_read():
     assert later.kinds[Kind.TELEMETRY].withdrawn_before_ns == 2_000
 
 
+def test_time_that_was_known_before_dates_no_later_grant():
+    """A writer that leaves the time of the grant before, and raises the generation, has withdrawn since."""
+    earlier = _grant(granted_ms=5_000)
+    row = replace(_grant(granted_ms=5_000, read_ms=5_300), telemetry_generation=9)
+
+    known = _read(row, earlier, known=_read(earlier), now_ns=10**12).kinds[Kind.TELEMETRY]
+
+    assert known.withdrawn_before_ns == 10**12
+
+
 class World:
     """A row that API and SQL change, and one process that reads it; times are milliseconds."""
 

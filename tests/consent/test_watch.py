@@ -589,6 +589,10 @@ def test_cut_compares_with_the_moment_of_acceptance():
     assert [consent.allows(at) for at in (99, 100, 101)] == [False, True, True]
 
 
+def _raise(error):
+    raise error
+
+
 @pytest.fixture
 def holding(make_watch, row, clock):
     """Return a watch that has read a no, and may hold two reports."""
@@ -665,6 +669,56 @@ def test_child_forgets_what_its_parent_holds(holding, row):
     holding.settle(WAIT_S)
 
     assert decided == []
+
+
+def test_report_before_a_read_that_failed_dates_no_later_grant(holding, row, clock):
+    """A grant by SQL counts from the record that caused the read which saw it, not from an earlier one."""
+    row.answer = StoreError("locked")
+    holding.hold(lambda: None, lambda _consent: None)
+    wait_until(lambda: holding.current.kinds[Kind.ERRORS].answer is Answer.UNKNOWN)
+    between_ns = records.now_ns()
+    clock.now += 1
+    row.answer = GRANTED_ROW
+
+    consent = holding.refresh()
+
+    assert consent.kinds[Kind.ERRORS].answer is Answer.GRANTED
+    assert not consent.kinds[Kind.ERRORS].allows(between_ns)
+
+
+def test_held_report_waits_for_a_known_answer(holding, row, clock):
+    """While the row cannot be read a report stays held; only the end of the process decides without an answer."""
+    row.answer = StoreError("locked")
+    decided = []
+    holding.hold(lambda: None, decided.append)
+    wait_until(lambda: row.reads == 2)
+    row.answer = DENIED_ROW
+    before = list(decided)
+
+    clock.now += 1
+    holding.hold(lambda: None, decided.append)
+    holding.settle(WAIT_S)
+
+    assert before == []
+    assert [consent.kinds[Kind.ERRORS].answer for consent in decided] == [Answer.DENIED] * 2
+
+
+def test_reports_that_a_failing_thread_left_are_decided_with_the_next(make_watch, row, clock):
+    """A thread that ended early is replaced, also where no further report finds room."""
+    row.answer = DENIED_ROW
+    watch = make_watch(max_age_s=0.2, clock=clock)
+    watch.max_held = 1
+    failures = [RuntimeError()]
+    watch.on_read = lambda _consent: failures and _raise(failures.pop())
+    decided = []
+    watch.hold(lambda: None, decided.append)
+    wait_until(lambda: "otel-posthog-consent" not in {each.name for each in threading.enumerate()})
+    left = list(decided)
+
+    is_held = watch.hold(lambda: None, decided.append)
+    watch.settle(WAIT_S)
+
+    assert (left, is_held, len(decided)) == ([], False, 1)
 
 
 def test_failing_decision_costs_only_itself(holding, caplog):

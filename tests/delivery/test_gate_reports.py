@@ -12,6 +12,7 @@ from otel_posthog.delivery.gate import Outcome, Report
 from otel_posthog.delivery.prepare import Batch
 from otel_posthog.delivery.transport import Delivery, RecordingTransport, Result
 from otel_posthog.errors import StoreError
+from otel_posthog.events import time_from_ns
 from otel_posthog.otel import records
 from otel_posthog.registry import Kind, event
 
@@ -293,16 +294,38 @@ def test_outage_keeps_what_was_accepted_at_the_moment_of_a_withdrawal():
 
 
 def test_breadcrumbs_count_from_the_moment_of_a_withdrawal_on():
-    """An exception loses the names of product events if it was accepted before their withdrawal."""
+    """An exception loses the names of product events from before their withdrawal."""
     world = World()
     limit_ns = _withdrawn_and_granted_again(world)
-    steps = {"$exception_steps": BREADCRUMBS}
+    steps = [
+        {
+            **step,
+            "$timestamp": time_from_ns(limit_ns + late_ns).isoformat(),
+            "$message": f"{late_ns} {step['type']}",
+        }
+        for late_ns in (-LONG_NS, LONG_NS)
+        for step in BREADCRUMBS
+    ]
 
-    world.gate.send([_accepted_at(limit_ns + late_ns, "$exception", **steps) for late_ns in (-1, 0)])
+    world.gate.send([_accepted_at(2 * LONG_NS + limit_ns, "$exception", **{"$exception_steps": steps})])
 
-    [batch] = world.transport.batches
-    names = [[step["$message"] for step in each["properties"]["$exception_steps"]] for each in batch]
-    assert names == [["slow"], ["run_finished", "slow"]]
+    [[sent]] = world.transport.batches
+    names = [step["$message"] for step in sent["properties"]["$exception_steps"]]
+    assert names == [f"{-LONG_NS} log", f"{LONG_NS} event", f"{LONG_NS} log"]
+
+
+def test_breadcrumbs_from_before_a_grant_stay_here():
+    """A report loses what happened before the grant that lets it leave."""
+    world = World(row=settings_row())
+    world.watch.refresh()
+    world.row = settings_row(enable_error_reporting=True)
+
+    world.gate.send(
+        [_accepted_at(records.now_ns() + LONG_NS, "$exception", **{"$exception_steps": BREADCRUMBS})]
+    )
+
+    [[sent]] = world.transport.batches
+    assert "$exception_steps" not in sent["properties"]
 
 
 def test_spool_holds_no_names_of_product_events():

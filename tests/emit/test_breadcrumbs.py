@@ -14,7 +14,7 @@ from waiting import wait_until
 
 from otel_posthog import capture_exception, track
 from otel_posthog.emit.breadcrumbs import EVENT, LOG, SPAN, Breadcrumbs
-from otel_posthog.mapping.exceptions import MAX_SHOWN_CHARS, steps_of
+from otel_posthog.mapping.steps import MAX_SHOWN_CHARS, steps_of
 from otel_posthog.scrubbing import Scrubber
 from otel_posthog.testing.faults import Fault
 

@@ -27,6 +27,7 @@ def _fail_from_cause():
 def _ours(error, **further):
     return {
         attributes.EXCEPTION_TYPE: type(error).__name__,
+        attributes.EXCEPTION_MESSAGE: str(error),
         attributes.EXCEPTION_CHAIN: describe(error),
         **further,
     }
@@ -305,6 +306,29 @@ def test_reports_of_one_exception_share_a_uuid_within_a_trace(other):
 def test_other_exceptions_have_other_uuids(other, trace_id):
     """Another type, message or trace is another event."""
     assert exception_uuid(_recorded(), 7) != exception_uuid(other, trace_id)
+
+
+def _uuid(recorded):
+    return exception_uuid(recorded, 7, _exceptions(recorded))
+
+
+@pytest.mark.parametrize("describe_it", [_ours, _foreign])
+def test_failures_of_one_type_in_a_library_are_not_one(describe_it):
+    """Where a library raises, the words and the product's own line distinguish failures of one type."""
+    both = [caught(lambda text=text: json.loads(text)) for text in ("{", "[1")]
+    elsewhere = caught(lambda: json.loads("{"))
+
+    uuids = {_uuid(describe_it(error)) for error in (*both, elsewhere)}
+
+    assert len(uuids) == 3
+
+
+@pytest.mark.parametrize("message", ["'x'", "x"])
+def test_wording_of_a_message_makes_no_second_failure(message):
+    """Instrumentations quote a message differently, and frames are the same in text and chain."""
+    error = caught(lambda: {}["x"])
+
+    assert _uuid(_foreign(error, message)) == _uuid(_ours(error))
 
 
 def test_uuid_tells_nothing_of_what_was_scrubbed():

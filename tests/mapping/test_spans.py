@@ -99,6 +99,7 @@ def test_exception_of_a_span_is_the_one_of_the_log_record():
 def test_request_comes_from_the_span():
     """What the span says about the request belongs to its exception."""
     span = FakeSpan(
+        kind="server",
         attributes={attributes.URL_PATH: "/runs", attributes.HTTP_REQUEST_METHOD: "GET"},
         events=[_raised("m")],
     )
@@ -106,6 +107,26 @@ def test_request_comes_from_the_span():
     [made] = events_from_span(span, BASE, Registry())
 
     assert made.properties["$request_path"] == "/runs"
+
+
+@pytest.mark.parametrize("kind", ["client", "internal", "producer"])
+@pytest.mark.parametrize(
+    "recorded",
+    [
+        {"http.url": "https://api.example/hooks/5f2b", "http.method": "POST"},
+        {attributes.URL_PATH: "/hooks/5f2b", attributes.HTTP_ROUTE: "/hooks/{id}"},
+        {"http.target": "/hooks/5f2b", attributes.SERVER_ADDRESS: "api.example"},
+    ],
+    ids=["former url", "current", "former target"],
+)
+def test_request_to_somebody_else_is_not_the_products(kind, recorded):
+    """Only a span that serves a request describes it: a third party's path may hold a token."""
+    span = FakeSpan(kind=kind, attributes={**recorded, "posthog.property.job": "x"}, events=[_raised("m")])
+
+    [made] = events_from_span(span, BASE, Registry())
+
+    assert not {"$request_path", "$request_route", "$current_url"} & made.properties.keys()
+    assert made.properties["job"] == "x"
 
 
 def test_events_were_accepted_when_the_span_was_taken_over():
