@@ -687,7 +687,7 @@ def test_report_before_a_read_that_failed_dates_no_later_grant(holding, row, clo
 
 
 def test_held_report_waits_for_a_known_answer(holding, row, clock):
-    """While the row cannot be read a report stays held; only the end of the process decides without an answer."""
+    """While the row cannot be read a report stays held; only the end of the process decides at once."""
     row.answer = StoreError("locked")
     decided = []
     holding.hold(lambda: None, decided.append)
