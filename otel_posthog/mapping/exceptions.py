@@ -34,7 +34,7 @@ UUID_NAMESPACE = UUID("6f2ae6b4-8a1f-5f0f-9f0b-2f0f6a0f9d51")
 GENERIC = "generic"
 LEVELS = frozenset({"fatal", "error", "warning"})
 _HASHED_MESSAGE_CHARS = 1000
-_RAISING_FRAMES = 3  # the innermost ones, which each instrumentation records
+_RAISING_FRAMES = 3  # of a library
 _NO_WORD = re.compile(r"\W+")
 _MAX_WORDS_CHARS = 200
 # Quoted texts, placeholders, numbers and hexadecimal ids: they differ between reports of one failure.
@@ -138,10 +138,12 @@ def exception_uuid(recorded: Mapping[str, object], trace_id: int, exceptions: Se
     # Only what is sent is hashed, since the rest could be guessed (docs/adr/0004).
     words = scrub_text(str(recorded.get(attributes.EXCEPTION_MESSAGE) or "")[:_HASHED_MESSAGE_CHARS])
     if frames := [*_frames(exceptions[0])] if exceptions else []:
-        # Instrumentations word a message differently, so the frames decide: the innermost ones, and of the
-        # product's own the innermost. A library raises one type for many reasons; there the words count, too.
+        # Instrumentations word a message differently, and their own calls are in what they record. So the
+        # frames decide, from the product's innermost one on. A library raises one type for many reasons;
+        # there the words count, too.
+        own = max((at for at, frame in enumerate(frames) if frame["in_app"]), default=len(frames) - 1)
         words = "" if frames[-1]["in_app"] else _NO_WORD.sub("", words)
-        for frame in (*frames[-_RAISING_FRAMES:], *[own for own in frames if own["in_app"]][-1:]):
+        for frame in (frames[own], *frames[own + 1 :][-_RAISING_FRAMES:]):
             file = str(frame["filename"]).rpartition("/")[2]
             words += f":{file}:{frame['lineno']}:{frame['function']}"
     return uuid5(UUID_NAMESPACE, f"{trace_id:032x}:{name}:{words}")
