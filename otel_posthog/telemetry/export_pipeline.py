@@ -151,7 +151,6 @@ class ExportPipeline:
             counts=self.counts,
             log_limiter=log_limiter,
             stamper=stamper,
-            claims=given.is_of_file,
         )
         self.logs = ConsentLogRecordProcessor(self.log_exporter, processors, given.registry)
         self.spans = ConsentSpanProcessor(
