@@ -25,7 +25,7 @@ from otel_posthog.otel.records import was_queued
 from otel_posthog.registry import EXCEPTION, spec_of, values_of
 
 from .breadcrumbs import EVENT
-from .emitters import Emitter, current
+from .emitters import Emitter, current, gives_way
 from .failures import mark_as_reported, note_ending, was_reported
 from .request_context import Owner, WatchedRequest, current_request, within
 from .tracebacks import exception_attributes, failure_of, set_context, traceback_of
@@ -145,6 +145,8 @@ def emit_exception(
 
 def emit_request_error(error: BaseException, extra: Callable[[], Mapping[str, object]], owner: Owner) -> bool:
     """Emit what the owner's application failed with; return whether it is reported, now or before."""
+    if gives_way(owner):
+        return False
     request = current_request()  # of an application wrapped twice the inner one, which reports first
     # No mark on it: it may be raised yet, and the server gets it as it was raised (docs/adr/0006).
     with within(owner):

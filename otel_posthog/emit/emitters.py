@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 from otel_posthog._runtime.reporting import Counts, LogLimiter
 from otel_posthog.errors import ConfigError
 from otel_posthog.otel import attributes
-from otel_posthog.otel.api import Logger, get_logger
+from otel_posthog.otel.api import Logger, NoOpLogger, get_logger
 
 from .breadcrumbs import Breadcrumbs
 from .failures import RateLimit
@@ -35,31 +36,37 @@ class Emitter:
 _running: list[Owner] = []
 _diverted: Emitter | None = None
 _unowned = Emitter(get_logger(attributes.SCOPE), LogLimiter())  # to OpenTelemetry's global provider
+_silent = Emitter(NoOpLogger(attributes.SCOPE), LogLimiter())  # of an owner that does not run
 
 
 def current() -> Emitter:
     """Return the emitter of the `Telemetry` under which this code runs, else that of the default one."""
-    owner = current_owner() or (_running[0] if _running else None)
-    return _diverted or (owner and owner.emitter) or _unowned
+    owner = _owner()
+    return _diverted or (_unowned if owner is None else owner.emitter or _silent)
 
 
 def is_current(owner: Owner) -> bool:
     """Return whether what happens here belongs to this owner."""
     if _diverted is not None and owner not in _running:  # that of the tests
         return True
-    found = current_owner()
-    return found is owner or (found is None and (not _running or _running[0] is owner))
+    return _owner() in (owner, None)
 
 
-def is_in_use(*, besides: Owner) -> bool:
-    """Return whether another `Telemetry` runs in this process."""
-    return any(owner is not besides for owner in _running)
+def gives_way(owner: Owner) -> bool:
+    """Return whether it is that of a file, and the product runs its own."""
+    return owner.is_of_file and any(other is not owner for other in _running)
+
+
+def _owner() -> Owner | None:
+    """Return the owner of this context, unless it gives way, else the default one."""
+    owner = current_owner()
+    return next(iter(_running), None) if owner is None or gives_way(owner) else owner
 
 
 def use(owner: Owner, emitter: Emitter) -> None:
-    """Emit there what belongs to the owner; without a named default the first one is the default."""
+    """Emit there what belongs to the owner; without a named default the first of code is the default."""
     owner.emitter = emitter
-    _running.insert(0 if owner.is_default else len(_running), owner)
+    insort(_running, owner, key=lambda each: (each.is_of_file, not each.is_default))
     _note_who_is_alone()
 
 
@@ -79,7 +86,7 @@ def stop_using(owner: Owner) -> None:
 
 def _note_who_is_alone() -> None:
     for owner in _running:
-        owner.is_alone = len(_running) == 1
+        owner.is_alone = owner.is_of_file or len(_running) == 1
 
 
 @contextmanager

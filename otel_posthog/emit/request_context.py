@@ -29,11 +29,12 @@ _DESCRIBING = ("headers", "method", "scheme")
 class Owner:
     """One `Telemetry`, as a context names it: what is emitted there belongs to it."""
 
-    def __init__(self, *, is_default: bool = False) -> None:
+    def __init__(self, *, is_default: bool = False, is_of_file: bool = False) -> None:
         self.emitter: Emitter | None = None  # while it does not run
-        # Whether it runs and no other one does: what its applications emit arrives there in any context.
+        # Whether a context need not name it: no other one runs, or it gives way to the product's own.
         self.is_alone = False
         self.is_default = is_default
+        self.is_of_file = is_of_file
         self.owner = self  # a context holds either a request or the owner
 
 

@@ -33,7 +33,14 @@ def unsupported(package: str, error: ImportError) -> UnsupportedVersionError:
 
 
 try:
-    from opentelemetry._logs import Logger, LogRecord, SeverityNumber, get_logger, get_logger_provider
+    from opentelemetry._logs import (
+        Logger,
+        LogRecord,
+        NoOpLogger,
+        SeverityNumber,
+        get_logger,
+        get_logger_provider,
+    )
     from opentelemetry.context import (
         _SUPPRESS_HTTP_INSTRUMENTATION_KEY,
         _SUPPRESS_INSTRUMENTATION_KEY,
@@ -66,6 +73,7 @@ __all__ = [
     "SUPPRESS_INSTRUMENTATION_KEY",
     "LogRecord",
     "Logger",
+    "NoOpLogger",
     "SeverityNumber",
     "context_within",
     "get_logger",

@@ -67,10 +67,17 @@ def ending_of(record: object) -> dict[str, object]:
 
 def claim(record: object) -> bool:
     """Return whether nothing of ours has read the record: a processor and a declared exporter both get it."""
-    is_first = not getattr(record, _CLAIMED, False)
-    with suppress(AttributeError, TypeError):
-        setattr(record, _CLAIMED, True)
-    return is_first
+    ours = object()
+    try:  # in one step: they may be on different threads
+        return vars(record).setdefault(_CLAIMED, ours) is ours
+    except TypeError:  # one that takes no attribute
+        return True
+
+
+def release(record: object) -> None:
+    """Leave a claimed record to a declared exporter: what claimed it has closed."""
+    with suppress(TypeError):
+        vars(record).pop(_CLAIMED, None)
 
 
 def note_queued(record: object) -> None:

@@ -28,7 +28,7 @@ try:
         LogRecordExporter,
         LogRecordExportResult,
     )
-    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 except ImportError as error:
     raise unsupported("opentelemetry-sdk", error) from error
@@ -44,6 +44,7 @@ __all__ = [
     "ReadableLogRecord",
     "attributes_of",
     "put_first",
+    "put_span_processor_first",
     "shut_down_within",
     "take_what_waits",
     "without_events",
@@ -79,6 +80,15 @@ def put_first(provider: LoggerProvider, processor: LogRecordProcessor) -> None:
     multi = provider._multi_log_record_processor  # noqa: SLF001
     *others, added = multi._log_record_processors  # noqa: SLF001
     multi._log_record_processors = (added, *others)  # noqa: SLF001
+
+
+def put_span_processor_first(provider: TracerProvider, processor: SpanProcessor) -> None:
+    """Add the processor before the provider's others; a wrapper of a provider keeps its own order."""
+    provider.add_span_processor(processor)
+    multi = getattr(provider, "_active_span_processor", None)
+    if multi is not None:
+        *others, added = multi._span_processors  # noqa: SLF001
+        multi._span_processors = (added, *others)  # noqa: SLF001
 
 
 def without_events(span: ReadableSpan) -> ReadableSpan:

@@ -34,7 +34,9 @@ class CollectorGate:
         self._owner = owner
 
     def send(self, events: Sequence[Event]) -> Outcome:
-        """Emit each event with its uuid and time."""
+        """Emit each event with its uuid and time; after the end another process has to."""
+        if self._owner.emitter is None:
+            return Outcome.LOST
         for event in events:
             own = {name: value for name, value in event.properties.items() if name not in BASE_PROPERTIES}
             with within(self._owner):

@@ -34,7 +34,7 @@ from otel_posthog.emit.tracebacks import describe
 from otel_posthog.mapping import fatal_exceptions, kinds_of_span
 from otel_posthog.otel import attributes
 from otel_posthog.otel.api import process_meter_provider
-from otel_posthog.otel.records import accept, acceptance_of, claim, note_counts, note_queued
+from otel_posthog.otel.records import accept, acceptance_of, claim, note_counts, note_queued, release
 from otel_posthog.otel.sdk import (
     BatchLogRecordProcessor,
     LogRecordProcessor,
@@ -75,10 +75,11 @@ class Switch(Generic[_P]):
         self._lock = threading.RLock()  # reentrant, as in Waiting
         follow_forks(self)
 
-    def put(self, emit: Callable[[_P], object], kinds: Iterable[Kind]) -> bool:
-        """Accept an event of each kind and queue their record by `emit`; return False without a place."""
+    def put(self, emit: Callable[[_P], object], kinds: Iterable[Kind], record: object = None) -> bool:
+        """Accept an event of each kind and queue their record by `emit`; False without a place."""
         running = self._running or self._start()
         if running is None:
+            release(record)  # a declared exporter may send it
             return False
         self._counts.accept_each(kinds)
         try:
@@ -90,6 +91,7 @@ class Switch(Generic[_P]):
             for kind in kinds:
                 self._counts.note("accepted", kind)
         elif running.waiting.is_closed:
+            release(record)
             self._counts.accept_each(kinds, -1)
         else:
             self._counts.add_each("queue_full", {kind.value: 1 for kind in kinds})
@@ -145,8 +147,7 @@ class Switch(Generic[_P]):
 class ProcessorParts:
     """Collaborators of both processors.
 
-    With a `stamper` nothing is queued: consent is written on each record, for the host's own exporter,
-    which comes after the processor. With `claims` a span is skipped that a declared exporter has sent.
+    With a `stamper` nothing is queued: consent is written on records for the host's own exporter behind it.
     """
 
     watch: ConsentWatch
@@ -156,7 +157,6 @@ class ProcessorParts:
     counts: Counts
     log_limiter: LogLimiter
     stamper: Stamper | None = None
-    claims: bool = False
 
     def switch(
         self, batch_processor: Callable[..., _P], make_exporter: Callable[[Waiting], Any]
@@ -182,8 +182,7 @@ class _Switched(Generic[_P]):
     """Common part of the processors: the switch, and the end of the provider's life."""
 
     def __init__(self, parts: ProcessorParts, switch: Switch[_P]) -> None:
-        self.switch = switch
-        self._parts, self._owner = parts, parts.owner
+        self.switch, self._parts, self._owner = switch, parts, parts.owner
         self._watch, self._stamper, self._rate_limit = parts.watch, parts.stamper, parts.rate_limit
         self._consent = parts.watch.cached
 
@@ -222,13 +221,13 @@ class _Switched(Generic[_P]):
         def decide(consent: Consent) -> None:
             known, at_ns = consent.kinds, acceptance_of(record, 0).at_ns
             if any(known[kind].answer is Answer.UNKNOWN or known[kind].allows(at_ns) for kind in kinds):
-                self.switch.put(emit, kinds)
+                self.switch.put(emit, kinds, record)
 
         known = self._consent().kinds
         if all(known[kind].answer is Answer.DENIED for kind in kinds):
             return self._may_hold and self._watch.hold(note, decide)
         note()  # before the batch thread can have it
-        return self.switch.put(emit, kinds)
+        return self.switch.put(emit, kinds, record)
 
     def _lose(self, what: str, error: Exception) -> None:
         """Count what cannot be queued, as when no thread can be started, and log why."""
@@ -352,7 +351,7 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue the span if any of its events is not denied."""
-        if self._stamper is not None or (self._parts.claims and not claim(span)):
+        if self._stamper is not None or (self._owner.is_of_file and not claim(span)):
             return
         try:
             if may_become_event(span, self._rules) and is_current(self._owner):  # before consent is read

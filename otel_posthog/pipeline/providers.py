@@ -32,6 +32,7 @@ from otel_posthog.otel.sdk import (
     LogRecordProcessor,
     ReadWriteLogRecord,
     put_first,
+    put_span_processor_first,
 )
 
 from .processors import ConsentLogRecordProcessor, ConsentSpanProcessor
@@ -165,5 +166,8 @@ class Providers:
 
     def _extend(self, provider: TracerProvider) -> TracerProvider:
         self._extended_tracer = provider
-        provider.add_span_processor(self.spans)
+        if self.reads_host:  # a declared exporter knows nothing of the request
+            put_span_processor_first(provider, self.spans)
+        else:
+            provider.add_span_processor(self.spans)
         return provider

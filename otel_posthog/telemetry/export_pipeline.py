@@ -81,7 +81,7 @@ class ExportPipeline:
         self.counts = Counts()
         self._drop_log = DropLog(self.counts)
         self._ledger_due_s = 0.0
-        self.owner = Owner(is_default=given.is_default)
+        self.owner = Owner(is_default=given.is_default, is_of_file=given.is_of_file)
         self.error_capture = ErrorCapture(given.config, self.counts, self.owner)
         self.base = BaseProperties(
             environment=given.config.environment,
@@ -151,7 +151,6 @@ class ExportPipeline:
             counts=self.counts,
             log_limiter=log_limiter,
             stamper=stamper,
-            claims=given.is_of_file,
         )
         self.logs = ConsentLogRecordProcessor(self.log_exporter, processors, given.registry)
         self.spans = ConsentSpanProcessor(
@@ -244,6 +243,7 @@ class ExportPipeline:
     def close(self, deadline_s: float) -> None:
         """Send what waits until that monotonic time, spool the rest, and stop every thread."""
         self._is_open = False
+        self.consent_snapshot.fresh_until_s = -inf
         self.watch.settle(left_s(deadline_s) / 2)
         # What the processors hold reaches gate or spool before the drainer ends.
         self.logs.switch.close(left_s(deadline_s))

@@ -71,22 +71,24 @@ class TelemetryLifecycle:
 
         Returns whether exceptions may be reported, as far as is known.
         """
+        may_report = False
         try:
-            if not self.is_running and not self._was_shut_down:
+            if not self.is_running:
                 self._begin()
-            # While the first answer for some time is being read, requests are watched: it may be a yes.
-            is_stale = self._pipeline.watch.may_hold and self._pipeline.watch.fresh() is None
-            is_denied = self._pipeline.watch.cached().kinds[_ERRORS].answer is _DENIED and not is_stale
-            is_denied = is_denied or self.gives_way()
+            if self.is_running and not self.gives_way():
+                # While the first answer for some time is being read, requests are watched: it may be a yes.
+                is_stale = self._pipeline.watch.may_hold and self._pipeline.watch.fresh() is None
+                is_denied = self._pipeline.watch.cached().kinds[_ERRORS].answer is _DENIED
+                may_report = is_stale or not is_denied
         except Exception as error:  # noqa: BLE001 - a fault of ours never reaches the app
             self._report(_NOT_STARTED, error)
-            return False
-        self.consent_snapshot.may_report = not is_denied
+        self.consent_snapshot.may_report = may_report
         self.consent_snapshot.fresh_until_s = time.monotonic() + _REFRESH_PAUSE_S
-        return not is_denied
+        return may_report
 
     def start(self) -> None:
         """Start, and wait for the first answer about consent for at most `consent_max_age_s`."""
+        self._was_shut_down = False
         self._begin()
         if not self.is_running:
             return
@@ -99,6 +101,7 @@ class TelemetryLifecycle:
         """Start without waiting, for a web application that is about to start; never raises."""
         self._pipeline.heartbeat.use_loop(running_loop())
         self._pipeline.heartbeat.delay(self._config.heartbeat_delay_s)
+        self._was_shut_down = False
         try:
             self._begin()
             self._pipeline.error_capture.watch(running_loop())
@@ -118,7 +121,7 @@ class TelemetryLifecycle:
 
     def gives_way(self) -> bool:
         """Return whether this is the one of a file, and the product runs its own; logs the consequence."""
-        if not self._providers.reads_host or not emitters.is_in_use(besides=self.owner):
+        if not emitters.gives_way(self.owner):
             return False
         self._log_limiter.warning(_log, _GIVES_WAY)
         return True
@@ -183,7 +186,10 @@ class TelemetryLifecycle:
 
     def _begin(self) -> None:
         with self._lock:
-            if self.is_running or self.gives_way():
+            if self.is_running:
+                return
+            self.owner.is_alone = self.gives_way()  # its applications run bare
+            if self.owner.is_alone or self._was_shut_down:
                 return
             emitters.refuse_second_default(self.owner)
             emitters.use(self.owner, self._open())

@@ -7,6 +7,7 @@ import contextvars
 import gc
 import logging
 import threading
+import time
 from contextlib import asynccontextmanager
 
 import pytest
@@ -179,6 +180,18 @@ def test_second_default_stops_no_application(product, make_telemetry, sink, capl
     assert first.flush(60)
     assert sink.events == []
     assert "another Telemetry(default=True) runs in this process" in caplog.text
+
+
+def test_failed_start_is_not_tried_at_each_request(product, make_telemetry):
+    """After one that fails, requests for some time neither start it again nor watch for exceptions."""
+    product("a", default=True)
+    lifecycle, before_s = make_telemetry(default=True).lifecycle, time.monotonic()
+
+    may_report = lifecycle.touch()
+
+    snapshot = lifecycle.consent_snapshot
+    assert (may_report, snapshot.may_report) == (False, False)
+    assert snapshot.fresh_until_s > before_s
 
 
 @pytest.mark.parametrize("named", ["a", "b"])

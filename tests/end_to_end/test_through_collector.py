@@ -17,8 +17,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from otel_posthog import ConfigError, SourceLineExporter, Telemetry, capture_exception, track
 from otel_posthog.consent.stamps import read
+from otel_posthog.delivery.gate import Outcome
+from otel_posthog.emit.request_context import Owner
 from otel_posthog.heartbeat import Result
+from otel_posthog.pipeline.collector import CollectorGate
 from otel_posthog.registry import Kind
+from otel_posthog.telemetry.error_capture import event_now
 
 
 class Host:
@@ -196,6 +200,13 @@ def test_heartbeat_leaves_as_a_log_record(database_url):
         uuid5(row.instance_id, "instance_heartbeat:2030-05-02")
     )
     assert record.timestamp == int(datetime(2030, 5, 2, 3, tzinfo=UTC).timestamp()) * 10**9
+
+
+def test_heartbeat_after_the_end_is_left_to_another_process():
+    """What comes too late for the provider does not count as sent, so that the day is not over."""
+    gate = CollectorGate(Owner())
+
+    assert gate.send([event_now("instance_heartbeat", {})]) is Outcome.LOST
 
 
 def test_provider_is_needed(database_url):

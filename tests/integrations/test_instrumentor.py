@@ -107,6 +107,7 @@ def test_instrumenting_twice_reports_once(instrumentor, exporter, app, sink):
 
 
 PROVIDERS = """
+from contextlib import suppress
 from opentelemetry import _logs, trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -123,6 +124,10 @@ logs.add_log_record_processor(BatchLogRecordProcessor(DeclaredLogExporter()))
 trace.set_tracer_provider(spans)
 _logs.set_logger_provider(logs)
 PostHogInstrumentor().instrument()
+"""
+BOTH = (
+    PROVIDERS
+    + """
 client.get(Starlette(), "/nowhere")
 with spans.get_tracer("host").start_as_current_span("any", attributes={"posthog.event": "seen"}):
     pass
@@ -131,16 +136,95 @@ logs.get_logger("host").emit(event_name="failure", attributes=failure)
 track("made")
 print(shared.telemetry().flush(timeout_s=60))
 """
+)
+SIMPLE = """
+file_format: "1.0"
+propagator: {composite: [{tracecontext: }]}
+tracer_provider:
+  processors:
+    - simple: {exporter: {posthog: {}}}
+"""
+IN_ORDER = """
+import sys
+from opentelemetry import trace
+from opentelemetry.configuration import configure_sdk, load_config_file
+from asgi import client_of
+from otel_posthog.integrations.instrumentor import PostHogInstrumentor
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+configure_sdk(load_config_file(sys.argv[1]))
+PostHogInstrumentor().instrument()
+
+async def fail(_request):
+    with trace.get_tracer("host").start_as_current_span("work"):
+        raise LookupError("in a view")
+
+with client_of(Starlette(routes=[Route("/fail", fail)])) as visitor:
+    visitor.get("/fail")
+trace.get_tracer_provider().shutdown()
+"""
+AFTER_THE_END = (
+    PROVIDERS
+    + """
+from asgi import client_of
+from starlette.routing import Route
+
+errors = []
+
+async def fail(_request):
+    errors.append(LookupError("in a view"))
+    raise errors[0]
+
+with client_of(Starlette(routes=[Route("/fail", fail)])) as visitor:
+    visitor.get("/fail")
+assert not shared.telemetry().lifecycle.is_running
+with suppress(ValueError), spans.get_tracer("host").start_as_current_span("any"):
+    raise ValueError("on a span")
+for kind, message, error in (("KeyError", "logged", None), ("LookupError", "in a view", errors[0])):
+    recorded = {"exception.type": kind, "exception.message": message}
+    logs.get_logger("host").emit(event_name="failure", attributes=recorded, exception=error)
+for provider in (spans, logs):
+    provider.shutdown()
+"""
+)
 
 
-def test_exporter_sends_nothing_that_a_processor_has_read(exporter, sink, sink_url, database_url):
+@pytest.fixture
+def variables(sink_url, database_url):
+    """Return what configures exporters by the environment."""
+    settings = {"POSTHOG_API_KEY": API_KEY, "POSTHOG_HOST": sink_url, "OTEL_POSTHOG_DATABASE": database_url}
+    return settings | PATIENT
+
+
+def test_exporter_sends_nothing_that_a_processor_has_read(exporter, sink, variables):
     """Spans and logs of the host are events once, although a declared exporter is behind its processors."""
-    variables = {"POSTHOG_API_KEY": API_KEY, "POSTHOG_HOST": sink_url, "OTEL_POSTHOG_DATABASE": database_url}
-
-    run = run_python(PROVIDERS, **variables, **PATIENT)
+    run = run_python(BOTH, **variables)
 
     assert run.stdout == "True\n", run.stderr
     assert sorted(event.name for event in sink.events) == ["$exception", "made", "seen"]
+
+
+def test_exporter_sends_what_comes_after_the_end(exporter, sink, variables):
+    """After the lifespan the processors are closed: the exporters send the rest, and nothing twice."""
+    run = run_python(AFTER_THE_END, **variables)
+
+    assert run.stderr == ""
+    reported = [event.properties["$exception_list"][0]["value"] for event in sink.events]
+    assert sorted(reported) == ["in a view", "logged", "on a span"]
+
+
+def test_exporter_without_a_queue_comes_second(exporter, sink, variables, tmp_path):
+    """A `simple` processor exports at once; ours reads the span before, so its error is the request's."""
+    file = tmp_path / "simple.yaml"
+    file.write_text(SIMPLE)
+
+    run = run_python(IN_ORDER, file, **variables)
+
+    assert run.stderr == ""
+    [event] = sink.events
+    assert event.properties["$exception_list"][0]["value"] == "in a view"
+    assert event.properties["$request_path"] == "/fail"
 
 
 def test_first_record_starts_hooks_as_well(instrumentor, exporter, sink):

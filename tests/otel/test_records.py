@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from textwrap import dedent
 
 import pytest
 from opentelemetry._logs import LogRecord
 
-from otel_posthog.otel.records import accept, acceptance_of, now_ns
+from otel_posthog.otel.records import accept, acceptance_of, claim, now_ns, release
 
 LATER_NS = 10**15
 A_MINUTE_NS = 60 * 10**9
@@ -86,3 +89,38 @@ def test_clock_that_is_set_brings_nothing_back(shift_s, sink, sink_url, database
     assert [event.name for event in sink.events] == ["afterwards"]
     assert (answer["withdrawn"], answer["is_before"]) == (1, True)
     assert answer["is_after"] or shift_s < 0  # by a clock set back, the earlier reading of it counts
+
+
+class Slow:
+    """A record that lets two threads find nothing on it before either of them goes on."""
+
+    def __init__(self):
+        self._both = threading.Barrier(2)
+
+    def __getattr__(self, name):
+        """Wait for the other thread, at most for a second."""
+        with suppress(threading.BrokenBarrierError):
+            self._both.wait(1)
+        raise AttributeError(name)
+
+
+def test_one_of_two_threads_claims_a_record():
+    """A processor and an exporter on different threads never both send a record."""
+    record = Slow()
+
+    with ThreadPoolExecutor(2) as pool:
+        claims = list(pool.map(lambda _: claim(record), range(2)))
+
+    assert sorted(claims) == [False, True]
+
+
+def test_released_record_can_be_claimed():
+    """What could not be queued is left to the next one; a record that takes no attribute is never held up."""
+    record, plain = LogRecord(), object()
+
+    for each in (record, plain):
+        assert claim(each)
+        release(each)
+
+    assert claim(record)
+    assert claim(plain)

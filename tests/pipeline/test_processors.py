@@ -10,6 +10,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_posthog._runtime.reporting import Counts
+from otel_posthog.otel.records import claim
 from otel_posthog.pipeline.processors import Inner, Switch
 from otel_posthog.registry import Kind
 
@@ -67,6 +68,26 @@ def test_full_switch_counts_what_it_turns_away(make):
 
     assert places == [True, True, False]
     assert counts.as_dict() == {"queue_full": 1}
+
+
+@pytest.mark.parametrize("reason", ["not opened", "closed", "closing", "full"])
+def test_only_a_closed_switch_leaves_a_record_to_others(make, reason):
+    """What has no place because of the end may be claimed again; what is dropped and counted may not."""
+    waits = []
+    switch = Switch(lambda waiting: make(waits.append(waiting) or waiting), max_records=1, counts=Counts())
+    if reason != "not opened":
+        switch.open()
+        switch.put(lambda _processor: None, KINDS)
+    if reason == "closed":
+        switch.close(timeout_s=0)
+    if reason == "closing":
+        waits[0].close()
+    span = _span("late")
+    assert claim(span)
+
+    assert not switch.put(lambda processor: processor.on_end(span), KINDS, span)
+
+    assert claim(span) == (reason != "full")
 
 
 def test_place_of_what_cannot_be_queued_is_free_again(make):
