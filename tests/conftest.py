@@ -101,6 +101,16 @@ def sink_url(_served_sink):
 
 
 @pytest.fixture
+def own_sink():
+    """Return a local PostHog of this test's own, and its address: nothing of another test arrives late."""
+    from otel_posthog.testing import PostHogSink, serve  # noqa: PLC0415 - many tests need no server
+
+    sink = PostHogSink()
+    with serve(sink) as url:
+        yield sink, url
+
+
+@pytest.fixture
 def database_url(tmp_path):
     """Return the URL of a SQLite database that is not there yet."""
     return f"sqlite:///{tmp_path}/data/app.db"

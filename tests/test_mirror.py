@@ -43,7 +43,6 @@ TESTED_IN = {
     "store/engines.py": "store/test_files.py",
     "store/schema.py": "store/test_migrations.py",
     "telemetry/error_capture.py": "emit/test_hooks.py",
-    "telemetry/export_pipeline.py": "end_to_end/test_trouble.py",
     "telemetry/exporters.py": "test_declarative.py",
     "telemetry/lifecycle.py": "integration/test_processes.py",
     "telemetry/telemetry.py": "end_to_end/test_consent.py",

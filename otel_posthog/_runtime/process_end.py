@@ -85,8 +85,8 @@ class ProcessEnd:
                 self._act()
             finally:
                 self.runner = None
-                if self.postponed is not None:
-                    signal.raise_signal(self.postponed)
+                if self.postponed is not None:  # the ends of others come first
+                    _end_by(self.postponed, None)
 
     def _want_in_child(self) -> None:
         # Children of multiprocessing run their own finalizers.

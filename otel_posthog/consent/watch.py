@@ -80,12 +80,16 @@ class ConsentWatch:
         consent = self.current
         if self._clock() - consent.read_at_s <= self._max_age_s or self._is_disabled or self._is_closed:
             return consent
+        self.refresh_soon()
+        return consent
+
+    def refresh_soon(self) -> None:
+        """Refresh in the background, whatever the age of the last answer."""
         if self._refreshing is None or self._refreshing.done():
             # A short thread a second, only where requests come in: a permanent one would stay in an
             # idle process, and the host's executor may be full.
             self._note_cause()
             self._refreshing = in_thread(self.refresh, "otel-posthog-consent")
-        return consent
 
     @property
     def may_hold(self) -> bool:

@@ -75,6 +75,7 @@ class Gate:
     ) -> None:
         """Without a project API key there is no transport, and events are rejected."""
         self.counts = preparation.counts
+        self.spools_first = False  # what exporters bring, for a process that may be killed
         self._preparation = preparation
         self._config = preparation.config
         self._watch = watch

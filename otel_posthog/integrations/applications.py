@@ -22,19 +22,22 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _MAX_KEPT = 32  # applications that are called without a server; then they are wrapped again
+_GUNICORN = "gunicorn.workers."  # modules of its workers; what only inherits from their base may serve ASGI
 _WATCHING = "otel_posthog.middleware."  # modules of what the product has wrapped itself
 
 Call = Callable[..., Any]
 Wrap = Callable[[Any], Call]
 
 
-def _after(original: Call, wrap: Wrap, *, attribute: str, modules: str = "") -> Call:
-    """Replace the method of a server whose module begins so: that attribute is wrapped after it."""
+def _after(
+    original: Call, wrap: Wrap, *, attribute: str, is_served: Callable[[object], bool] = lambda _server: True
+) -> Call:
+    """Replace the method of a server: that attribute is wrapped after it."""
 
     @wraps(original)
     def call(server: object, *arguments: object, **options: object) -> object:
         result = original(server, *arguments, **options)
-        if type(server).__module__.startswith(modules):
+        if is_served(server):
             setattr(server, attribute, wrap(getattr(server, attribute)))
         return result
 
@@ -61,14 +64,19 @@ def _wsgi(original: Call, wrap: Wrap) -> Call:
     return wraps(original)(lambda app, environ, start_response: wrap(app)(environ, start_response))
 
 
-# A class of uvicorn's inherits the method, and keeps an ASGI application there.
+def _serves_wsgi(worker: object) -> bool:
+    """Return False for uvicorn's and aiohttp's, which keep another application where WSGI's is kept."""
+    modules = {cls.__module__ for cls in type(worker).__mro__}
+    return any(name.startswith(_GUNICORN) for name in modules - {f"{_GUNICORN}base"})
+
+
 _WSGI_SERVER = "gunicorn.workers.base:Worker.load_wsgi"
 _SERVERS: dict[str, Callable[[Call, Wrap], Call]] = {
     "uvicorn.config:Config.load": partial(_after, attribute="loaded_app"),
     "hypercorn.app_wrappers:ASGIWrapper.__init__": partial(_after, attribute="app"),
     "daphne.server:Server.__init__": partial(_after, attribute="application"),
     "gunicorn.workers.gasgi:ASGIWorker.load_wsgi": partial(_after, attribute="asgi"),
-    _WSGI_SERVER: partial(_after, attribute="wsgi", modules="gunicorn.workers."),
+    _WSGI_SERVER: partial(_after, attribute="wsgi", is_served=_serves_wsgi),
     "granian.asgi:LifespanProtocol.__init__": partial(_after, attribute="callable"),
     "granian.server.mp:_asgi_call_wrap": _before,
     "granian.server.mt:_asgi_call_wrap": _before,

@@ -25,6 +25,9 @@ def instrument_celery(telemetry: Telemetry) -> None:
     for signal, receiver in (
         (signals.worker_init, receivers.start),
         (signals.worker_process_init, receivers.start),
+        (signals.heartbeat_sent, receivers.look),
+        (signals.task_received, receivers.look),  # where heartbeats are switched off
+        (signals.worker_shutdown, receivers.send),
         (signals.worker_process_shutdown, receivers.end),
         (signals.task_prerun, receivers.begin_task),
         (signals.task_postrun, receivers.end_task),
@@ -43,6 +46,9 @@ class _Receivers:
         self.end_task()  # before anything is sent from a child
         self._telemetry.start()
 
+    def look(self, **_signal: Any) -> None:
+        self._telemetry.lifecycle.touch()
+
     def begin_task(self, task: Any, **_signal: Any) -> None:
         if not task.request.is_eager:
             forget()
@@ -53,12 +59,15 @@ class _Receivers:
 
     def end(self, **_signal: Any) -> None:
         if not self._telemetry.spool():
-            self._telemetry.flush(self._telemetry.config.shutdown_timeout_s)
+            self.send()
+
+    def send(self, **_signal: Any) -> None:
+        self._telemetry.flush(self._telemetry.config.shutdown_timeout_s)
 
     def report(self, sender: Any, exception: BaseException, einfo: Any, **_signal: Any) -> None:
         # Celery signals a time limit twice; the second time without the request, and also if it tries again.
         is_repeated = isinstance(exception, TimeLimitExceeded) and sender.request.id is None
-        if is_repeated or isinstance(exception, (Ignore, Reject, Retry, *(sender.throws or ()))):
+        if is_repeated or isinstance(exception, (Ignore, Reject, Retry, sender.throws or ())):
             return
         error = sys.exception() or exception  # Celery replaces what cannot be pickled
         with within(self._telemetry.lifecycle.owner):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from rq.exceptions import DeserializationError
 from rq.job import Job
 from rq.worker import BaseWorker
 
@@ -32,7 +33,16 @@ class TelemetryMixin(BaseWorker):
     def work(self, *args: Any, **kwargs: Any) -> bool:
         """Work as RQ does, with telemetry running in this process."""
         guarded(self.telemetry.start)()
-        return super().work(*args, **kwargs)
+        try:
+            return super().work(*args, **kwargs)
+        finally:
+            self.telemetry.flush(self.telemetry.config.shutdown_timeout_s)
+
+    def heartbeat(self, *args: Any, **kwargs: Any) -> None:
+        """Send RQ's heartbeat, which surrounds each job, and see whether consent was granted meanwhile."""
+        super().heartbeat(*args, **kwargs)
+        if not self.is_horse:
+            self.telemetry.lifecycle.look()
 
     def perform_job(self, *args: Any, **kwargs: Any) -> bool:
         """Perform the job as RQ does; what it tracks outlives its process."""
@@ -57,12 +67,19 @@ class TelemetryMixin(BaseWorker):
         super().handle_work_horse_killed(job, *status)  # type: ignore[no-untyped-call]
 
 
+def _name(job: Job) -> str | None:
+    try:
+        return job.func_name
+    except DeserializationError:  # which is why it failed
+        return None
+
+
 @guarded
 def _report(owner: Owner, job: Job, error: BaseException) -> None:
     retried = job.meta.get(_RETRIES, 0)
     if not job.should_retry:  # never its arguments, nor its id
         retries = (job.number_of_retries or 0) + retried
         with within(owner):
-            report_unhandled(error, "rq", task=job.func_name, queue=job.origin, retries=retries)
+            report_unhandled(error, "rq", task=_name(job), queue=job.origin, retries=retries)
     elif _UNREADABLE not in job.meta:
         job.meta[_RETRIES] = retried + 1

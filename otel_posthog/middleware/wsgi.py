@@ -41,11 +41,19 @@ def watch_wsgi(app: WSGIApp, telemetry: Lifecycle) -> WSGIApp:
     def watched(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         may_report = snapshot.may_report if monotonic() <= snapshot.fresh_until_s else touch()
         if not may_report and owner.is_alone and security is None:
-            return app(environ, start_response)
+            try:
+                return app(environ, start_response)
+            except BaseException as error:
+                make().report(environ, start_response, error)
+                raise
         request = make()
         request.begin(environ, start_response)
         request.security = security
-        body: Iterable[bytes] = request.run(app, environ, request.start)
+        try:
+            body: Iterable[bytes] = request.run(app, environ, request.start)
+        except BaseException:
+            empty(request, request.slot)
+            raise
         # What has a length is there already, and a server sends a file of its wrapper by other means.
         wrapper = environ.get("wsgi.file_wrapper")
         if hasattr(body, "__len__") or (isinstance(wrapper, type) and isinstance(body, wrapper)):
@@ -127,6 +135,16 @@ class _Exchange(WatchedRequest):
             raise
         finally:
             leave(token)
+
+    @guarded
+    def report(self, environ: dict[str, Any], start_response: StartResponse, error: BaseException) -> None:
+        """Report what ended a call although reports are denied: consent is read again first."""
+        self.begin(environ, start_response)
+        self.security = self.outer = None
+        token = enter(self.slot)
+        self._fail(error)
+        leave(token)
+        empty(self, self.slot)
 
     @guarded
     def _fail(self, error: BaseException) -> None:

@@ -249,7 +249,6 @@ class Delivering(Generic[_T]):
     _: KW_ONLY
     rules: SpanRules = SpanRules()  # noqa: RUF009 - it never changes
     queue: Waiting | None = None
-    spool_first: bool = False
     metrics: ExporterMetrics | None = None
 
     def shutdown(self) -> None:
@@ -293,7 +292,7 @@ class Delivering(Generic[_T]):
         if not events:
             return Outcome.NOTHING
         # The disk is faster than the network, and keeps what it has if the process is killed.
-        if self.spool_first or (self.queue is not None and self.queue.is_pressing()):
+        if self._gate.spools_first or (self.queue is not None and self.queue.is_pressing()):
             return self._gate.hold(events)
         return self._gate.send(events)
 

@@ -75,7 +75,6 @@ class ExportPipeline:
         self.on_telemetry: Callable[[], None] | None = None
         self.on_watch: Callable[[], None] = lambda: None
         self._is_open = False
-        self._spools_first = given.config.spool_first
         self._transport = given.transport or posthog_transport(given.config)
         self.has_transport = self._transport is not None  # not without a project API key
         self.counts = Counts()
@@ -121,6 +120,7 @@ class ExportPipeline:
             before_send=given.before_send,
         )
         self.gate = Gate(preparation, watch=self.watch, transport=self._transport, spool=self.spool)
+        self.gate.spools_first = given.config.spool_first
         self._for_exporters = self.gate, self.base, given.registry, log_limiter
         round_parts = RoundParts(
             config=given.config,
@@ -227,13 +227,14 @@ class ExportPipeline:
             self._drainer.retire()
             self.error_capture.emit_summary()
             self._drop_log.write(_log)
+            was_sending, self.gate.spools_first = not self.gate.spools_first, True
+            self.watch.settle(self.config.consent_max_age_s)
             for switch in (self.logs.switch, self.spans.switch):
-                if self._spools_first:
+                if not was_sending:
                     switch.flush()
                 elif switch.is_open:  # its exporter may be sending
                     switch.close(timeout_s / 2)
                     switch.open()
-            self._spools_first = True
             self.gate.hold_unfinished()
             return self.spool.move_to_disk()
         except Exception as error:  # noqa: BLE001 - a product calls it where it cleans up
@@ -275,8 +276,8 @@ class ExportPipeline:
 
     def log_exporter(self, queue: Waiting | None = None) -> PostHogLogExporter:
         """Return an exporter of log records, for our own processor or any other."""
-        metrics, spool_first = ExporterMetrics(self.given.meter_provider, "log"), self._spools_first
-        return PostHogLogExporter(*self._for_exporters, queue=queue, spool_first=spool_first, metrics=metrics)
+        metrics = ExporterMetrics(self.given.meter_provider, "log")
+        return PostHogLogExporter(*self._for_exporters, queue=queue, metrics=metrics)
 
     def span_exporter(self, queue: Waiting | None = None) -> PostHogSpanExporter:
         """Return an exporter of spans, for our own processor or any other."""
@@ -284,7 +285,6 @@ class ExportPipeline:
             *self._for_exporters,
             rules=self.given.span_rules,
             queue=queue,
-            spool_first=self._spools_first,
             metrics=ExporterMetrics(self.given.meter_provider, "span"),
         )
 

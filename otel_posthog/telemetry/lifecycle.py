@@ -86,6 +86,11 @@ class TelemetryLifecycle:
         self.consent_snapshot.fresh_until_s = time.monotonic() + _REFRESH_PAUSE_S
         return may_report
 
+    def look(self) -> None:
+        """Read consent soon unless it is granted: another process may have spooled after a grant."""
+        if not self._pipeline.watch.current.is_on:
+            self._pipeline.watch.refresh_soon()
+
     def start(self) -> None:
         """Start, and wait for the first answer about consent for at most `consent_max_age_s`."""
         self._was_shut_down = False

@@ -176,6 +176,17 @@ def test_signal_during_the_act():
     assert (ran.stdout, ran.stderr, ran.returncode) == ("acted\n", "", -15)
 
 
+def test_signal_during_the_first_of_two_acts():
+    """A signal at an orderly end lets every act finish before it ends the process."""
+    ran = _run("""
+        end.want()
+        first = ProcessEnd(lambda: (os.kill(os.getpid(), 15), print("first", flush=True)), timeout_s=60)
+        first.want()
+    """)
+
+    assert (ran.stdout.splitlines(), ran.stderr, ran.returncode) == (["first", "parent"], "", -15)
+
+
 def test_lock_of_the_main_thread():
     """The act may take a lock that the main thread holds: it waits within its time, and the process ends."""
     ran = _run("""

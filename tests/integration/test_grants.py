@@ -15,7 +15,6 @@ from servers import WAIT_S, call, serving
 from waiting import wait_until
 
 from otel_posthog import Telemetry
-from otel_posthog.testing import PostHogSink, serve
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent
@@ -30,14 +29,6 @@ def database(request, tmp_path):
     """Return an empty database."""
     with new_database(request.param, request) as made:
         yield made
-
-
-@pytest.fixture
-def own_sink():
-    """Return a local PostHog of this test's own, and its address: nothing of another test arrives late."""
-    sink = PostHogSink()
-    with serve(sink) as url:
-        yield sink, url
 
 
 @pytest.fixture

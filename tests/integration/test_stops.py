@@ -16,7 +16,6 @@ from trackers import PATIENT
 from waiting import wait_until
 
 from otel_posthog import Telemetry
-from otel_posthog.testing import PostHogSink, serve
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent
@@ -51,14 +50,6 @@ FEW = [
     ("granian", "2", "SIGTERM", "file"),
     ("gunicorn", "1", "SIGTERM", "file"),
 ]
-
-
-@pytest.fixture
-def own_sink():
-    """Return a local PostHog of this test's own, and its address: nothing of another test arrives late."""
-    sink = PostHogSink()
-    with serve(sink) as url:
-        yield sink, url
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from trackers import PATIENT
 from waiting import wait_until
 
 from otel_posthog import Telemetry
-from otel_posthog.testing import PostHogSink, serve
 
 PER_S = 40
 ANSWERED = 60
@@ -25,14 +24,6 @@ CELLS = {
     "threads recycled": ("flask_app", f"-k gthread --threads 4 {RECYCLED}", signal.SIGTERM),
     "threads preload": ("flask_app", "-k gthread --threads 4 --preload", signal.SIGTERM),
 }
-
-
-@pytest.fixture
-def own_sink():
-    """Return a local PostHog of this test's own, and its address: nothing of another test arrives late."""
-    sink = PostHogSink()
-    with serve(sink) as url:
-        yield sink, url
 
 
 @pytest.fixture

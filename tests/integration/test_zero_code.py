@@ -20,7 +20,6 @@ from trackers import PATIENT
 from waiting import wait_until
 
 from otel_posthog import Telemetry
-from otel_posthog.testing import PostHogSink, serve
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent
@@ -43,14 +42,6 @@ AT_ONCE = 5
 def database(tmp_path):
     """Return the file of a database that is not there yet."""
     return tmp_path / "data" / "app.db"
-
-
-@pytest.fixture
-def own_sink():
-    """Return a local PostHog of this test's own, and its address: nothing of another test arrives late."""
-    sink = PostHogSink()
-    with serve(sink) as url:
-        yield sink, url
 
 
 @pytest.fixture

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import threading
 import time
+from contextlib import closing
 
 from celery import Celery
 from celery.exceptions import Ignore, Reject
@@ -65,6 +67,12 @@ def fails_as_expected():
     raise KeyError("known")
 
 
+@app.task(throws=KeyError)
+def fails_as_the_only_class():
+    """Raise what the task declares without a tuple."""
+    raise KeyError("known")
+
+
 @app.task
 def ignores():
     """Raise what is no failure."""
@@ -85,6 +93,14 @@ def handles():
     except OSError as error:
         capture_exception(error)
         raise
+
+
+@app.task
+def is_granted_and_tracks(path):
+    """Track right after a grant by SQL."""
+    with closing(sqlite3.connect(path, timeout=60)) as database, database:
+        database.execute("UPDATE system_settings SET enable_telemetry = TRUE")
+    track("tracked", {"number": 1})
 
 
 @app.task(soft_time_limit=1)

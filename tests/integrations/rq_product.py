@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import threading
 import time
+from contextlib import closing
 
 from rq import Retry, SimpleWorker, SpawnWorker, Worker
 
@@ -51,6 +53,13 @@ def fails(_secret):
 def asks_for_a_retry():
     """Fail in the way that RQ calls a retry, without an exception."""
     return Retry(max=1)
+
+
+def is_granted_and_tracks(path):
+    """Track right after a grant by SQL."""
+    with closing(sqlite3.connect(path, timeout=60)) as database, database:
+        database.execute("UPDATE system_settings SET enable_telemetry = TRUE")
+    track("tracked", {"number": 1})
 
 
 def takes_too_long():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 from flask import Flask
 from frameworks import client, product_django
 from frameworks.doors import FRAMEWORKS
@@ -35,6 +36,10 @@ SERVERS = {
     "gunicorn with uvicorn": "gunicorn {app} --no-control-socket --bind 127.0.0.1:{port} "
     "-k uvicorn.workers.UvicornWorker",
     "gunicorn sync": "gunicorn {app}_of_wsgi --no-control-socket --bind 127.0.0.1:{port}",
+    "gunicorn with a product's own class": "gunicorn {app}_of_wsgi --no-control-socket "
+    "--bind 127.0.0.1:{port} -k gunicorn_workers.OwnWorker",
+    "gunicorn with a class of uvicorn's": "gunicorn {app} --no-control-socket --bind 127.0.0.1:{port} "
+    "-k gunicorn_workers.OwnUvicornWorker",
     "gunicorn threads": "gunicorn {app}_of_wsgi --no-control-socket --bind 127.0.0.1:{port} -k gthread",
 }
 
@@ -128,9 +133,10 @@ def test_wsgi_is_left_alone_where_nothing_wraps_it():
     assert answers == ["200 OK"]
 
 
-def test_server_makes_frameworks_bare(wrapping):
+@pytest.mark.parametrize("framework", [Starlette, FastAPI])
+def test_server_makes_its_application_bare(wrapping, framework):
     """What a server runs is wrapped there, and a request passes one wrapper only."""
-    app = Starlette(routes=[Route("/fine", lambda _request: None)])
+    app = framework(routes=[Route("/fine", lambda _request: None)])
     config = Config(app, log_config=None)
     config.load()
 

@@ -113,7 +113,7 @@ def test_final_failures_are_reported_once(granted, sink, tasks, worker):
     calls = [("fails", "nobody's business"), "fails_again", "fails_oddly", "handles"]
 
     with worker("-c", "1"):
-        tasks.run(*calls, "fails_as_expected")
+        tasks.run(*calls, "fails_as_expected", "fails_as_the_only_class")
         for name in ("ignores", "rejects"):
             tasks.begin(name)
         tasks.run(("tracks", 1))
@@ -197,6 +197,29 @@ def test_spool_in_memory_is_sent_at_the_end_of_a_child(per_child, granted, sink,
         wait_until(lambda: len(_numbers(sink)) >= 3, timeout_s=WAIT_S)
 
     assert _numbers(sink) == [0, 1, 2]
+
+
+def test_grant_during_a_task_reaches_the_main_process(sink, tasks, worker, tmp_path):
+    """What is tracked after a grant is sent by the main process while it runs, without another event."""
+    with worker("-c", "1", batch_delay_s=LATE_S):
+        tasks.run(("is_granted_and_tracks", str(tmp_path / "data" / "app.db")))
+        wait_until(lambda: _numbers(sink) == [1], timeout_s=WAIT_S)
+
+
+def test_next_task_brings_a_grant_without_heartbeats(sink, tasks, worker, tmp_path):
+    """Where Celery's heartbeats are off, the main process reads consent when it receives a task."""
+    with worker("-c", "1", "--without-heartbeat", batch_delay_s=LATE_S):
+        tasks.run(("is_granted_and_tracks", str(tmp_path / "data" / "app.db")))
+        tasks.run(("tracks", 2))
+        wait_until(lambda: _numbers(sink) == [1, 2], timeout_s=WAIT_S)
+
+
+def test_end_of_a_worker_sends_what_a_grant_brought(sink, tasks, worker, tmp_path):
+    """A grant that the main process does not know when it ends loses nothing, either."""
+    with worker("-c", "1", "--without-heartbeat", batch_delay_s=LATE_S):
+        tasks.run(("is_granted_and_tracks", str(tmp_path / "data" / "app.db")))
+
+    assert _numbers(sink) == [1]
 
 
 def test_without_consent_nothing_remains(telemetry, sink, tasks, worker, tmp_path):

@@ -176,6 +176,36 @@ def test_grant_reaches_the_next_job(telemetry, sink, queue, working):
     assert _numbers(sink) == [2]
 
 
+@pytest.mark.parametrize("worker", ["ForkingWorker", "SpawningWorker"])
+def test_grant_during_a_job_reaches_the_main_process(worker, sink, queue, working, tmp_path):
+    """What is tracked after a grant is sent by the main process while it waits for the next job."""
+    with working(worker):
+        _done(queue.enqueue(f"{PRODUCT}.is_granted_and_tracks", str(tmp_path / "data" / "app.db")))
+        wait_until(lambda: _numbers(sink) == [1], timeout_s=WAIT_S)
+
+
+def test_end_of_a_worker_sends_what_a_grant_brought(sink, queue, work, tmp_path):
+    """A worker that ends right after the job has sent what it tracked."""
+    queue.enqueue(f"{PRODUCT}.is_granted_and_tracks", str(tmp_path / "data" / "app.db"))
+
+    work()
+
+    assert _numbers(sink) == [1]
+
+
+def test_job_that_cannot_be_read_is_reported(granted, sink, queue, work):
+    """A job of which the data is damaged is reported without its name."""
+    job = queue.enqueue(f"{PRODUCT}.tracks", 1)
+    queue.connection.hset(job.key, "data", b"no pickle")
+
+    work()
+
+    [report] = sink.events
+    assert report.properties["$exception_list"][0]["type"] == "DeserializationError"
+    assert report.properties["queue"] == "default"
+    assert "task" not in report.properties
+
+
 def test_without_consent_nothing_remains(telemetry, sink, queue, work, tmp_path):
     """While both switches are off, a job sends and keeps nothing, and no thread of ours stays."""
     listed = tmp_path / "threads"

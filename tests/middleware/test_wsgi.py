@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import io
 import sys
+import time
+from contextvars import copy_context
 from wsgiref.util import FileWrapper
 from wsgiref.validate import validator
 
 import pytest
 import wsgi
+from waiting import wait_until
 
 from otel_posthog import SecurityHeaders, Telemetry, capture_exception, csp_nonce, track
 from otel_posthog.emit.request_context import current_owner, current_request
 
 POLICY = "Content-Security-Policy"
+ROUNDED_S = 0.01  # a grant is dated to the millisecond
 TEXT = [("Content-Type", "text/plain")]
 
 
@@ -52,6 +56,21 @@ def answering(body, status="200 OK"):
         return body
 
     return app
+
+
+def test_code_that_outlives_a_failed_request_is_no_part_of_it(granted):
+    """Once the application has raised, a context that it left behind holds no request."""
+    left = []
+
+    def app(_environ, _start_response):
+        left.append(copy_context())
+        raise LookupError("before any body")
+
+    with pytest.raises(LookupError):
+        granted.wrap_wsgi(app)({}, print)
+
+    assert left[0].run(current_request) is None
+    assert left[0].run(current_owner) is granted.lifecycle.owner
 
 
 def test_both_sides_keep_to_the_specification(granted, sink):
@@ -208,6 +227,22 @@ def test_deliberate_failure_is_no_report(granted, sink, error, reported):
     wsgi.get(granted.wrap_wsgi(app), "/")
 
     assert _reports(granted, sink) == reported
+
+
+def test_failure_in_the_second_after_a_no_is_reported_once_granted(telemetry, make_telemetry, sink):
+    """What leaves the application while nothing is watched waits for a new answer about consent."""
+    telemetry.flush()  # so that the next read is due a second later
+    make_telemetry(spool_dir=":memory:").update_settings(enable_error_reporting=True)
+    granted_s = time.monotonic()
+    wait_until(lambda: time.monotonic() > granted_s + ROUNDED_S)
+
+    def app(_environ, _start_response):
+        raise LookupError("after the grant")
+
+    with pytest.raises(LookupError):
+        telemetry.wrap_wsgi(app)({}, print)
+
+    assert _reports(telemetry, sink) == ["after the grant"]
 
 
 def test_denied_reports_cost_nothing(telemetry):

@@ -1,39 +1,42 @@
-"""What a process leaves for another one to send."""
+"""What the pipeline does with records once another process sends."""
 
 from __future__ import annotations
 
+import time
+
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from waiting import wait_until
 
-from otel_posthog import capture_exception, track
+from otel_posthog import track
+
+ROUNDED_S = 0.01  # a grant is dated to the millisecond
 
 
-def _names(sink):
-    return sorted(event.name for event in sink.events)
+def test_spooling_keeps_what_waits_for_a_new_answer(telemetry, make_telemetry):
+    """What is tracked between a no and the next read of a grant is on disk once `spool` has returned."""
+    track("before")
+    telemetry.flush()  # so that the next read is due a second later
+    make_telemetry().update_settings(enable_telemetry=True)
+    granted_s = time.monotonic()
+    wait_until(lambda: time.monotonic() > granted_s + ROUNDED_S)
+    track("after")
+
+    assert telemetry.spool()
+
+    batch = telemetry.lifecycle.open().spool.first()
+    assert [event.name for event in batch.events] == ["after"]
 
 
-def test_held_report_is_spooled_by_a_process_that_leaves_sending(telemetry, make_telemetry, grant, sink):
-    """What waits for an answer about consent is decided before the process may be killed."""
-    telemetry.flush()
-    grant()
-
-    capture_exception(ValueError("after the grant"))
-    is_spooled = telemetry.spool()
-    found = _names(sink)
-    another = make_telemetry()
-    another.start()
-    another.flush()
-
-    assert (is_spooled, found, _names(sink)) == (True, [], ["$exception"])
-
-
-def test_nothing_is_sent_once_another_process_sends(granted, sink):
-    """From then on each batch goes to the spool, also one of a processor that was made before."""
-    track("first")
-    assert granted.flush()
+def test_exporters_made_earlier_spool_as_well(granted, sink):
+    """After `spool` an exporter behind a third-party processor sends nothing, whenever it was made."""
+    pipeline = granted.lifecycle.open()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(pipeline.span_exporter()))
     granted.spool()
 
-    track("second")
-    granted.spool()
+    with provider.get_tracer("host").start_as_current_span("any", attributes={"posthog.event": "seen"}):
+        pass
 
-    wait_until(lambda: granted.delivery().by_kind()["telemetry"].waiting == 1)
-    assert _names(sink) == ["first"]
+    assert not pipeline.spool.is_empty()
+    assert sink.events == []
