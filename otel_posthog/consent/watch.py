@@ -80,15 +80,20 @@ class ConsentWatch:
         consent = self.current
         if self._clock() - consent.read_at_s <= self._max_age_s or self._is_disabled or self._is_closed:
             return consent
-        self.refresh_soon()
+        if self._is_idle:
+            self._note_cause()
+            self.refresh_soon()
         return consent
+
+    @property
+    def _is_idle(self) -> bool:
+        return self._refreshing is None or self._refreshing.done()
 
     def refresh_soon(self) -> None:
         """Refresh in the background, whatever the age of the last answer."""
-        if self._refreshing is None or self._refreshing.done():
+        if self._is_idle and not (self._is_disabled or self._is_closed):
             # A short thread a second, only where requests come in: a permanent one would stay in an
             # idle process, and the host's executor may be full.
-            self._note_cause()
             self._refreshing = in_thread(self.refresh, "otel-posthog-consent")
 
     @property
@@ -120,8 +125,9 @@ class ConsentWatch:
 
     def settle(self, timeout_s: float) -> None:
         """Decide now about what is held, and wait for that."""
-        with self._holding:
+        if self._holding.acquire(timeout=timeout_s):  # at a signal the main thread may be in `hold`
             self._ensure_asking()
+            self._holding.release()
         if (asking := self._asking) is not None:
             self._is_urgent.set()
             wait([asking], timeout_s)
@@ -133,8 +139,11 @@ class ConsentWatch:
             return self.current
         asked_at_s = self._clock()
         with self._lock:
-            if self.current.read_at_s >= asked_at_s or self._has_just_failed():
-                return self.current  # another thread has read it, or failed to, while this one waited
+            if self._has_just_failed():
+                self._asked_ns = None  # what caused this read may be much older than the next one
+                return self.current
+            if self.current.read_at_s >= asked_at_s:  # another thread has read it while this one waited
+                return self.current
             return self._read_row()
 
     def fresh(self) -> Consent | None:
@@ -191,16 +200,18 @@ class ConsentWatch:
             is_last = self._is_urgent.wait(max(0.0, self._ask_at_s - self._clock()))
             number = len(self._held)  # later ones may be accepted after the read
             consent = self.refresh()
+            is_last = is_last or self._is_closed
             if consent.kinds[Kind.ERRORS].answer is Answer.UNKNOWN and not is_last:
                 self._ask_at_s = self._clock() + self._max_age_s
                 continue
-            for decide in self._held[:number]:
+            with self._holding:  # one thread decides about each
+                decided, self._held = self._held[:number], self._held[number:]
+            for decide in decided:
                 try:
                     decide(consent)
                 except Exception as error:  # noqa: BLE001 - as when no thread can be started at the end
                     self._log_limiter.warning(_log, "A held report is lost (%s)", type(error).__name__)
             with self._holding:
-                del self._held[:number]
                 self._ask_at_s = self._clock() + self._max_age_s
                 if not self._held:
                     self._asking = None

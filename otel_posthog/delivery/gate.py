@@ -316,7 +316,8 @@ class Gate:
         if batch.kind is Kind.ERRORS:  # their breadcrumbs may be older, and name product events
             tracking = consent.kinds[Kind.TELEMETRY]
             events_ns = tracking.discard_before_ns if tracking.answer is Answer.GRANTED else inf
-            events = tuple(_with_steps_since(event, known.discard_before_ns, events_ns) for event in events)
+            steps_ns = before_ns if submission.is_spooled else known.discard_before_ns
+            events = tuple(_with_steps_since(event, steps_ns, events_ns) for event in events)
         if known.grant is not batch.grant:  # consent has changed since the events were prepared
             events = tuple(self._narrowed(events, batch.kind, consent))
         return events
@@ -358,7 +359,8 @@ class Gate:
 
     def _keep_in_spool(self, batch: Batch) -> Outcome:
         # The names of product events need a consent of their own, which a later process cannot judge.
-        events = tuple(_with_steps_since(event, -inf, inf) for event in batch.events)
+        since_ns = self._watch.current.kinds[batch.kind].withdrawn_before_ns
+        events = tuple(_with_steps_since(event, since_ns, inf) for event in batch.events)
         return Outcome.HELD if self._spool.put(replace(batch, events=events)) else Outcome.LOST
 
 

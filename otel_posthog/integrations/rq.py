@@ -42,7 +42,7 @@ class TelemetryMixin(BaseWorker):
         """Send RQ's heartbeat, which surrounds each job, and see whether consent was granted meanwhile."""
         super().heartbeat(*args, **kwargs)
         if not self.is_horse:
-            self.telemetry.lifecycle.look()
+            guarded(self.telemetry.lifecycle.look)()
 
     def perform_job(self, *args: Any, **kwargs: Any) -> bool:
         """Perform the job as RQ does; what it tracks outlives its process."""

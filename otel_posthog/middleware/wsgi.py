@@ -44,7 +44,8 @@ def watch_wsgi(app: WSGIApp, telemetry: Lifecycle) -> WSGIApp:
             try:
                 return app(environ, start_response)
             except BaseException as error:
-                make().report(environ, start_response, error)
+                request = make()  # of this frame, for `was_reported`
+                request.report(environ, start_response, error)
                 raise
         request = make()
         request.begin(environ, start_response)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 from opentelemetry._logs import LogRecord
@@ -86,9 +86,11 @@ def put_span_processor_first(provider: TracerProvider, processor: SpanProcessor)
     """Add the processor before the provider's others; a wrapper of a provider keeps its own order."""
     provider.add_span_processor(processor)
     multi = getattr(provider, "_active_span_processor", None)
-    if multi is not None:
-        *others, added = multi._span_processors  # noqa: SLF001
-        multi._span_processors = (added, *others)  # noqa: SLF001
+    with getattr(multi, "_lock", nullcontext()):  # the host may add its own on another thread
+        present = getattr(multi, "_span_processors", None)
+        if multi is not None and isinstance(present, tuple):
+            others = [each for each in present if each is not processor]
+            multi._span_processors = (processor, *others)  # noqa: SLF001
 
 
 def without_events(span: ReadableSpan) -> ReadableSpan:

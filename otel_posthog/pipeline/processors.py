@@ -221,7 +221,8 @@ class _Switched(Generic[_P]):
         def decide(consent: Consent) -> None:
             known, at_ns = consent.kinds, acceptance_of(record, 0).at_ns
             if any(known[kind].answer is Answer.UNKNOWN or known[kind].allows(at_ns) for kind in kinds):
-                self.switch.put(emit, kinds, record)
+                is_lost = not self.switch.put(emit, kinds, record) and not self.switch.is_open
+                self._parts.counts.add("unqueued", int(is_lost))
 
         known = self._consent().kinds
         if all(known[kind].answer is Answer.DENIED for kind in kinds):

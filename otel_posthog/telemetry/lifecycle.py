@@ -88,7 +88,7 @@ class TelemetryLifecycle:
 
     def look(self) -> None:
         """Read consent soon unless it is granted: another process may have spooled after a grant."""
-        if not self._pipeline.watch.current.is_on:
+        if self.is_running and not self._pipeline.watch.current.is_on:
             self._pipeline.watch.refresh_soon()
 
     def start(self) -> None:

@@ -686,12 +686,59 @@ def test_report_before_a_read_that_failed_dates_no_later_grant(holding, row, clo
     assert not consent.kinds[Kind.ERRORS].allows(between_ns)
 
 
+def test_cause_of_a_read_that_another_one_spared_dates_no_later_grant(holding, row, clock):
+    """A refresh that returns because the last one has just failed leaves no time behind."""
+    row.answer = StoreError("locked")
+    holding.refresh()
+    holding.hold(lambda: None, lambda _consent: None)
+    holding.refresh()
+    between_ns = records.now_ns()
+    clock.now += 1
+    row.answer = GRANTED_ROW
+
+    consent = holding.refresh()
+
+    assert not consent.kinds[Kind.ERRORS].allows(between_ns)
+
+
+def test_end_does_not_wait_for_a_thread_that_is_at_holding(holding):
+    """At a signal the main thread may be anywhere in `hold`, and waits for the end of the telemetry."""
+    is_in_hold, may_go_on = threading.Event(), threading.Event()
+
+    def note():
+        is_in_hold.set()
+        assert may_go_on.wait(WAIT_S)
+
+    reporting = threading.Thread(target=holding.hold, args=(note, lambda _consent: None))
+    reporting.start()
+    assert is_in_hold.wait(WAIT_S)
+
+    holding.settle(BRIEFLY_S)
+
+    is_stuck = not may_go_on.is_set()
+    may_go_on.set()
+    reporting.join(WAIT_S)
+    assert is_stuck
+
+
+def test_closed_watch_stops_asking(holding, row):
+    """What is held when a telemetry ends is decided with the answer that there is, and nothing reads on."""
+    row.answer = StoreError("locked")
+    decided = []
+    holding.hold(lambda: None, decided.append)
+
+    holding.close(WAIT_S)
+
+    wait_until(lambda: decided)
+    assert [consent.kinds[Kind.ERRORS].answer for consent in decided] == [Answer.UNKNOWN]
+
+
 def test_held_report_waits_for_a_known_answer(holding, row, clock):
     """While the row cannot be read a report stays held; only the end of the process decides at once."""
     row.answer = StoreError("locked")
     decided = []
     holding.hold(lambda: None, decided.append)
-    wait_until(lambda: row.reads == 2)
+    wait_until(lambda: holding.current.kinds[Kind.ERRORS].answer is Answer.UNKNOWN)
     row.answer = DENIED_ROW
     before = list(decided)
 
