@@ -25,8 +25,7 @@ def instrument_celery(telemetry: Telemetry) -> None:
     for signal, receiver in (
         (signals.worker_init, receivers.start),
         (signals.worker_process_init, receivers.start),
-        (signals.heartbeat_sent, receivers.look),
-        (signals.task_received, receivers.look),  # where heartbeats are switched off
+        (signals.worker_ready, receivers.watch),
         (signals.worker_shutdown, receivers.send),
         (signals.worker_process_shutdown, receivers.end),
         (signals.task_prerun, receivers.begin_task),
@@ -46,8 +45,10 @@ class _Receivers:
         self.end_task()  # before anything is sent from a child
         self._telemetry.start()
 
-    def look(self, **_signal: Any) -> None:
-        self._telemetry.lifecycle.touch()
+    def watch(self, sender: Any, **_signal: Any) -> None:
+        # Children may spool after a grant of which the main process would learn nothing.
+        interval_s = self._telemetry.config.consent_max_age_s
+        sender.timer.call_repeatedly(interval_s, self._telemetry.lifecycle.touch)
 
     def begin_task(self, task: Any, **_signal: Any) -> None:
         if not task.request.is_eager:

@@ -206,8 +206,8 @@ def test_grant_during_a_task_reaches_the_main_process(sink, tasks, worker, tmp_p
         wait_until(lambda: _numbers(sink) == [1], timeout_s=WAIT_S)
 
 
-def test_next_task_brings_a_grant_without_heartbeats(sink, tasks, worker, tmp_path):
-    """Where Celery's heartbeats are off, the main process reads consent when it receives a task."""
+def test_grant_reaches_the_process_that_sends_without_heartbeats(sink, tasks, worker, tmp_path):
+    """The main process reads consent again whether or not Celery sends heartbeats."""
     with worker("-c", "1", "--without-heartbeat", batch_delay_s=LATE_S):
         tasks.run(("is_granted_and_tracks", str(tmp_path / "data" / "app.db")))
         tasks.run(("tracks", 2))
