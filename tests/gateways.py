@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import httpx2
@@ -121,6 +122,25 @@ def tracked(name, attributes, *, scope="otel_posthog"):
         event_name=name, time_unix_nano=time.time_ns(), observed_time_unix_nano=time.time_ns()
     )
     record.attributes.extend(pairs({"posthog.event_uuid": str(uuid4()), **attributes}))
+    return request
+
+
+def finished(count, instance_id, first=0):
+    """Return a request with so many finished events, numbered from the first on."""
+    request = ExportLogsServiceRequest()
+    scope_logs = request.resource_logs.add().scope_logs.add()
+    scope_logs.scope.name = "otel_posthog"
+    for number in range(first, first + count):
+        wire = {
+            "uuid": str(uuid4()),
+            "event": "numbered",
+            "distinct_id": instance_id,
+            "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "properties": {"number": number},
+        }
+        record = scope_logs.log_records.add(event_name="numbered", observed_time_unix_nano=time.time_ns())
+        held = {"posthog.finished_event": json.dumps(wire), **consent(instance_id)}
+        record.attributes.extend(pairs(held))
     return request
 
 

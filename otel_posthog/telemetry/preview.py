@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from otel_posthog.config.settings import SETTINGS
 from otel_posthog.consent.state import Settings
 from otel_posthog.delivery.dry_run import RecordedRequest, RequestRecorder, assumed, gate_granting
 from otel_posthog.emit.tracebacks import exception_attributes, own_frame
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 from .consent_service import KindStatus
 from .error_capture import event_now
 
-NO_KEY = "(no project API key is set)"
 ADDED_BY_RECEIVER: Mapping[str, str] = {
     "address": "PostHog sees the address from which the request comes, as every server does. $ip holds a "
     "constant, so that it is not kept with the event; whether PostHog discards client addresses besides is "
@@ -99,22 +97,18 @@ def preview(pipeline: ExportPipeline, row: Settings | None, status: Mapping[Kind
 
 def _requests(given: PipelineOptions, row: Settings, events: Iterable[Event]) -> list[RecordedRequest]:
     """Return the requests in which a gate with this consent would send the events."""
-    config, shown_key = given.config, NO_KEY
-    if config.api_key:
-        shown_key = next(setting for setting in SETTINGS if setting.name == "api_key").show(config.api_key)
-    transport = RequestRecorder(config, api_key=config.api_key or NO_KEY, shown_key=shown_key)
+    recorder = RequestRecorder(given.config)
     # A gate of its own, so that nothing is counted or remembered.
     gate = gate_granting(
         row,
         registry=given.registry,
-        config=config,
-        transport=transport,
+        config=given.config,
+        transport=recorder.transport,
         scrubber=given.scrubber,
         before_send=given.before_send,
     )
     gate.send(list(events))
-    transport.close()
-    return transport.recorded
+    return recorder.recorded
 
 
 def _samples(pipeline: ExportPipeline, granted: Settings, heartbeat: Event | None) -> Iterable[Event]:
