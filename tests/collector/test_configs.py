@@ -9,9 +9,16 @@ import pytest
 from collectors import FOLDER, WAIT_S
 
 pytestmark = pytest.mark.collector
+TOKENS = {
+    "OTEL_POSTHOG_GATEWAY_TOKEN": "some",
+    "AGENT_TOKEN": "other",
+    "AGENT_CERTIFICATE": "/agent.pem",
+    "AGENT_KEY": "/agent.key",
+}
 CONFIGS = [
     ["agent.yaml"],
     ["agent.yaml", "traces-agent.yaml"],
+    ["agent.yaml", "secure-agent.yaml"],
     ["gateway.yaml"],
     ["gateway.yaml", "traces-gateway.yaml"],
     ["kafka-producer.yaml"],
@@ -22,7 +29,7 @@ CONFIGS = [
 @pytest.mark.parametrize("configs", CONFIGS, ids="+".join)
 def test_collector_takes_the_files(program, configs, tmp_path):
     """The Collector finds each component, and each setting of it, in our files."""
-    given = {**os.environ, "OTEL_POSTHOG_GATEWAY_TOKEN": "some", "QUEUE_FOLDER": str(tmp_path)}
+    given = {**os.environ, **TOKENS, "QUEUE_FOLDER": str(tmp_path)}
     command = [program, "validate", *(part for config in configs for part in ("--config", FOLDER / config))]
 
     run = subprocess.run(command, env=given, capture_output=True, text=True, timeout=WAIT_S, check=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import threading
 from contextlib import ExitStack, contextmanager
@@ -14,8 +15,10 @@ from collectors import WAIT_S, collector
 from gateways import finished, manifest_at, running_gateway
 from ports import free_port
 from thoroughness import IS_FULL
+from trackers import spooled_numbers, tracking
 from waiting import wait_until
 
+from otel_posthog import Telemetry
 from otel_posthog.testing import PostHogSink, serve
 
 pytestmark = pytest.mark.collector
@@ -25,6 +28,7 @@ ARRIVAL_S = 900 if IS_FULL else 240
 LOOK_EVERY_S = 3 if IS_FULL else 0.2
 A_REQUEST = 100
 PHASES = 4
+KILLS = 20 if IS_FULL else 3
 
 
 class Load:
@@ -185,3 +189,45 @@ def test_nothing_acknowledged_is_lost_with_kafka(gateway, restartable, kafka, si
 
     wait_until(lambda: _has_arrived(load, sink), timeout_s=ARRIVAL_S)
     assert len(load.acknowledged) == EVENTS == _counted(sink)
+
+
+@pytest.fixture
+def granted_database(database_url):
+    """Return the URL of a database in which product events have been granted."""
+    telemetry = Telemetry(database=database_url, environ={})
+    telemetry.update_settings(enable_telemetry=True)
+    telemetry.shutdown()
+    return database_url
+
+
+def test_killed_products_lose_nothing_when_their_collector_goes_away(
+    gateway, restartable, granted_database, sink, tmp_path
+):
+    """Killed at any moment, with and without a Collector, what was handed over or spooled counts once."""
+    end, url = gateway
+    agent, agent_url = restartable("gateway.yaml", OTEL_POSTHOG_GATEWAY_URL=url)
+    end.start()
+    chance, safe, first = random.Random(20261201), set(), 0
+    settings = {"send_to": "collector", "collector_endpoint": f"{agent_url}/v1/logs"}
+    spool_folder = tmp_path / "data" / "app.db-spool"
+    for _ in range(KILLS):
+        agent.start()
+        with tracking("http://127.0.0.1:9", granted_database, **settings) as product:
+            product.ask(f"track {first} 50")
+            assert product.ask("flush 60") is True
+            agent.kill()
+            product.ask(f"track {first + 50} 50")
+            assert product.ask("flush 10") is False
+            safe |= set(range(first, first + 100))
+            product.tell(f"track {first + 100} 100000 1000")
+            threading.Event().wait(chance.uniform(0, 0.3))  # the moment of the kill is the point
+            product.kill()
+        safe |= set(spooled_numbers(spool_folder))
+        first += 100_000
+
+    agent.start()
+    with tracking("http://127.0.0.1:9", granted_database, **settings):
+        wait_until(lambda: safe <= {event.properties["number"] for event in sink.events}, timeout_s=ARRIVAL_S)
+    numbers = [event.properties["number"] for event in sink.events]
+    assert _counted(sink) == len(set(numbers))
+    assert spooled_numbers(spool_folder) == []

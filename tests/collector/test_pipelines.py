@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 
 import pytest
+import trustme
 from collectors import WAIT_S, collector
 from gateways import client_of, config_of, consent, manifest_at, rules_at, served_gateway, tracked
 from ports import free_port
@@ -76,13 +77,12 @@ def _do_everything_by_both(database_url, ends, collector_url):
 
 
 @contextmanager
-def _tier(program, folder, gateway, *, name="tier"):
+def _tier(program, folder, gateway, *, files="agent.yaml", **secured):
     """Run a gateway tier before that gateway, and an agent before the tier; yield the agent."""
+    url = {"OTEL_POSTHOG_GATEWAY_URL": str(gateway.base_url)}
     with (
-        collector(
-            program, "gateway.yaml", folder / name, OTEL_POSTHOG_GATEWAY_URL=str(gateway.base_url)
-        ) as tier,
-        collector(program, "agent.yaml", folder / f"{name}-agent", GATEWAY_TIER_URL=tier.otlp) as agent,
+        collector(program, "gateway.yaml", folder / "tier", **url) as tier,
+        collector(program, files, folder / "agent", GATEWAY_TIER_URL=tier.otlp, **secured) as agent,
     ):
         yield agent
 
@@ -148,6 +148,54 @@ def test_agent_drops_what_carries_no_consent(program, ends, config, tmp_path):
 
     assert passed == 1
     assert [event.properties["triggered_by"] for event in through.events] == ["webhook"]
+
+
+def test_secured_agent_takes_events_of_those_with_token_and_certificate(
+    program, ends, granted, config, tmp_path
+):
+    """With TLS, a token and client certificates by file, a product that has all three is let in."""
+    direct, _, through, _ = ends
+    authority, files = trustme.CA(), {}
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    for name, host in (("agent", "localhost"), ("product", "product.example")):
+        issued = authority.issue_cert(host)
+        issued.cert_chain_pems[0].write_to_path(tmp_path / f"{name}.pem")
+        issued.private_key_pem.write_to_path(tmp_path / f"{name}.key")
+        files[name] = (str(tmp_path / f"{name}.pem"), str(tmp_path / f"{name}.key"))
+    secured = {
+        "AGENT_TOKEN": "let-me-in",
+        "AGENT_CERTIFICATE": files["agent"][0],
+        "AGENT_KEY": files["agent"][1],
+        "AGENT_CLIENT_CA": str(tmp_path / "ca.pem"),
+    }
+    shown = {
+        "collector_certificate": str(tmp_path / "ca.pem"),
+        "collector_client_certificate": files["product"][0],
+        "collector_client_key": files["product"][1],
+        "collector_headers": "authorization=Bearer%20let-me-in",
+    }
+    with (
+        served_gateway(config()) as gateway,
+        _tier(program, tmp_path, gateway, files="agent.yaml+secure-agent.yaml", **secured) as agent,
+    ):
+        where = f"https://localhost:{agent.otlp.rpartition(':')[2]}/v1/logs"
+        for lacking in ("collector_headers", "collector_client_certificate", None):
+            settings = {name: value for name, value in shown.items() if name != lacking}
+            with Telemetry(
+                database=granted,
+                registry=EVENTS,
+                environ={},
+                send_to="collector",
+                collector_endpoint=where,
+                spool_dir=":memory:",
+                **settings,
+            ) as telemetry:
+                track("pipeline_run_started", {"triggered_by": "manual", "note": str(lacking)})
+                assert telemetry.flush(5) is (lacking is None)
+        through.wait_for(count=1, timeout_s=WAIT_S)
+
+    assert [event.properties["note"] for event in through.events] == ["None"]
+    assert direct.requests == []
 
 
 def test_withdrawal_stops_what_collectors_hold(program, ends, granted, config, tmp_path):
