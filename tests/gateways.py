@@ -68,8 +68,8 @@ def served_gateway(config, port=0):
 
 
 @contextmanager
-def running_gateway(sink_url, folder, *arguments, port=None, **environment):
-    """Run the command until it is ready; yield its address and its process."""
+def running_gateway(sink_url, folder, *arguments, port=None, verify=True, **environment):
+    """Run the command until it is ready; yield its address and its process. `verify` is for TLS."""
     port = port or free_port()
     given = {
         "POSTHOG_API_KEY": "phc_test",
@@ -80,9 +80,9 @@ def running_gateway(sink_url, folder, *arguments, port=None, **environment):
     command = [sys.executable, "-m", "otel_posthog.cli", "gateway", "--port", str(port), *arguments]
     # A group of its own: a killed parent leaves its workers behind, and they keep the port.
     process = subprocess.Popen(command, env={**os.environ, **given, **environment}, start_new_session=True)
-    url = f"http://127.0.0.1:{port}"
+    url = f"http://127.0.0.1:{port}" if verify is True else f"https://localhost:{port}"
     try:
-        wait_until(lambda: process.poll() is not None or _is_gateway_ready(url), timeout_s=WAIT_S)
+        wait_until(lambda: process.poll() is not None or _is_gateway_ready(url, verify), timeout_s=WAIT_S)
         yield url, process
     finally:
         if process.poll() is None:
@@ -90,9 +90,9 @@ def running_gateway(sink_url, folder, *arguments, port=None, **environment):
         assert process.wait(WAIT_S) in (0, -signal.SIGTERM, -signal.SIGKILL)
 
 
-def _is_gateway_ready(url):
+def _is_gateway_ready(url, verify):
     try:
-        return httpx2.get(f"{url}/ready", timeout=WAIT_S).status_code == 204
+        return httpx2.get(f"{url}/ready", timeout=WAIT_S, verify=verify).status_code == 204
     except httpx2.TransportError:
         return False
 

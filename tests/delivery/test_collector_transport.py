@@ -17,6 +17,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsServiceRequest,
     ExportLogsServiceResponse,
 )
+from programs import run_python
 from samples import some_event
 
 from otel_posthog.config.settings import Config
@@ -317,3 +318,39 @@ def test_child_process_opens_its_own_connection(transport, collector):
 
     assert ended == 0
     assert (len(collector.requests), collector.connections) == (3, 2)
+
+
+WITHOUT_EXTRA = """
+import sys
+sys.modules["opentelemetry.proto"] = None
+from otel_posthog import Telemetry
+from otel_posthog.errors import MissingExtraError
+
+Telemetry(send_to="posthog", database=sys.argv[1], environ={})
+try:
+    Telemetry(send_to="collector", database=sys.argv[1], environ={})
+except MissingExtraError as error:
+    print(error)
+"""
+
+
+def test_missing_package_is_named(database_url):
+    """Without the extra a Telemetry for a Collector says what to install; one for PostHog needs nothing."""
+    assert "pip install 'otel-posthog[collector]'" in run_python(WITHOUT_EXTRA, database_url).stdout
+
+
+LOADED_LATE = """
+import sys
+from otel_posthog import Telemetry, track
+
+with Telemetry(send_to="collector", database=sys.argv[1], environ={}) as telemetry:
+    track("some_event")
+    telemetry.flush()
+late = ("google.protobuf", "opentelemetry.proto", "requests")
+print([name for name in sys.modules if name.startswith(late)])
+"""
+
+
+def test_nothing_is_loaded_while_consent_is_off(database_url):
+    """Neither protobuf nor an HTTP client is imported before there is something to send."""
+    assert run_python(LOADED_LATE, database_url).stdout.strip() == "[]"
