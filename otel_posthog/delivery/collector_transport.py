@@ -6,7 +6,7 @@ Nothing of `opentelemetry-proto` is imported before the first batch.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from otel_posthog.config.checks import headers_of
 from otel_posthog.config.settings import Config
-from otel_posthog.consent.stamps import stamps
+from otel_posthog.consent.stamps import AttributeValue, stamps
 from otel_posthog.mapping import LIBRARY
 from otel_posthog.otel import attributes
 from otel_posthog.registry import Kind
@@ -34,9 +34,7 @@ from .connection import (
 
 if TYPE_CHECKING:
     import requests
-
-    from otel_posthog.consent.state import Consent
-    from otel_posthog.events import Event
+    from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
     from .transport import WireBatch
 
@@ -45,7 +43,6 @@ _OK, _BAD_REQUEST, _TOO_LARGE = 200, 400, 413
 _TEMPORARY = frozenset({408, 429, 502, 503, 504})  # OTLP names all but the first; others are for good
 _SEVERITIES = {Kind.ERRORS: 17, Kind.TELEMETRY: 9}  # ERROR and INFO
 _NS_PER_MS = 1_000_000
-_FIELDS = {bool: "bool_value", int: "int_value", str: "string_value"}
 _CHECK_ADDRESS = "Check collector_endpoint: no OTLP receiver accepts logs at that address."
 _ADVICE = {
     401: "Check collector_headers: the Collector asks for a token.",
@@ -109,12 +106,14 @@ class CollectorTransport(Connection):
 def encoded(batch: WireBatch) -> bytes:
     """Return the request: each event as JSON, with the consent of its installation beside it."""
     from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest  # noqa: PLC0415
+    from opentelemetry.proto.common.v1.common_pb2 import KeyValue  # noqa: PLC0415
 
     request = ExportLogsServiceRequest()
     resource_logs = request.resource_logs.add()
     resource_logs.resource.attributes.add(key="service.name").value.string_value = LIBRARY
     scope_logs = resource_logs.scope_logs.add(schema_url=attributes.SCHEMA_URL)
     scope_logs.scope.name, scope_logs.scope.version = attributes.SCOPE, version(LIBRARY)
+    beside: dict[tuple[tuple[str, AttributeValue], ...], list[KeyValue]] = {}
     for text, event in zip(batch.texts, batch.events, strict=True):
         record = scope_logs.log_records.add(
             event_name=event.name,
@@ -122,9 +121,12 @@ def encoded(batch: WireBatch) -> bytes:
             observed_time_unix_nano=event.accepted_ns,
             severity_number=_SEVERITIES[event.kind],
         )
-        for name, value in _recorded(text, event, batch.consent).items():
-            written = record.attributes.add(key=name).value
-            setattr(written, _FIELDS[type(value)], value)
+        record.attributes.add(key=attributes.FINISHED_EVENT).value.string_value = text
+        stamped = {} if batch.consent is None else stamps(batch.consent, event.accepted_ns)
+        key = tuple(stamped.items())
+        if key not in beside:  # the same for nearly all, and slow to build
+            beside[key] = [KeyValue(key=name, value=_any(value)) for name, value in key]
+        record.attributes.extend(beside[key])
     return request.SerializeToString()
 
 
@@ -139,9 +141,15 @@ def decoded(content: bytes) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return json_format.MessageToDict(request), events
 
 
-def _recorded(text: str, event: Event, consent: Consent | None) -> Mapping[str, bool | int | str]:
-    stamped = {} if consent is None else stamps(consent, event.accepted_ns)
-    return {attributes.FINISHED_EVENT: text, **stamped}
+def _any(value: AttributeValue) -> AnyValue:
+    from opentelemetry.proto.common.v1.common_pb2 import AnyValue  # noqa: PLC0415
+
+    match value:
+        case bool():
+            return AnyValue(bool_value=value)
+        case int():
+            return AnyValue(int_value=value)
+    return AnyValue(string_value=value)
 
 
 def _judged(exchange: Exchange, events: int) -> Delivery:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from otel_posthog.config.settings import COLLECTOR
 from otel_posthog.consent.state import Settings
 from otel_posthog.delivery.dry_run import RecordedRequest, RequestRecorder, assumed, gate_granting
 from otel_posthog.emit.tracebacks import exception_attributes, own_frame
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 from .consent_service import KindStatus
 from .error_capture import event_now
 
-ADDED_BY_RECEIVER: Mapping[str, str] = {
+ADDED_BY_RECEIVER = {
     "address": "PostHog sees the address from which the request comes, as every server does. $ip holds a "
     "constant, so that it is not kept with the event; whether PostHog discards client addresses besides is "
     "a setting of the project.",
@@ -33,6 +34,12 @@ ADDED_BY_RECEIVER: Mapping[str, str] = {
     "project settings": "How long events are kept, who may read them, and which transformations or "
     "destinations they go through is decided in the project, not here.",
 }
+
+
+_COLLECTOR_SEES = (
+    "The Collector sees the address from which the request comes, as every server does. It is not a part of "
+    "the event; PostHog sees the address of the gateway behind it."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +67,7 @@ class Preview:
     """One event of each kind that may be sent, with invented values."""
     batch_delay_s: float
     next_heartbeat: datetime | None
+    added_by_receiver: Mapping[str, str]
 
     def to_json(self) -> dict[str, object]:
         """Return the preview as data."""
@@ -72,13 +80,14 @@ class Preview:
                 "events": f"at most {self.batch_delay_s:g} s after each happened",
                 "heartbeat": None if self.next_heartbeat is None else self.next_heartbeat.isoformat(),
             },
-            "added_by_receiver": dict(ADDED_BY_RECEIVER),
+            "added_by_receiver": dict(self.added_by_receiver),
         }
 
 
 def preview(pipeline: ExportPipeline, row: Settings | None, status: Mapping[Kind, KindStatus]) -> Preview:
     """Return what would be sent now; consent that the row does not give is assumed."""
     granted = assumed(row)
+    is_to_collector = pipeline.config.send_to == COLLECTOR
     heartbeat = pipeline.heartbeat.as_of_now(str(granted.instance_id))
 
     def part(events: Iterable[Event]) -> PreviewPart:
@@ -92,6 +101,7 @@ def preview(pipeline: ExportPipeline, row: Settings | None, status: Mapping[Kind
         samples=part(_samples(pipeline, granted, heartbeat)),
         batch_delay_s=pipeline.config.batch_delay_s,
         next_heartbeat=pipeline.heartbeat.next_due(),
+        added_by_receiver=ADDED_BY_RECEIVER | ({"address": _COLLECTOR_SEES} if is_to_collector else {}),
     )
 
 
