@@ -21,6 +21,7 @@ class AnsweringServer(ThreadingHTTPServer):
         self.status = 200
         self.headers = {}
         self.body = b'{"status": 1}'
+        self.judge = lambda _body: None  # a status for a body, in place of the status
         self.answers = {}  # status and body by path, in place of these; the status None for no answer
         self.may_answer = threading.Event()
         self.may_answer.set()
@@ -48,7 +49,8 @@ class Handler(BaseHTTPRequestHandler):
             (self.command, self.path, {name.lower(): value for name, value in self.headers.items()}, body)
         )
         self.server.may_answer.wait(5)
-        status, answer = self.server.answers.get(self.path, (self.server.status, self.server.body))
+        judged = self.server.judge(body) or self.server.status
+        status, answer = self.server.answers.get(self.path, (judged, self.server.body))
         if status is None:
             self.close_connection = True
             return
