@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import SpanKind, StatusCode, get_current_span
+from opentelemetry.trace import SpanKind, get_current_span
 
 from otel_posthog._runtime.process import follow_forks
 from otel_posthog._runtime.reporting import Counts, LogLimiter
@@ -56,7 +56,6 @@ from .exporters import (
 )
 
 _log = logging.getLogger(__name__)
-_ERROR = StatusCode.ERROR  # an enum's members are slow to look up
 _P = TypeVar("_P", bound=BatchLogRecordProcessor | BatchSpanProcessor)
 
 
