@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from .errors import ConfigError, MissingExtraError, OtelPosthogError, RegistryError, StoreError
     from .heartbeat import bucket
     from .middleware import SecurityHeaders, TelemetryMiddleware, csp_nonce
-    from .pipeline.collector import SourceLineExporter
     from .registry import Buckets, Expires, MaxChars, Range, Registry, Sensitivity, Version, event
     from .scrubbing import ScrubRule, ScrubRules
     from .span_rules import SpanRule
@@ -34,7 +33,6 @@ __all__ = [
     "ScrubRules",
     "SecurityHeaders",
     "Sensitivity",
-    "SourceLineExporter",
     "SpanRule",
     "StoreError",
     "Telemetry",
@@ -53,7 +51,6 @@ _NAMES = {
     "errors": ("ConfigError", "MissingExtraError", "OtelPosthogError", "RegistryError", "StoreError"),
     "heartbeat": ("bucket",),
     "middleware": ("SecurityHeaders", "TelemetryMiddleware", "csp_nonce"),
-    "pipeline.collector": ("SourceLineExporter",),
     "registry": ("Buckets", "Expires", "MaxChars", "Range", "Registry", "Sensitivity", "Version", "event"),
     "scrubbing": ("ScrubRule", "ScrubRules"),
     "span_rules": ("SpanRule",),

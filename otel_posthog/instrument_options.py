@@ -32,8 +32,9 @@ _EXPORTERS = {
 def __dir__() -> list[str]:
     """Return the variables of our settings; called by `opentelemetry-instrument`, which this checks for."""
     report_mistakes(os.environ)
-    # A secret would be visible in the list of processes.
-    return [name for row in SETTINGS if not row.secret for name in row.env if name.startswith("OTEL_")]
+    # A secret would be visible in the list of processes; the command has options of its own for the others.
+    names = (name for row in SETTINGS if not row.secret for name in row.env)
+    return [name for name in names if name.startswith("OTEL_POSTHOG_")]
 
 
 def report_mistakes(environ: MutableMapping[str, str]) -> None:

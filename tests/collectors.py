@@ -73,7 +73,7 @@ class Running:
 
 @contextmanager
 def collector(program, config, folder, *, otlp_port=None, **environment):
-    """Run the Collector with one of our files until the block ends; `folder` holds queue and log."""
+    """Run the Collector with our file, or files joined by +; `folder` holds queue and log."""
     folder.mkdir(exist_ok=True)
     ports = {name: free_port() for name in ("otlp", "grpc", "health", "metrics")}
     ports["otlp"] = otlp_port or ports["otlp"]
@@ -88,7 +88,7 @@ def collector(program, config, folder, *, otlp_port=None, **environment):
     }
     log = folder / "log"
     with log.open("a") as output:
-        command = [program, "--config", FOLDER / config]
+        command = [program, *(part for name in config.split("+") for part in ("--config", FOLDER / name))]
         process = subprocess.Popen(
             command, env=os.environ | given | environment, stderr=output, start_new_session=True
         )

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import httpx2
@@ -67,8 +68,8 @@ def served_gateway(config, port=0):
 
 
 @contextmanager
-def running_gateway(sink_url, folder, *arguments, port=None, **environment):
-    """Run the command until it is ready; yield its address and its process."""
+def running_gateway(sink_url, folder, *arguments, port=None, verify=True, **environment):
+    """Run the command until it is ready; yield its address and its process. `verify` is for TLS."""
     port = port or free_port()
     given = {
         "POSTHOG_API_KEY": "phc_test",
@@ -79,9 +80,9 @@ def running_gateway(sink_url, folder, *arguments, port=None, **environment):
     command = [sys.executable, "-m", "otel_posthog.cli", "gateway", "--port", str(port), *arguments]
     # A group of its own: a killed parent leaves its workers behind, and they keep the port.
     process = subprocess.Popen(command, env={**os.environ, **given, **environment}, start_new_session=True)
-    url = f"http://127.0.0.1:{port}"
+    url = f"http://127.0.0.1:{port}" if verify is True else f"https://localhost:{port}"
     try:
-        wait_until(lambda: process.poll() is not None or _is_gateway_ready(url), timeout_s=WAIT_S)
+        wait_until(lambda: process.poll() is not None or _is_gateway_ready(url, verify), timeout_s=WAIT_S)
         yield url, process
     finally:
         if process.poll() is None:
@@ -89,9 +90,9 @@ def running_gateway(sink_url, folder, *arguments, port=None, **environment):
         assert process.wait(WAIT_S) in (0, -signal.SIGTERM, -signal.SIGKILL)
 
 
-def _is_gateway_ready(url):
+def _is_gateway_ready(url, verify):
     try:
-        return httpx2.get(f"{url}/ready", timeout=WAIT_S).status_code == 204
+        return httpx2.get(f"{url}/ready", timeout=WAIT_S, verify=verify).status_code == 204
     except httpx2.TransportError:
         return False
 
@@ -121,6 +122,25 @@ def tracked(name, attributes, *, scope="otel_posthog"):
         event_name=name, time_unix_nano=time.time_ns(), observed_time_unix_nano=time.time_ns()
     )
     record.attributes.extend(pairs({"posthog.event_uuid": str(uuid4()), **attributes}))
+    return request
+
+
+def finished(count, instance_id, first=0):
+    """Return a request with so many finished events, numbered from the first on."""
+    request = ExportLogsServiceRequest()
+    scope_logs = request.resource_logs.add().scope_logs.add()
+    scope_logs.scope.name = "otel_posthog"
+    for number in range(first, first + count):
+        wire = {
+            "uuid": str(uuid4()),
+            "event": "numbered",
+            "distinct_id": instance_id,
+            "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "properties": {"number": number},
+        }
+        record = scope_logs.log_records.add(event_name="numbered", observed_time_unix_nano=time.time_ns())
+        held = {"posthog.finished_event": json.dumps(wire), **consent(instance_id)}
+        record.attributes.extend(pairs(held))
     return request
 
 

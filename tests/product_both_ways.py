@@ -1,4 +1,4 @@
-"""A product whose records leave both ways: from its own process, and through Collectors."""
+"""A product whose events leave both ways: straight to PostHog, and to a Collector."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ from contextlib import suppress
 from typing import Annotated, Literal
 
 from asgi import client_of
-from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
@@ -21,7 +17,6 @@ from starlette.routing import Route
 from otel_posthog import (
     MaxChars,
     Range,
-    SourceLineExporter,
     SpanRule,
     Telemetry,
     capture_exception,
@@ -54,16 +49,11 @@ EVENTS = [PipelineRunStarted]
 
 
 class Product:
-    """A `Telemetry` that sends to PostHog itself, or that stamps what Collectors get."""
+    """A `Telemetry` that sends to PostHog, or to a Collector."""
 
-    def __init__(self, database, sink_url=None, collectors=()):
+    def __init__(self, database, sink_url=None, collector=None):
         self.resource = Resource({"service.version": "4.2", "deployment.environment.name": "staging"})
         self.logs, self.traces = LoggerProvider(self.resource), TracerProvider(resource=self.resource)
-        for url in collectors:
-            logs = SourceLineExporter(OTLPLogExporter(endpoint=f"{url}/v1/logs"))
-            spans = OTLPSpanExporter(endpoint=f"{url}/v1/traces")
-            self.logs.add_log_record_processor(BatchLogRecordProcessor(logs))
-            self.traces.add_span_processor(BatchSpanProcessor(spans))
         common = {
             "database": database,
             "registry": EVENTS,
@@ -71,14 +61,13 @@ class Product:
             "logger_provider": self.logs,
             "tracer_provider": self.traces,
             "environ": {},
+            "batch_delay_s": 0.05,
         }
         if sink_url is None:
-            self.telemetry = Telemetry(**common, through_collector=True)
+            way = {"send_to": "collector", "collector_endpoint": f"{collector}/v1/logs"}
         else:
-            said = {"environment": "staging", "service_version": "4.2"}
-            self.telemetry = Telemetry(
-                **common, **said, api_key="phc_test", host=sink_url, batch_delay_s=0.05
-            )
+            way = {"api_key": "phc_test", "host": sink_url}
+        self.telemetry = Telemetry(**common, **way)
         self._tracer = self.traces.get_tracer("product")
 
     def __enter__(self):

@@ -12,7 +12,9 @@ ENTRANCES = ("__init__.py", "__main__.py")
 
 # Parts that nothing uses alone: their behaviour shows through the module that composes them.
 TESTED_IN = {
+    "config/checks.py": "config/test_settings.py",
     "delivery/balance.py": "delivery/test_ledger.py",
+    "delivery/connection.py": "delivery/test_transport.py",
     "delivery/database_files.py": "delivery/test_sqlite_file.py",
     "delivery/dry_run.py": "telemetry/test_preview.py",
     "delivery/stored_batch.py": "delivery/test_spool_file.py",
@@ -26,7 +28,6 @@ TESTED_IN = {
     "middleware/exceptions.py": "conformance/test_conformance.py",
     "otel/api.py": "otel/test_seams.py",
     "otel/sdk.py": "otel/test_seams.py",
-    "pipeline/collector.py": "end_to_end/test_through_collector.py",
     "pipeline/providers.py": "end_to_end/test_spans.py",
     "pipeline/request_tracing.py": "end_to_end/test_span_rules.py",
     "registry/builtin.py": "registry/test_registry.py",

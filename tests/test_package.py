@@ -14,7 +14,7 @@ VERSIONING = (ROOT / "docs" / "versioning.md").read_text(encoding="utf-8")
 FIRST_NAMES = {
     *("Buckets", "ConfigError", "Expires", "MaxChars", "MissingExtraError", "OtelPosthogError", "Range"),
     *("Registry", "RegistryError", "ScrubRule", "ScrubRules", "SecurityHeaders", "Sensitivity"),
-    *("SourceLineExporter", "SpanRule", "StoreError", "Telemetry", "TelemetryMiddleware", "Version"),
+    *("SpanRule", "StoreError", "Telemetry", "TelemetryMiddleware", "Version"),
     *("bucket", "capture_exception", "csp_nonce", "event", "settings_api", "track"),
 }
 SHOP_FRONTS = ["otel_posthog", "otel_posthog.mapping", "otel_posthog.scrubbing", "otel_posthog.store"]

@@ -140,7 +140,7 @@ def test_egress_fails_the_test(product):
     ran.stdout.fnmatch_lines(
         [
             "*otel_posthog tried to reach the network:*",
-            "*socket.getaddrinfo to *127.0.0.1* from otel_posthog.delivery.transport*",
+            "*socket.getaddrinfo to *127.0.0.1* from otel_posthog.delivery.connection*",
         ]
     )
 

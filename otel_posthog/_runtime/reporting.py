@@ -20,7 +20,6 @@ DROPS = frozenset(
     {
         "before_send_failed",
         "expired",
-        "handover_failed",
         "killed",
         "queue_full",
         "quota",

@@ -19,8 +19,9 @@ from otel_posthog.scrubbing.rules import RULE_NAMES
 from otel_posthog.span_rules import SpanRule, SpanRules
 from otel_posthog.span_rules.rules import KINDS, STATUSES, check_declared
 
+from .checks import ADDRESS, COMPRESSIONS, EXITS, HEARTBEAT_TIME, MARKER_PREFIX
 from .declared_events import declared_events
-from .settings import HEARTBEAT_TIME, MARKER_PREFIX, SETTINGS, Config, Setting, given_by
+from .settings import POSTHOG, SETTINGS, Config, Setting, given_by
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError
@@ -45,7 +46,10 @@ _FOUND = {bool: "boolean", str: "text", int: "number", float: "number", dict: "m
 IS_SET = "Is its variable set?"
 _TYPES = {str: "string", bool: "boolean", int: "integer", float: "number"}
 _PATTERNS = {
-    "host": (r"^https?://[^@?#\s]+$", "an address such as https://eu.posthog.com"),
+    "host": (ADDRESS, "an address such as https://eu.posthog.com"),
+    "collector_endpoint": (ADDRESS, "an address such as http://localhost:4318/v1/logs"),
+    "send_to": (f"^({EXITS})$", "posthog or collector"),
+    "collector_compression": (f"^({COMPRESSIONS})$", "gzip or none"),
     "marker_prefix": (f"^{MARKER_PREFIX}$", "1 to 40 of a to z, 0 to 9 and _"),
     "heartbeat_time": (f"^{HEARTBEAT_TIME}$", 'a time of day in quotes, such as "03:00"'),
 }
@@ -118,12 +122,9 @@ class _Reader:
     def _config(self) -> Config:
         in_file = {name: value for name, value in self._given.items() if name in _ROWS}
         config = Config.resolve(environ=self._environ, file=in_file)
-        if config.api_key is None and not config.disabled:
+        if config.api_key is None and config.send_to == POSTHOG and not config.disabled:
             text = f"missing, expected the project API key. Set {_ROWS['api_key'].env[-1]}."
             self._mistakes.append(Mistake(("api_key",), text))
-        if config.through_collector:
-            text = "found True, but this exporter sends by itself. Name an OTLP exporter in its place."
-            self._mistakes.append(Mistake(("through_collector",), text))
         return config
 
     def _tried(self, path: Place, make: Callable[[], _T]) -> _T | None:

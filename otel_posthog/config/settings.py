@@ -10,31 +10,32 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from datetime import UTC, time
-from functools import partial
 from typing import Any, TypeVar, cast
-from urllib.parse import urlsplit
 
 from otel_posthog.errors import ConfigError, did_you_mean
 from otel_posthog.otel.attributes import BASE_NAMES, MAX_BASE_CHARS
 
+from .checks import HEARTBEAT_TIME, checked, parsed
+
 _T = TypeVar("_T")
 
-_TRUE = frozenset({"1", "true", "yes", "on"})
-_FALSE = frozenset({"0", "false", "no", "off"})
 _NEVER_SET = frozenset({"", "0", "false", "no", "off"})
 # OpenTelemetry's own switch counts as one (docs/adr/0054): its SDK is how everything here is emitted.
 SDK_SWITCH = "OTEL_SDK_DISABLED"
+POSTHOG, COLLECTOR = "posthog", "collector"
 KILL_SWITCHES = ("DO_NOT_TRACK", "OTEL_POSTHOG_DISABLED")
 _PREFIX = "OTEL_POSTHOG_"
+# Of OpenTelemetry's own exporter, which the host may use for itself: they never decide where events go.
+_OTLP, _OTLP_LOGS = "OTEL_EXPORTER_OTLP_", "OTEL_EXPORTER_OTLP_LOGS_"
+_LOGS_PATH = "/v1/logs"
 _TYPES = {"str": str, "str | None": str, "bool": bool, "int": int, "float": float}
 _COLUMNS = {"low": "minimum", "high": "maximum"}  # short in the table, since half of its rows have them
 _UNITS = {"s": "seconds", "bytes": "bytes"}  # by the last part of the name, where the table gives none
 _MASK_KEEPS_CHARS = 8
 _AFTER_ADDRESS = re.compile(r"[?#;]")
-_HARMLESS = re.compile(r"(?!ph[a-z]_)[\w .,:/+\[\]-]{0,30}")
 # Set by `opentelemetry-instrument` for the product that it starts: a refused file that it has logged.
 REFUSED_FILE = "OTEL_POSTHOG_REFUSED_FILE"
 
@@ -76,6 +77,10 @@ def _masked_url(text: str) -> str:
     userinfo, at, address = authority.rpartition("@")
     user = userinfo.partition(":")[0] if ":" in userinfo else ""
     return f"{scheme}://{f'{user}:…@' if at else ''}{address}{'?…' if mark else ''}"
+
+
+def _otlp(name: str) -> tuple[str, str]:
+    return f"{_OTLP_LOGS}{name}", f"{_OTLP}{name}"
 
 
 def _setting(default: _T, **cells: object) -> _T:
@@ -174,9 +179,22 @@ class Config:
         help="How long a day's heartbeat is reserved for one worker; its gauges share half of it.")
     gauge_timeout_s: float = _setting(10.0, low=0.01, high=300,
         help="Longest wait for one gauge of the heartbeat; a slower one is left out and counted.")
-    through_collector: bool = _setting(False,
-        help="Send nothing from this process: stamp records with consent, and leave them to your own OTLP "
-        "exporter (see collector.md).")
+    send_to: str = _setting(POSTHOG,
+        help="Where events go: `posthog`, or `collector` for an OpenTelemetry Collector (see collector.md).")
+    collector_endpoint: str = _setting(f"http://localhost:4318{_LOGS_PATH}", also=_otlp("ENDPOINT"),
+        help="Where a Collector, or our gateway, accepts logs by OTLP over HTTP. `/v1/logs` is added to "
+        "what `OTEL_EXPORTER_OTLP_ENDPOINT` names.")
+    collector_headers: str | None = _setting(None, also=_otlp("HEADERS"), secret=True,
+        help="Headers for the Collector, such as `authorization=Bearer%20…`: pairs separated by commas, "
+        "values percent-encoded.")
+    collector_certificate: str | None = _setting(None, also=_otlp("CERTIFICATE"),
+        help="File of the authorities that sign the Collector's certificate, in PEM.")
+    collector_client_certificate: str | None = _setting(None, also=_otlp("CLIENT_CERTIFICATE"),
+        help="File of the certificate that this process shows the Collector, in PEM.")
+    collector_client_key: str | None = _setting(None, also=_otlp("CLIENT_KEY"),
+        help="File of the key of that certificate, in PEM; by default the same file.")
+    collector_compression: str = _setting("gzip", also=_otlp("COMPRESSION"),
+        help="`gzip` or `none`.")
     gateway_token: str | None = _setting(None, secret=True,
         help="Bearer token that a Collector sends to the gateway. Without one it listens on loopback only.")
     gateway_manifests: str = _setting("telemetry-manifest.json",
@@ -185,6 +203,18 @@ class Config:
     gateway_span_rules: str | None = _setting(None,
         help="JSON file with the span rules that the gateway applies: a list of objects with the fields of "
         "`SpanRule`.")
+    gateway_scrub_rules: str | None = _setting(None,
+        help="JSON file with scrub rules of the gateway's own: an object with the keys of `scrub:` in a "
+        "configuration file.")
+    gateway_before_send: str | None = _setting(None,
+        help="`module:name` of a function that the gateway asks about each event, like a product's "
+        "`before_send`.")
+    gateway_certificate: str | None = _setting(None,
+        help="File of the gateway's TLS certificate and its chain, in PEM; without one it speaks plain HTTP.")
+    gateway_key: str | None = _setting(None,
+        help="File of the key of that certificate, in PEM; by default the same file.")
+    gateway_client_ca: str | None = _setting(None,
+        help="File of the authorities that sign clients' certificates, in PEM; then every client needs one.")
     gateway_databases: str | None = _setting(None, secret=True,
         help="Database URLs, separated by blanks, in which the gateway looks consent up; then only their "
         "installations count. Without any, only the consent on the records counts.")
@@ -235,7 +265,9 @@ class Config:
         values: dict[str, object] = {}
         sources: dict[str, str] = {}
         for row in SETTINGS:
-            values[row.name], sources[row.name] = _value_of(row, given, variables, in_file)
+            is_to_collector = values.get("send_to") == COLLECTOR
+            found = _value_of(row, given, variables, in_file, is_to_collector=is_to_collector)
+            values[row.name], sources[row.name] = found
         for switch in (*KILL_SWITCHES, SDK_SWITCH):
             if is_off_by(switch, variables):
                 values["disabled"], sources["disabled"] = True, switch
@@ -260,88 +292,34 @@ def is_off_by(switch: str, environ: Mapping[str, str]) -> bool:
     return text == "true" if switch == SDK_SWITCH else text not in _NEVER_SET
 
 
-def given_by(row: Setting, environ: Mapping[str, str]) -> str | None:
+def given_by(row: Setting, environ: Mapping[str, str], *, is_to_collector: bool = False) -> str | None:
     """Return the environment variable that has this setting, if any."""
     if row.name == "disabled":  # a kill switch: any value but "0" switches off
         return None
-    return next((variable for variable in row.env if environ.get(variable, "").strip()), None)
+    names = (name for name in row.env if is_to_collector or not name.startswith(_OTLP))
+    return next((name for name in names if environ.get(name, "").strip()), None)
 
 
 def _value_of(
-    row: Setting, given: Mapping[str, object], environ: Mapping[str, str], file: Mapping[str, object]
+    row: Setting,
+    given: Mapping[str, object],
+    environ: Mapping[str, str],
+    file: Mapping[str, object],
+    *,
+    is_to_collector: bool,
 ) -> tuple[object, str]:
     if row.name in given:
         return checked(row, given[row.name], f"argument {row.name}"), "argument"
-    variable = given_by(row, environ)
-    if variable is not None:
-        return checked(row, _parsed(row, environ[variable].strip(), variable), variable), variable
+    variable = given_by(row, environ, is_to_collector=is_to_collector)
+    # The file before what OpenTelemetry's own exporter reads: it is about this library.
+    if variable is not None and not (row.name in file and variable.startswith(_OTLP)):
+        text = environ[variable].strip()
+        if variable == f"{_OTLP}ENDPOINT":
+            text = f"{text.rstrip('/')}{_LOGS_PATH}"
+        return checked(row, parsed(row, text, variable), variable), variable
     if row.name in file:
         return checked(row, file[row.name], row.name), "file"
     return row.default, "default"
-
-
-def _parsed(row: Setting, text: str, where: str) -> object:
-    if row.type is bool:
-        if text.lower() in _TRUE | _FALSE:
-            return text.lower() in _TRUE
-        raise ConfigError(f"{where}{_echo(text)} is not a boolean. Use 1 or 0.")
-    parse = cast("Callable[[str], object]", row.type)
-    try:
-        return parse(text)
-    except ValueError:
-        raise ConfigError(f"{where}{_echo(text)} is not a number of {row.unit}.") from None
-
-
-def checked(row: Setting, value: object, where: str) -> object:
-    """Return the value as the setting's type; raise `ConfigError` that names `where`."""
-    if row.type is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if type(value) is not row.type:
-        raise ConfigError(f"{where} must be {row.type.__name__}, not {type(value).__name__}.")
-    if isinstance(value, (int, float)) and not row.minimum <= value <= row.maximum:
-        raise ConfigError(
-            f"{where} is {value}, but must lie between {row.minimum:g} and {row.maximum:g} {row.unit}."
-        )
-    form = _FORMS.get(row.name)
-    if form is not None and not form[0](str(value)):
-        raise ConfigError(f"{where}{_echo(value)} {form[1]}")
-    if row.name == "host":
-        _check_host(str(value), where)
-    return value
-
-
-def _are_packages(text: str) -> bool:
-    return all(part.strip().isidentifier() for part in text.split(","))
-
-
-MARKER_PREFIX = r"[a-z0-9_]{1,40}"
-HEARTBEAT_TIME = r"([01][0-9]|2[0-3]):[0-5][0-9]"
-_FORMS: Mapping[str, tuple[Callable[[str], object], str]] = {
-    "marker_prefix": (
-        partial(re.fullmatch, MARKER_PREFIX),
-        "is not a prefix. Use 1 to 40 of a to z, 0 to 9 and _.",
-    ),
-    "product_roots": (_are_packages, "does not name top-level packages, such as fastflow,fastflow_api."),
-    "heartbeat_time": (partial(re.fullmatch, HEARTBEAT_TIME), "is not a time of day such as 03:00 (UTC)."),
-}
-
-
-def _check_host(value: str, where: str) -> None:
-    if "@" in value:
-        raise ConfigError(f"{where} must not hold a user name or password.")
-    try:
-        parts = urlsplit(value)
-        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # invalid brackets or port
-        is_address = False
-    if not is_address or "?" in value or "#" in value:
-        shown = value.partition("?")[0].partition("#")[0]
-        raise ConfigError(f"{where}{_echo(shown)} is not an address such as https://eu.posthog.com.")
-
-
-def _echo(value: object) -> str:
-    # A value that looks unlike a setting may be a misplaced secret, which no error message repeats.
-    return f"={value!r}" if _HARMLESS.fullmatch(str(value)) else ""
 
 
 def _given(values: Mapping[str, object] | None) -> dict[str, object]:

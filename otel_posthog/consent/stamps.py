@@ -1,11 +1,11 @@
-"""Write consent on records for a Collector as attributes, and read it back.
+"""Write consent beside an event for a Collector as attributes, and read it back.
 
 The receiver decides by these, in another process and perhaps days later.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from types import NoneType
@@ -42,38 +42,17 @@ class RecordedConsent:
     grants: Mapping[Kind, RecordedGrant]  # the kinds that are granted
 
 
-def stamps(consent: Consent) -> dict[str, AttributeValue]:
-    """Return the attributes for a record accepted now; none where nothing is granted."""
-    if not consent.is_on or consent.instance_id is None:
-        return {}
-    written: dict[str, AttributeValue] = {attributes.INSTANCE_ID: consent.instance_id}
+def stamps(consent: Consent, accepted_ns: int) -> dict[str, AttributeValue]:
+    """Return the attributes for an event that was accepted at that time; none if nothing is granted."""
+    found: dict[str, AttributeValue] = {}
     for kind, known in consent.kinds.items():
-        is_granted = known.answer is Answer.GRANTED
-        flag_name, generation_name, manifest_name = _NAMES_OF[kind]
-        written[flag_name] = is_granted
-        generation, manifest = known.stamp.generation, known.grant.manifest
-        if is_granted and generation is not None:
-            written[generation_name] = generation
-        if is_granted and manifest is not None:
-            written[manifest_name] = manifest
-    return written
-
-
-class Stamper:
-    """Cache the attributes of the current consent until it is read again."""
-
-    def __init__(self, consent: Callable[[], Consent | None]) -> None:
-        self._consent = consent
-        self._last: tuple[Consent | None, dict[str, AttributeValue]] = (None, {})
-
-    def current(self) -> Mapping[str, AttributeValue]:
-        """Return the attributes; none where consent is denied, or not known for certain."""
-        consent = self._consent()
-        last, written = self._last
-        if consent is not last:
-            written = {} if consent is None else stamps(consent)
-            self._last = (consent, written)
-        return written
+        if known.answer is Answer.GRANTED:
+            values = True, known.stamp.generation, known.grant.manifest_at(accepted_ns)
+            named = zip(_NAMES_OF[kind], values, strict=True)
+            found |= {name: value for name, value in named if value is not None}
+    if not found or consent.instance_id is None:
+        return {}
+    return {attributes.INSTANCE_ID: consent.instance_id, **found}
 
 
 def read(recorded: Mapping[str, object]) -> RecordedConsent | None:

@@ -43,6 +43,7 @@ class Result(Enum):
     """What became of a batch."""
 
     ACCEPTED = "accepted"  # PostHog's own body says so, which does not mean stored
+    HANDED_OVER = "handed_over"  # a Collector's own body says so
     RETRY = "retry"  # no answer, 408, 429 or 5xx
     DOUBTFUL = "doubtful"  # an answer that is not PostHog's word on these events
     SPLIT = "split"  # one bad or large event rejects all, so smaller batches find it
@@ -69,6 +70,8 @@ class Delivery:
     advice: str = CHECK_HOST_AND_NETWORK
     retry_after_s: float = 0.0
     verdicts: Mapping[str, Result] = field(default_factory=dict)  # by uuid, if `SORTED`
+    refused: int = 0  # of a batch that was handed over; the answer does not name them
+    receiver: str = "PostHog"  # for log lines
 
 
 def judged(status: int, body: bytes, *, events: int, retry_after_s: float | None = None) -> Delivery:
@@ -82,13 +85,21 @@ def judged(status: int, body: bytes, *, events: int, retry_after_s: float | None
         # A proxy that limits the size of requests accepts smaller ones.
         if status == 413 and events > 1:  # noqa: PLR2004 - content too large
             return Delivery(result=Result.SPLIT, reason="status 413, not of PostHog")
-    if status in (408, 429) or status >= 500:  # noqa: PLR2004 - a server error, or a request to wait
+    is_temporary = status in (408, 429) or status >= 500  # noqa: PLR2004 - a server error, or a request to wait
+    return unconfirmed(status, _ADVICE, is_temporary=is_temporary, retry_after_s=retry_after_s)
+
+
+def unconfirmed(
+    status: int, advised: Mapping[int, str], *, is_temporary: bool, retry_after_s: float | None
+) -> Delivery:
+    """Return what a status means without the receiver's word on the events."""
+    if is_temporary:
         pause_s = min(max(0.0, retry_after_s or 0.0), MAX_RETRY_AFTER_S)
-        advice = _ADVICE.get(status, CHECK_HOST_AND_NETWORK)
+        advice = advised.get(status, CHECK_HOST_AND_NETWORK)
         return Delivery(result=Result.RETRY, reason=f"status {status}", advice=advice, retry_after_s=pause_s)
     is_redirect = 300 <= status < 400  # noqa: PLR2004 - a captive portal, a moved host
     what = f"status {status}{', a redirect, which is not followed' if is_redirect else ''}"
-    return _doubtful(what, _ADVICE.get(status, _CHECK_WAY))
+    return _doubtful(what, advised.get(status, _CHECK_WAY))
 
 
 def verdicts(status: int, body: bytes) -> dict[str, Result] | None:

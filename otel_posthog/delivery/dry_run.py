@@ -1,7 +1,7 @@
 """Record the requests that would be made, without a connection.
 
-The transport is the real one with another adapter under its session: address, headers, compression and
-body are those that would be sent, and nothing below could open a connection.
+The transport is that of the settings with another adapter under its session: address, headers, compression
+and body are those that would be sent, and nothing below could open a connection.
 """
 
 from __future__ import annotations
@@ -14,32 +14,38 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from otel_posthog._runtime.reporting import Counts, LogLimiter
-from otel_posthog.config.settings import Config
+from otel_posthog.config.checks import headers_of
+from otel_posthog.config.settings import COLLECTOR, SETTINGS, Config
 from otel_posthog.consent.state import Settings
 from otel_posthog.consent.watch import ConsentWatch
 from otel_posthog.registry import Registry
 from otel_posthog.scrubbing import BeforeSend, Scrubber
 
+from .connection import open_session
 from .gate import Gate
 from .prepare import Preparation
 from .spool import make_spool
-from .transport import PostHogTransport, Transport, open_session
 from .transport import RecordingTransport as RecordingTransport  # noqa: PLC0414 - for `cli.telemetry`
+from .transport import Transport, transport_of
 
 if TYPE_CHECKING:
     import requests
 
 
+NO_KEY = "(no project API key is set)"
+_API_KEY = next(row for row in SETTINGS if row.name == "api_key")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedRequest:
-    """One request as it would be sent; the API key is masked."""
+    """One request as it would be sent; secrets are masked."""
 
     method: str
     url: str
     headers: dict[str, str]
     body: dict[str, object]
     batch: list[dict[str, object]]
-    json_bytes: int
+    json_bytes: int  # of the body before compression
     sent_bytes: int  # of the body after compression
 
     def to_json(self) -> dict[str, object]:
@@ -54,33 +60,33 @@ class RecordedRequest:
         }
 
 
-class RequestRecorder(PostHogTransport):
-    """Keep each request in `recorded`, and accept it as PostHog would."""
+class RequestRecorder:
+    """Make each request as the configured transport would, keep it in `recorded`, and accept it."""
 
-    def __init__(self, config: Config, *, api_key: str, shown_key: str) -> None:
-        super().__init__(
-            api_key=api_key,
-            host=config.host,
-            timeout_s=config.http_timeout_s,
-            make_session=self._recording_session,
-        )
-        self._shown_key = shown_key
+    def __init__(self, config: Config) -> None:
+        self._shown_key = _API_KEY.show(config.api_key) if config.api_key else NO_KEY
+        self._hidden = headers_of(config.collector_headers or "")
+        self._is_otlp = config.send_to == COLLECTOR
         self.recorded: list[RecordedRequest] = []
+        config = replace(config, api_key=config.api_key or NO_KEY)
+        self.transport = transport_of(config, self._recording_session)
 
     def _recording_session(self) -> requests.Session:
         from requests import Response  # noqa: PLC0415 - comes with posthog, so as late
         from requests.adapters import BaseAdapter  # noqa: PLC0415
         from urllib3 import HTTPResponse  # noqa: PLC0415
 
-        transport = self
+        recorder = self
 
         class Recorder(BaseAdapter):
             def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> Response:
-                transport.recorded.append(transport._as_recorded(request))
+                recorder.recorded.append(recorder._as_recorded(request))
                 response = Response()
                 response.status_code = 200
                 response.request = request
-                response.raw = HTTPResponse(BytesIO(b'{"status": "Ok"}'), preload_content=False)
+                response.headers["Content-Type"] = request.headers["Content-Type"]
+                answer = b"" if recorder._is_otlp else b'{"status": "Ok"}'
+                response.raw = HTTPResponse(BytesIO(answer), preload_content=False)
                 return response
 
             def close(self) -> None:
@@ -94,19 +100,28 @@ class RequestRecorder(PostHogTransport):
         return session
 
     def _as_recorded(self, request: requests.PreparedRequest) -> RecordedRequest:
-        sent: bytes = request.body.read()  # type: ignore[union-attr]  # our own body, see transport._Post
-        text = gzip.decompress(sent)
-        body: dict[str, Any] = json.loads(text)
-        batch = body.pop("batch")
+        sent: bytes = request.body.read()  # type: ignore[union-attr]  # our own body, see `connection`
+        text = gzip.decompress(sent) if request.headers.get("Content-Encoding") == "gzip" else sent
+        body, batch = self._read(text)
+        headers = {str(name): str(value) for name, value in request.headers.items()}
         return RecordedRequest(
             method=request.method or "",
             url=request.url or "",
-            headers={str(name): str(value) for name, value in request.headers.items()},
-            body={**body, "api_key": self._shown_key},
+            headers={name: "…" if name in self._hidden else value for name, value in headers.items()},
+            body=body,
             batch=batch,
             json_bytes=len(text),
             sent_bytes=len(sent),
         )
+
+    def _read(self, text: bytes) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        if self._is_otlp:
+            from .collector_transport import decoded  # noqa: PLC0415 - only where one is named
+
+            return decoded(text)
+        body = json.loads(text)
+        batch = body.pop("batch")
+        return {**body, "api_key": self._shown_key}, batch
 
 
 def assumed(row: Settings | None) -> Settings:
@@ -127,7 +142,7 @@ def gate_granting(
     *,
     registry: Registry,
     config: Config,
-    transport: Transport,
+    transport: Transport | None,
     scrubber: Scrubber | None = None,
     before_send: BeforeSend | None = None,
 ) -> Gate:

@@ -16,6 +16,7 @@ from itertools import islice
 from math import inf
 
 from otel_posthog._runtime.process import follow_forks
+from otel_posthog.config.settings import POSTHOG
 from otel_posthog.consent.state import Answer, Consent
 from otel_posthog.consent.watch import ConsentWatch
 from otel_posthog.events import Event
@@ -178,6 +179,8 @@ class Gate:
         """Send one test event in development, whatever consent says (requirement R19)."""
         if self._config.environment != DEVELOPMENT or self._config.disabled or self._transport is None:
             return Outcome.NOTHING
+        if self._config.send_to != POSTHOG:  # a Collector drops what carries no consent
+            return Outcome.NOTHING
         prepared = self._preparation.prepared(event, None, None)
         if prepared is None:
             return Outcome.NOTHING
@@ -338,7 +341,9 @@ class Gate:
             return is_allowed and not submission.is_given_up
 
         texts = [event.address(consent.instance_id) for event in batch.events]
-        return _NO_KEY if self._transport is None else self._transport.send(WireBatch(texts), may_leave)
+        if self._transport is None:
+            return _NO_KEY
+        return self._transport.send(WireBatch(texts, batch.events, consent), may_leave)
 
     def _log_fault(self, template: str, error: Exception) -> None:
         self._log_limiter.warning(_log, template, type(error).__name__)

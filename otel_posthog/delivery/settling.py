@@ -125,11 +125,25 @@ class Settlement:
             case Result.SORTED:
                 return self._sorted(batch, delivery)
         self.pauses.note(delivery)
-        if delivery.result is Result.ACCEPTED:
-            self._counts.add("sent", len(batch.events), kind=batch.kind.value)
-            self._counts.note("sent", batch.kind)
-            return Step(outcome=Outcome.SENT)
+        if delivery.result in (Result.ACCEPTED, Result.HANDED_OVER):
+            return self._accepted(batch, delivery)
         return self._dropped(batch, delivery)
+
+    def _accepted(self, batch: Batch, delivery: Delivery) -> Step:
+        refused = min(delivery.refused, len(batch.events))
+        accepted = len(batch.events) - refused
+        if delivery.result is Result.ACCEPTED:
+            self._counts.add("sent", accepted, kind=batch.kind.value)
+        else:
+            self._counts.add("handed_over", accepted, kind=batch.kind.value)
+        if accepted:
+            self._counts.note("sent", batch.kind)
+        if not refused:
+            return Step(outcome=Outcome.SENT)
+        self._counts.add("refused", refused, kind=batch.kind.value)
+        template = "%s rejected %d of %d events, so these are dropped; its log names them"
+        self._log_limiter.warning(_log, template, delivery.receiver, refused, len(batch.events))
+        return Step(outcome=Outcome.LOST, refused=refused)
 
     def _sorted(self, batch: Batch, delivery: Delivery) -> Step:
         """Settle each part of the batch by its verdict; an event without one is tried again."""
@@ -161,7 +175,8 @@ class Settlement:
             self._counts.add("refused", number, kind=batch.kind.value)
             self._log_limiter.warning(
                 _log,
-                "PostHog rejected events, so they are dropped: %s (%d of them, first %s, uuid %s)",
+                "%s rejected events, so they are dropped: %s (%d of them, first %s, uuid %s)",
+                delivery.receiver,
                 delivery.reason,
                 number,
                 first.name,
@@ -171,10 +186,10 @@ class Settlement:
 
     def _postponed(self, batch: Batch, delivery: Delivery) -> Step:
         self.pauses.note(delivery)
-        template = "PostHog is out of reach, so events are kept and sent later: %s. %s"
+        template = "%s is out of reach, so events are kept and sent later: %s. %s"
         if delivery.result is Result.DOUBTFUL:
-            template = "PostHog has not confirmed events, so they are kept and sent later: %s. %s"
-        self._log_limiter.warning(_log, template, delivery.reason, delivery.advice)
+            template = "%s has not confirmed events, so they are kept and sent later: %s. %s"
+        self._log_limiter.warning(_log, template, delivery.receiver, delivery.reason, delivery.advice)
         return Step(outcome=Outcome.HELD, held=[batch])
 
 

@@ -16,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from otel_posthog._runtime.process import follow_forks
 from otel_posthog._runtime.reporting import Counts, LogLimiter
+from otel_posthog.config.declared_events import object_at
 from otel_posthog.config.settings import Config
 from otel_posthog.delivery.prepare import Preparation
 from otel_posthog.delivery.spool import IN_MEMORY
@@ -25,7 +26,7 @@ from otel_posthog.events import Event
 from otel_posthog.mapping import BaseProperties
 from otel_posthog.registry import Kind, Registry
 from otel_posthog.registry.documents import read_manifest_file
-from otel_posthog.scrubbing import Scrubber
+from otel_posthog.scrubbing import BeforeSend, Scrubber, ScrubRules
 from otel_posthog.span_rules import SpanRule, SpanRules
 
 from .decoding import JSON_SHARE, LOGS, PROTOBUF, TRACES, Signal, message, plain
@@ -60,6 +61,26 @@ def rules_from(path: str | None, registry: Registry) -> SpanRules:
     return SpanRules(rules, registry)
 
 
+def scrub_rules_from(path: str | None) -> ScrubRules | None:
+    """Return the scrub rules of a JSON file: an object with the keys of `scrub:` in a configuration file."""
+    if path is None:
+        return None
+    try:
+        return ScrubRules.from_mapping(json.loads(_text(path, "")))
+    except (ValueError, TypeError, AttributeError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"{path} holds no scrub rules in JSON ({error}).") from None
+
+
+def before_send_from(location: str | None) -> BeforeSend | None:
+    """Return the hook at `module:name`."""
+    found = None if location is None else object_at(location)
+    if found is not None and not callable(found):
+        raise ConfigError(f"gateway_before_send: {location} is no function.")
+    return cast("BeforeSend | None", found)
+
+
 def _text(path: str, hint: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
@@ -76,7 +97,7 @@ class Gateway:
         self.counts = Counts()
         log_limiter = LogLimiter()
         registry = registry_from(config.gateway_manifests)
-        scrubber = Scrubber(registry=registry)
+        scrubber = Scrubber(scrub_rules_from(config.gateway_scrub_rules), registry=registry)
         self._mapper = RecordMapper(
             registry=registry,
             rules=rules_from(config.gateway_span_rules, registry),
@@ -91,14 +112,19 @@ class Gateway:
             ),
             counts=self.counts,
             log_limiter=log_limiter,
-            are_stamps_compared=config.gateway_databases is not None,
+            config=config,
         )
         transport = transport or posthog_transport(config)
         if transport is None:
             raise ConfigError("The gateway needs the project API key: set POSTHOG_API_KEY.")
         self._transport = transport
         preparation = Preparation(
-            config, registry=registry, scrubber=scrubber, counts=self.counts, log_limiter=log_limiter
+            config,
+            registry=registry,
+            scrubber=scrubber,
+            counts=self.counts,
+            log_limiter=log_limiter,
+            before_send=before_send_from(config.gateway_before_send),
         )
         databases: Sequence[str | None] = (config.gateway_databases or "").split() or [None]
         self._installations = [

@@ -24,6 +24,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, SpanFlags, Status
 
 from otel_posthog._runtime.reporting import Counts, LogLimiter
+from otel_posthog.config.settings import Config
 from otel_posthog.consent import stamps
 from otel_posthog.events import UNSTAMPED, Event
 from otel_posthog.mapping import (
@@ -38,6 +39,8 @@ from otel_posthog.otel import attributes
 from otel_posthog.otel.records import RecordedLog, RecordedSpan, RecordedSpanEvent, uuid_in
 from otel_posthog.registry import Kind, Registry
 from otel_posthog.span_rules import SpanRules
+
+from .finished import finished_event
 
 _log = logging.getLogger(__name__)
 _PLAIN = frozenset({"string_value", "bool_value", "int_value", "double_value", "bytes_value"})
@@ -118,9 +121,10 @@ class RecordMapper:
         base: BaseProperties,
         counts: Counts,
         log_limiter: LogLimiter,
-        are_stamps_compared: bool = False,
+        config: Config,
     ) -> None:
-        self._are_stamps_compared = are_stamps_compared
+        self._event_max_bytes = config.event_max_bytes
+        self._are_stamps_compared = config.gateway_databases is not None
         self._registry = registry
         self._rules = rules
         self._base = base
@@ -177,6 +181,8 @@ class RecordMapper:
         self, record: LogRecord, scope: str, base: BaseProperties, identical: Counter[UUID]
     ) -> Iterable[Event | None]:
         recorded = values_of(record.attributes)
+        if attributes.FINISHED_EVENT in recorded:
+            return (self._finished(record, recorded),)
         name, severity = record.event_name or None, record.severity_number
         kind = kind_of_log(scope, name, recorded, self._registry, severity)
         stamped = None if kind is None else self._consent_of(recorded, {kind})
@@ -200,6 +206,20 @@ class RecordMapper:
         if identical[uuid] > 1:
             uuid = uuid5(uuid, str(identical[uuid]))
         return (replace(event, uuid=uuid),)
+
+    def _finished(self, record: LogRecord, recorded: Mapping[str, object]) -> Event | None:
+        """Return the event that the record holds; what others have written beside it counts for nothing."""
+        stamped = self._consent_of(recorded, set(Kind))
+        if stamped is None:
+            return None
+        event = finished_event(
+            recorded[attributes.FINISHED_EVENT],
+            name=record.event_name,
+            instance_id=stamped.instance_id,
+            accepted_ns=record.observed_time_unix_nano,
+            max_bytes=self._event_max_bytes,
+        )
+        return self._agreed(event, stamped)
 
     def _derived_uuid(self, event: Event, record: RecordedLog, grant: stamps.RecordedGrant) -> UUID:
         """Return a uuid that every resend of the record and every gateway gives it."""

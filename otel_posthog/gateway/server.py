@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import ssl
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
@@ -15,6 +18,11 @@ from otel_posthog.errors import ConfigError
 from .gateway import Gateway
 
 KEEP_ALIVE_S = 75  # of an idle connection; a Collector keeps its own for 90 s
+_TLS_FILES = {
+    "gateway_certificate": "ssl_certfile",
+    "gateway_key": "ssl_keyfile",
+    "gateway_client_ca": "ssl_ca_certs",
+}
 GRACE_S = 30  # for requests in progress when a worker ends; a Collector's own timeout
 
 
@@ -53,10 +61,11 @@ class HeaderTimeoutProtocol(H11Protocol):
 def run(*, host: str, port: int, workers: int) -> int:
     """Serve until a signal ends it; raise `ConfigError` before any worker starts."""
     config = Config.resolve()
-    if config.gateway_token is None and not _is_loopback(host):
+    if config.gateway_token is None and config.gateway_client_ca is None and not _is_loopback(host):
         raise ConfigError(
             "Without OTEL_POSTHOG_GATEWAY_TOKEN the gateway listens on a loopback address only."
         )
+    tls = _tls(config)
     Gateway(config)  # reads manifest and rules: a mistake is logged once, not once for each worker
     uvicorn.run(
         "otel_posthog.gateway.app:app_from_environment",
@@ -70,8 +79,23 @@ def run(*, host: str, port: int, workers: int) -> int:
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=GRACE_S,
+        **tls,
     )
     return 0
+
+
+def _tls(config: Config) -> dict[str, Any]:
+    """Return uvicorn's options for TLS; raise `ConfigError` if a file is missing."""
+    files = {name: getattr(config, name) for name in _TLS_FILES}
+    if config.gateway_certificate is None:
+        for name in filter(files.get, _TLS_FILES):
+            raise ConfigError(f"{name} needs gateway_certificate: without it the gateway speaks plain HTTP.")
+        return {}
+    for name, path in files.items():
+        if path is not None and not Path(path).is_file():
+            raise ConfigError(f"{name}: {path} cannot be read.")
+    needed = ssl.CERT_NONE if config.gateway_client_ca is None else ssl.CERT_REQUIRED
+    return {**{option: files[name] for name, option in _TLS_FILES.items()}, "ssl_cert_reqs": needed}
 
 
 @cache

@@ -272,8 +272,7 @@ class Rounds:
                 _log, "The heartbeat leaves out %d gauges: %s", len(collected.failures), reasons
             )
         dropped = self._parts.spool.unreported()
-        if not self._parts.config.through_collector:  # else its log record is the host's
-            self._parts.counts.accept(Kind.TELEMETRY.value)
+        self._parts.counts.accept(Kind.TELEMETRY.value)
         outcome = self._parts.send([self.event(due, instance_id, accepted_ns, collected, dropped)])
         if outcome not in (Outcome.SENT, Outcome.HELD):
             return Result.FAILED

@@ -1,6 +1,6 @@
 """Map records to events."""
 
-from .exceptions import LIBRARY, BaseProperties, exception_properties, with_source_lines
+from .exceptions import LIBRARY, BaseProperties, exception_properties
 from .records import event_from_log, events_from_span, fatal_exceptions, kind_of_log, kinds_of_span
 from .steps import with_steps_since
 
@@ -13,6 +13,5 @@ __all__ = [
     "fatal_exceptions",
     "kind_of_log",
     "kinds_of_span",
-    "with_source_lines",
     "with_steps_since",
 ]

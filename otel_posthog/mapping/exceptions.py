@@ -21,7 +21,7 @@ from otel_posthog.registry import EXCEPTION
 from otel_posthog.scrubbing import Scrubber, scrub_text
 
 from . import traceback_parser
-from .frames import source_around, stacks_of
+from .frames import stacks_of
 from .steps import json_list, steps_of, uncut
 
 LIBRARY = "otel-posthog"
@@ -153,34 +153,6 @@ def added_by_caller(recorded: Mapping[str, object]) -> dict[str, object]:
     """Return the properties under `attributes.PROPERTY_PREFIX`, without the prefix."""
     prefix = attributes.PROPERTY_PREFIX
     return {key.removeprefix(prefix): value for key, value in recorded.items() if key.startswith(prefix)}
-
-
-def with_source_lines(chain: str, scrubber: Scrubber) -> str:
-    """Return a recorded chain with scrubbed messages and, in its first frames, scrubbed source lines.
-
-    Reads files through `linecache`, so call it on the exporter's thread, in the program itself.
-    """
-    entries, left = [], MAX_FRAMES
-    for entry in chain_of(chain):
-        frames = entry.get("frames")
-        frames = frames if isinstance(frames, list) else []
-        shown = [_with_lines(frame, scrubber) for frame in frames[:left]]
-        left -= len(shown)
-        message, *notes = _messages(entry, scrubber)
-        enriched = {**entry, "value": message, "frames": [*shown, *frames[len(shown) :]]}
-        if isinstance(entry.get("notes"), list):
-            enriched["notes"] = notes
-        entries.append(enriched)
-    return json.dumps(entries, separators=(",", ":"))
-
-
-def _with_lines(frame: object, scrubber: Scrubber) -> object:
-    match frame:
-        # One that has lines already keeps them: they are of the program that recorded it.
-        case [str(filename), int(lineno), str(), str(module)]:
-            if lines := source_around(filename, lineno, module, scrubber):
-                return [*frame, *lines.values()]
-    return frame
 
 
 def chain_of(recorded: object) -> list[Entry]:

@@ -39,13 +39,12 @@ _TEXT = re.compile(
 
 
 class _Call(NamedTuple):
-    """A recorded frame, and the source lines that it brings along."""
+    """A recorded frame."""
 
     filename: str
     lineno: int
     function: str
     module: str
-    lines: tuple[list[object], str, list[object]] | None = None
 
 
 def stacks_of(
@@ -70,9 +69,7 @@ def stacks_of(
         frames = []
         for call in stack:
             frame = _frame(call, scrubbed[call.filename], roots)
-            if call.lines is not None:
-                frame |= _carried(*call.lines, scrubber)
-            elif reads_source:
+            if reads_source:
                 frame |= source_around(call.filename, call.lineno, call.module, scrubber)
             frames.append(frame)
         made.append(frames)
@@ -83,12 +80,8 @@ def _calls(stack: object) -> list[_Call]:
     calls = []
     for entry in stack if isinstance(stack, list) else []:
         match entry:
-            case [str(filename), int(lineno), str(function), str(module), *rest]:
-                match rest:
-                    case []:
-                        calls.append(_Call(filename, lineno, function, module))
-                    case [list(before), str(line), list(after)]:
-                        calls.append(_Call(filename, lineno, function, module, (before, line, after)))
+            case [str(filename), int(lineno), str(function), str(module)]:
+                calls.append(_Call(filename, lineno, function, module))
     return calls
 
 
@@ -195,16 +188,6 @@ def source_around(filename: str, lineno: int, module: str, scrubber: Scrubber) -
 
 def _context(before: Sequence[str], line: str, after: Sequence[str]) -> dict[str, object]:
     return {"pre_context": list(before), "context_line": line, "post_context": list(after)}
-
-
-def _carried(
-    before: Sequence[object], line: str, after: Sequence[object], scrubber: Scrubber
-) -> dict[str, object]:
-    """Return lines recorded with the frame, scrubbed and bounded again: another process recorded them."""
-    kept = [*before[-CONTEXT_LINES:], line, *after[:CONTEXT_LINES]]
-    at = len(before[-CONTEXT_LINES:])
-    shown = _scrubbed([str(text)[:MAX_CARRIED_LINE_CHARS] for text in kept], at, frozenset(), scrubber)
-    return _context(shown[:at], shown[at], shown[at + 1 :])
 
 
 @lru_cache(maxsize=1024)

@@ -130,8 +130,6 @@ def fatal_exceptions(span: RecordedSpan) -> list[RecordedSpanEvent]:
     """Return the exception that ended the span; the middleware reports those of spans that we make."""
     if not (span.is_error and span.is_local_root) or span.scope == attributes.SCOPE:
         return []
-    if attributes.EXCEPTION_REPORTED_ELSEWHERE in span.attributes:
-        return []
     # The last one: exceptions that were handled are recorded before it.
     return [recorded for recorded in span.events if recorded.name == attributes.EXCEPTION_EVENT][-1:]
 

@@ -56,13 +56,12 @@ ROOT_PATH: Final = "posthog.root_path"
 # Before each property that a caller of `capture_exception` adds.
 PROPERTY_PREFIX: Final = "posthog.property."
 
-# On a span: the exception that ended it is reported elsewhere, so the span must not report it.
-EXCEPTION_REPORTED_ELSEWHERE: Final = "posthog.exception_told"
-
+# JSON text of an event that has passed the gate of its process; a gateway sends it under the same uuid.
+FINISHED_EVENT: Final = "posthog.finished_event"
 # A gateway has no consent of its own: it reads on each record what its installation had allowed, and
 # drops the names again before it sends.
 INSTANCE_ID: Final = "posthog.instance_id"
-# Before each attribute that `consent.stamps` writes on a record for a Collector.
+# Before each attribute that `consent.stamps` writes beside an event for a Collector.
 CONSENT_PREFIX: Final = "posthog.consent."
 
 # Of the host's resource, the preferred name first.

@@ -14,13 +14,11 @@ from uuid import UUID, uuid4
 from .attributes import EVENT_UUID
 
 if TYPE_CHECKING:
-    from otel_posthog._runtime.reporting import Counts
     from otel_posthog.registry import Kind
 
 # The times in a record are its maker's: a host may set them to anything, and a time in the future would
 # outlive a withdrawal. So acceptance is noted as a plain attribute of the object, invisible to exporters.
 _NOTE = "_otel_posthog_acceptance"
-_COUNTS_NOTE = "_otel_posthog_counts"
 _QUEUED = "_otel_posthog_queued"
 _CLAIMED = "_otel_posthog_claimed"
 # One clock, aligned once with the time of day, that nobody can set while the process lives: the machine's,
@@ -81,7 +79,7 @@ def release(record: object) -> None:
 
 
 def note_queued(record: object) -> None:
-    """Note on the record that it waits in a queue of ours, or is stamped for the host's exporter."""
+    """Note on the record that it waits in a queue of ours."""
     try:  # noqa: SIM105 - `suppress` needs room below the limit of recursion, and the record is queued already
         setattr(record, _QUEUED, True)
     except (AttributeError, TypeError):
@@ -91,18 +89,6 @@ def note_queued(record: object) -> None:
 def was_queued(record: object) -> bool:
     """Return whether `note_queued` was called for the record."""
     return getattr(record, _QUEUED, False) is True
-
-
-def note_counts(record: object, counts: Counts, kind: Kind) -> None:
-    """Note on a record for a Collector where its handover is counted, and as which kind."""
-    with suppress(AttributeError, TypeError):
-        setattr(record, _COUNTS_NOTE, (counts, kind))
-
-
-def counts_of(record: object) -> tuple[Counts, Kind] | None:
-    """Return what `note_counts` noted."""
-    noted: tuple[Counts, Kind] | None = getattr(record, _COUNTS_NOTE, None)
-    return noted
 
 
 def acceptance_of(record: object, own_ns: int) -> Acceptance:

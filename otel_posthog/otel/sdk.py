@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from typing import Any
 
-from opentelemetry._logs import LogRecord
-
 from .api import unsupported
 
 try:
@@ -48,7 +46,6 @@ __all__ = [
     "shut_down_within",
     "take_what_waits",
     "without_events",
-    "write_attributes",
 ]
 
 
@@ -65,13 +62,6 @@ def attributes_of(span: ReadableSpan) -> Mapping[str, object]:
     except AttributeError:
         return span.attributes or {}
     return plain
-
-
-def write_attributes(record: object, written: Mapping[str, bool | int | str]) -> None:
-    """Write clean values on a log record, or on an ending span, whose public method refuses them."""
-    bounded: Any = record.attributes if isinstance(record, LogRecord) else vars(record)["_attributes"]
-    # Past the limit of attributes too: a gateway drops what carries no consent.
-    bounded._dict.update(written)  # noqa: SLF001
 
 
 def put_first(provider: LoggerProvider, processor: LogRecordProcessor) -> None:

@@ -13,17 +13,15 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
-from uuid import uuid4
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import SpanKind, StatusCode, get_current_span
+from opentelemetry.trace import SpanKind, get_current_span
 
 from otel_posthog._runtime.process import follow_forks
 from otel_posthog._runtime.reporting import Counts, LogLimiter
 from otel_posthog.config.settings import Config
-from otel_posthog.consent.stamps import Stamper
 from otel_posthog.consent.state import Answer, Consent
 from otel_posthog.consent.watch import ConsentWatch
 from otel_posthog.emit.breadcrumbs import SPAN, Breadcrumbs
@@ -34,7 +32,7 @@ from otel_posthog.emit.tracebacks import describe
 from otel_posthog.mapping import fatal_exceptions, kinds_of_span
 from otel_posthog.otel import attributes
 from otel_posthog.otel.api import process_meter_provider
-from otel_posthog.otel.records import accept, acceptance_of, claim, note_counts, note_queued, release
+from otel_posthog.otel.records import accept, acceptance_of, claim, note_queued, release
 from otel_posthog.otel.sdk import (
     BatchLogRecordProcessor,
     LogRecordProcessor,
@@ -42,7 +40,6 @@ from otel_posthog.otel.sdk import (
     attributes_of,
     shut_down_within,
     without_events,
-    write_attributes,
 )
 from otel_posthog.registry import ERROR_EVENTS, Kind, Registry
 from otel_posthog.span_rules import SpanRules
@@ -59,7 +56,6 @@ from .exporters import (
 )
 
 _log = logging.getLogger(__name__)
-_ERROR = StatusCode.ERROR  # an enum's members are slow to look up
 _P = TypeVar("_P", bound=BatchLogRecordProcessor | BatchSpanProcessor)
 
 
@@ -145,10 +141,7 @@ class Switch(Generic[_P]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessorParts:
-    """Collaborators of both processors.
-
-    With a `stamper` nothing is queued: consent is written on records for the host's own exporter behind it.
-    """
+    """Collaborators of both processors."""
 
     watch: ConsentWatch
     owner: Owner
@@ -156,7 +149,6 @@ class ProcessorParts:
     config: Config
     counts: Counts
     log_limiter: LogLimiter
-    stamper: Stamper | None = None
 
     def switch(
         self, batch_processor: Callable[..., _P], make_exporter: Callable[[Waiting], Any]
@@ -183,7 +175,7 @@ class _Switched(Generic[_P]):
 
     def __init__(self, parts: ProcessorParts, switch: Switch[_P]) -> None:
         self.switch, self._parts, self._owner = switch, parts, parts.owner
-        self._watch, self._stamper, self._rate_limit = parts.watch, parts.stamper, parts.rate_limit
+        self._watch, self._rate_limit = parts.watch, parts.rate_limit
         self._consent = parts.watch.cached
 
     def shutdown(self) -> None:
@@ -260,25 +252,9 @@ class ConsentLogRecordProcessor(_Switched[BatchLogRecordProcessor], LogRecordPro
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Queue the record if it becomes an event and its kind is not denied."""
         try:
-            if self._stamper is None:
-                self._queue(log_record)
-            elif is_current(self._owner):
-                self._stamp(log_record, self._stamper.current())
+            self._queue(log_record)
         except Exception as error:  # noqa: BLE001 - see _warn
             self._lose("A log record could not be queued", error)
-
-    def _stamp(self, log_record: ReadWriteLogRecord, written: Mapping[str, bool | int | str]) -> None:
-        """Write consent on the record, and a uuid if a third-party record becomes an event."""
-        record = log_record.log_record
-        recorded, kind = record.attributes or {}, kind_of_record(log_record, self._registry)
-        if written and kind is not None:
-            note_counts(record, self._parts.counts, kind)
-            if attributes.EVENT_UUID not in recorded:
-                written = {**written, attributes.EVENT_UUID: str(uuid4())}
-        write_attributes(record, written)
-        note_queued(record)
-        if kind is not None and scope_of(log_record) == attributes.SCOPE:
-            self._parts.counts.note("accepted", kind)
 
     def _queue(self, log_record: ReadWriteLogRecord) -> None:
         if not is_current(self._owner):
@@ -333,26 +309,9 @@ class ConsentSpanProcessor(_Switched[BatchSpanProcessor], SpanProcessor):
         except Exception as error:  # noqa: BLE001 - see _warn
             self._warn("A span could not be noted", error)
 
-    def _on_ending(self, span: Span) -> None:
-        """Write on the span what a gateway has to know: at its start a later withdrawal would be missed."""
-        try:
-            if self._stamper is not None and is_current(self._owner) and (written := self._stamper.current()):
-                self._stamp(span, written)
-        except Exception as error:  # noqa: BLE001 - see _warn
-            self._warn("A span could not be stamped", error)
-
-    def _stamp(self, span: Span, written: Mapping[str, bool | int | str]) -> None:
-        kinds = kinds_of_span(recorded_span(span), self._rules)
-        is_failed = span.status.status_code is _ERROR and Kind.ERRORS in kinds
-        if is_failed and self._reports_exception(span):
-            mark_as_reported(subject_of(_exception_in(span)))
-        elif is_failed:
-            written = {**written, attributes.EXCEPTION_REPORTED_ELSEWHERE: True}
-        write_attributes(span, written)
-
     def on_end(self, span: ReadableSpan) -> None:
         """Queue the span if any of its events is not denied."""
-        if self._stamper is not None or (self._owner.is_of_file and not claim(span)):
+        if self._owner.is_of_file and not claim(span):
             return
         try:
             if may_become_event(span, self._rules) and is_current(self._owner):  # before consent is read

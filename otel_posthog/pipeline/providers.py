@@ -59,12 +59,13 @@ _SPAN_LIMITS = SpanLimits(  # each is given, for the same reason as those of log
 class HostLogRecordProcessor(LogRecordProcessor):
     """Pass the records of a provider that is the host's to ours, which does not end with it."""
 
-    def __init__(self, processor: ConsentLogRecordProcessor) -> None:
+    def __init__(self, processor: ConsentLogRecordProcessor, *, claims: bool) -> None:
         self._processor = processor
+        self._claims = claims  # where declared exporters get the same records
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Queue the record, unless a declared exporter has sent it."""
-        if claim(log_record.log_record):
+        if not self._claims or claim(log_record.log_record):
             self._processor.on_emit(log_record)
 
     def shutdown(self) -> None:
@@ -91,21 +92,20 @@ class Providers:
     spans: ConsentSpanProcessor
     logger_provider: LoggerProvider | None
     tracer_provider: TracerProvider | None
-    # Whether the host's records become events where a file says so, in code only what the product gives.
+    # Whether the records of the process's provider become events, as a file says; in code, of a given one.
     reads_host: bool = False
-    _is_extending_logger: bool = field(default=False, init=False)
+    _own_logger: LoggerProvider | None = field(default=None, init=False)
     _extended_tracer: TracerProvider | None = field(default=None, init=False)
     _read_logger: LoggerProvider | None = field(default=None, init=False)
     # Class of a provider that takes no processor, so that its spans cannot be read.
     unread: str | None = field(default=None, init=False)
 
     def logger(self) -> Logger:
-        """Return a logger of the given provider, else of a private one."""
-        provider = self.logger_provider
-        if provider is None:
+        """Return a logger of a private provider: what it emits passes no exporter of the host."""
+        if self._own_logger is None:
             # Its resource is built by hand, like the tracer's: `Resource.create` copies
             # OTEL_RESOURCE_ATTRIBUTES and can add user name and command line.
-            provider = self.logger_provider = LoggerProvider(
+            self._own_logger = LoggerProvider(
                 resource=Resource({"service.name": LIBRARY}),
                 shutdown_on_exit=False,
                 meter_provider=process_meter_provider(),
@@ -117,19 +117,16 @@ class Providers:
                     max_log_record_attribute_length=_MAX_ATTRIBUTE_CHARS,
                 ),
             )
-        if not self._is_extending_logger:
-            self._is_extending_logger = True
-            # The host's processors have to see the consent that ours writes (docs/adr/0039).
-            put_first(provider, self.logs)
-        return provider.get_logger(attributes.SCOPE, version(LIBRARY), attributes.SCHEMA_URL)
+            self._own_logger.add_log_record_processor(self.logs)
+        return self._own_logger.get_logger(attributes.SCOPE, version(LIBRARY), attributes.SCHEMA_URL)
 
     def extend(self) -> None:
         """Attach the processors to what the host has made so far."""
         self.extend_tracer()
-        provider = get_logger_provider()
-        if self.reads_host and isinstance(provider, LoggerProvider) and self._read_logger is not provider:
+        provider = self.logger_provider or (get_logger_provider() if self.reads_host else None)
+        if isinstance(provider, LoggerProvider) and self._read_logger is not provider:
             self._read_logger = provider
-            put_first(provider, HostLogRecordProcessor(self.logs))
+            put_first(provider, HostLogRecordProcessor(self.logs, claims=self.reads_host))
 
     def extend_tracer(self) -> None:
         """Attach the span processor to the given tracer provider, or to the process's if the host set one."""

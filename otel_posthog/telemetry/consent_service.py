@@ -25,7 +25,6 @@ class Reason(StrEnum):
     STORE_UNREADABLE = "store_unreadable"  # the database does not answer, so the decision is unknown
     EXPIRED = "expired"  # consent was given, but the last day of collection has passed
     NOT_STARTED = "not_started"  # consent is given, but this `Telemetry` was not started, or is stopped
-    SILENCED = "silenced"  # consent is given, but the host's logger provider passes nothing on
     GRANTED = "granted"
 
 

@@ -14,18 +14,16 @@ from opentelemetry.metrics import MeterProvider
 from otel_posthog._runtime.reporting import Counts, DropLog, LogLimiter
 from otel_posthog._runtime.threads import in_thread
 from otel_posthog.config.settings import Config
-from otel_posthog.consent.stamps import Stamper
 from otel_posthog.consent.state import Answer, Consent
 from otel_posthog.consent.watch import ConsentWatch
 from otel_posthog.delivery.gate import DEVELOPMENT, Gate
 from otel_posthog.delivery.prepare import Preparation
 from otel_posthog.delivery.spool import Drainer, make_spool, spool_folder
-from otel_posthog.delivery.transport import Transport, posthog_transport
+from otel_posthog.delivery.transport import Transport, transport_of
 from otel_posthog.emit.request_context import Owner
 from otel_posthog.heartbeat import Heartbeat, RoundParts
 from otel_posthog.mapping import BaseProperties
 from otel_posthog.middleware.asgi import ConsentSnapshot
-from otel_posthog.pipeline.collector import CollectorGate
 from otel_posthog.pipeline.exporters import ExporterMetrics, PostHogLogExporter, PostHogSpanExporter, Waiting
 from otel_posthog.pipeline.processors import ConsentLogRecordProcessor, ConsentSpanProcessor, ProcessorParts
 from otel_posthog.registry import Kind, Registry
@@ -37,10 +35,8 @@ from .consent_service import ConsentService
 from .error_capture import ErrorCapture, startup_test_event
 
 _log = logging.getLogger(__name__)
-# Parts of consent_max_age_s: while anything may be sent, the answer is never too old. Behind a Collector
-# an answer that is too old costs the records of that time, so consent is refreshed three times as often.
+# Of consent_max_age_s: while anything may be sent, the answer is never too old.
 _WATCH_EVERY = 0.75
-_STAMP_EVERY = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +71,8 @@ class ExportPipeline:
         self.on_telemetry: Callable[[], None] | None = None
         self.on_watch: Callable[[], None] = lambda: None
         self._is_open = False
-        self._transport = given.transport or posthog_transport(given.config)
-        self.has_transport = self._transport is not None  # not without a project API key
+        self._transport = given.transport or transport_of(given.config)
+        self.has_transport = self._transport is not None  # to PostHog not without a project API key
         self.counts = Counts()
         self._drop_log = DropLog(self.counts)
         self._ledger_due_s = 0.0
@@ -109,8 +105,7 @@ class ExportPipeline:
             on_change=self._follow,
         )
         self.watch.on_read = self._update_snapshot
-        if not given.config.through_collector:  # there the host's exporter would get them
-            self.watch.max_held = min(given.config.error_burst, given.config.batch_max_events)
+        self.watch.max_held = min(given.config.error_burst, given.config.batch_max_events)
         preparation = Preparation(
             given.config,
             registry=given.registry,
@@ -126,7 +121,7 @@ class ExportPipeline:
             config=given.config,
             watch=self.watch,
             lease=HeartbeatLease(database),
-            send=(CollectorGate(self.owner) if given.config.through_collector else self.gate).send,
+            send=self.gate.send,
             base=self.base,
             counts=self.counts,
             spool=self.spool,
@@ -134,13 +129,12 @@ class ExportPipeline:
             clock=given.clock,
         )
         self.heartbeat = Heartbeat(round_parts, registry=given.registry, database=database)
-        stamper = Stamper(self.watch.fresh) if given.config.through_collector else None
         self._drainer = Drainer(
             self.spool,
             attempt=self.gate.resend,
             pause=self.gate.pause_s,
             watch=self._keep_watch,
-            interval_s=given.config.consent_max_age_s * (_STAMP_EVERY if stamper else _WATCH_EVERY),
+            interval_s=given.config.consent_max_age_s * _WATCH_EVERY,
             log_limiter=log_limiter,
         )
         processors = ProcessorParts(
@@ -150,7 +144,6 @@ class ExportPipeline:
             config=given.config,
             counts=self.counts,
             log_limiter=log_limiter,
-            stamper=stamper,
         )
         self.logs = ConsentLogRecordProcessor(self.log_exporter, processors, given.registry)
         self.spans = ConsentSpanProcessor(
@@ -221,7 +214,7 @@ class ExportPipeline:
     def leave_sending(self, timeout_s: float) -> bool:
         """Spool what waits, for another process to send; return whether it is on disk. Never raises."""
         try:
-            if self.config.through_collector or not self.spool.move_to_disk():
+            if not self.spool.move_to_disk():
                 return False
             self.heartbeat.retire()
             self._drainer.retire()

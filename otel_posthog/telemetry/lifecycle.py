@@ -14,12 +14,11 @@ from otel_posthog._runtime.threads import in_thread, off_loop, running_loop
 from otel_posthog.config.settings import SDK_SWITCH, is_off_by
 from otel_posthog.consent.state import Answer
 from otel_posthog.emit import emitters
-from otel_posthog.emit.request_context import within
 from otel_posthog.errors import ConfigError
 from otel_posthog.middleware import ResponseHeaders, SecurityHeaders
 from otel_posthog.pipeline.providers import Providers
 from otel_posthog.pipeline.request_tracing import RequestTracing
-from otel_posthog.registry import EXCEPTION, Kind
+from otel_posthog.registry import Kind
 
 from .consent_service import Obstacle, Reason
 from .export_pipeline import ExportPipeline, left_s
@@ -138,24 +137,11 @@ class TelemetryLifecycle:
 
     def obstacle(self) -> Obstacle | None:
         """Return why nothing that is emitted in this process arrives here, None if it does."""
-        emitter = self._emitter
-        if emitter is None:
+        if self._emitter is None:
             return Obstacle(reason=Reason.NOT_STARTED)
-        if self._pipeline.logs.switch.is_open and not self._is_silenced(emitter):
-            return None
-        if is_off_by(SDK_SWITCH, os.environ):  # the SDK reads it there, whatever `environ` was given here
-            return Obstacle(reason=Reason.ENV, switch=SDK_SWITCH)
-        return Obstacle(reason=Reason.SILENCED, switch="logger_provider")
-
-    def _is_silenced(self, emitter: emitters.Emitter) -> bool:
-        """Return whether the logger refuses what consent does not deny."""
-        kinds = self._pipeline.watch.cached().kinds
-        names = {Kind.ERRORS: EXCEPTION, Kind.TELEMETRY: "any_event"}
-        with within(self.owner):
-            return any(
-                kinds[kind].answer is not _DENIED and not emitter.logger.enabled(event_name=name)
-                for kind, name in names.items()
-            )
+        # The SDK reads it there, whatever `environ` was given here.
+        is_off = is_off_by(SDK_SWITCH, os.environ)
+        return Obstacle(reason=Reason.ENV, switch=SDK_SWITCH) if is_off else None
 
     async def astart(self) -> None:
         """Like `start`, off the event loop, for a web application that is about to start; never raises."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from otel_posthog.config.settings import SETTINGS
+from otel_posthog.config.settings import COLLECTOR
 from otel_posthog.consent.state import Settings
 from otel_posthog.delivery.dry_run import RecordedRequest, RequestRecorder, assumed, gate_granting
 from otel_posthog.emit.tracebacks import exception_attributes, own_frame
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 from .consent_service import KindStatus
 from .error_capture import event_now
 
-NO_KEY = "(no project API key is set)"
-ADDED_BY_RECEIVER: Mapping[str, str] = {
+ADDED_BY_RECEIVER = {
     "address": "PostHog sees the address from which the request comes, as every server does. $ip holds a "
     "constant, so that it is not kept with the event; whether PostHog discards client addresses besides is "
     "a setting of the project.",
@@ -35,6 +34,12 @@ ADDED_BY_RECEIVER: Mapping[str, str] = {
     "project settings": "How long events are kept, who may read them, and which transformations or "
     "destinations they go through is decided in the project, not here.",
 }
+
+
+_COLLECTOR_SEES = (
+    "The Collector sees the address from which the request comes, as every server does. It is not a part of "
+    "the event; PostHog sees the address of the gateway behind it."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +67,7 @@ class Preview:
     """One event of each kind that may be sent, with invented values."""
     batch_delay_s: float
     next_heartbeat: datetime | None
+    added_by_receiver: Mapping[str, str]
 
     def to_json(self) -> dict[str, object]:
         """Return the preview as data."""
@@ -74,13 +80,14 @@ class Preview:
                 "events": f"at most {self.batch_delay_s:g} s after each happened",
                 "heartbeat": None if self.next_heartbeat is None else self.next_heartbeat.isoformat(),
             },
-            "added_by_receiver": dict(ADDED_BY_RECEIVER),
+            "added_by_receiver": dict(self.added_by_receiver),
         }
 
 
 def preview(pipeline: ExportPipeline, row: Settings | None, status: Mapping[Kind, KindStatus]) -> Preview:
     """Return what would be sent now; consent that the row does not give is assumed."""
     granted = assumed(row)
+    is_to_collector = pipeline.config.send_to == COLLECTOR
     heartbeat = pipeline.heartbeat.as_of_now(str(granted.instance_id))
 
     def part(events: Iterable[Event]) -> PreviewPart:
@@ -94,27 +101,24 @@ def preview(pipeline: ExportPipeline, row: Settings | None, status: Mapping[Kind
         samples=part(_samples(pipeline, granted, heartbeat)),
         batch_delay_s=pipeline.config.batch_delay_s,
         next_heartbeat=pipeline.heartbeat.next_due(),
+        added_by_receiver=ADDED_BY_RECEIVER | ({"address": _COLLECTOR_SEES} if is_to_collector else {}),
     )
 
 
 def _requests(given: PipelineOptions, row: Settings, events: Iterable[Event]) -> list[RecordedRequest]:
     """Return the requests in which a gate with this consent would send the events."""
-    config, shown_key = given.config, NO_KEY
-    if config.api_key:
-        shown_key = next(setting for setting in SETTINGS if setting.name == "api_key").show(config.api_key)
-    transport = RequestRecorder(config, api_key=config.api_key or NO_KEY, shown_key=shown_key)
+    recorder = RequestRecorder(given.config)
     # A gate of its own, so that nothing is counted or remembered.
     gate = gate_granting(
         row,
         registry=given.registry,
-        config=config,
-        transport=transport,
+        config=given.config,
+        transport=recorder.transport,
         scrubber=given.scrubber,
         before_send=given.before_send,
     )
     gate.send(list(events))
-    transport.close()
-    return transport.recorded
+    return recorder.recorded
 
 
 def _samples(pipeline: ExportPipeline, granted: Settings, heartbeat: Event | None) -> Iterable[Event]:

@@ -15,7 +15,6 @@ from otel_posthog.config.settings import Config
 from otel_posthog.consent.state import Answer, Consent, Settings
 from otel_posthog.delivery.balance import Delivered
 from otel_posthog.emit.request_context import within
-from otel_posthog.errors import ConfigError
 from otel_posthog.middleware import SecurityHeaders, watch
 from otel_posthog.middleware.asgi import ASGIApp
 from otel_posthog.middleware.wsgi import WSGIApp, watch_wsgi
@@ -81,8 +80,6 @@ class Telemetry:
         given = {"api_key": api_key, "host": host, "database": url, "environment": environment}
         config = Config.resolve({**given, "service_version": service_version, **limits}, environ)
         config = config.over(resource_of(tracer_provider, logger_provider))
-        if config.through_collector and logger_provider is None:
-            raise ConfigError("through_collector needs your logger_provider, with an OTLP exporter.")
         declared = declared_events(config) if registry is None else registry_of(registry)
         options = PipelineOptions(
             config=config,

@@ -9,14 +9,28 @@ import pytest
 from collectors import FOLDER, WAIT_S
 
 pytestmark = pytest.mark.collector
-CONFIGS = ["agent.yaml", "gateway.yaml", "kafka-producer.yaml", "kafka-consumer.yaml"]
+TOKENS = {
+    "OTEL_POSTHOG_GATEWAY_TOKEN": "some",
+    "AGENT_TOKEN": "other",
+    "AGENT_CERTIFICATE": "/agent.pem",
+    "AGENT_KEY": "/agent.key",
+}
+CONFIGS = [
+    ["agent.yaml"],
+    ["agent.yaml", "traces-agent.yaml"],
+    ["agent.yaml", "secure-agent.yaml"],
+    ["gateway.yaml"],
+    ["gateway.yaml", "traces-gateway.yaml"],
+    ["kafka-producer.yaml"],
+    ["kafka-consumer.yaml"],
+]
 
 
-@pytest.mark.parametrize("config", CONFIGS)
-def test_collector_takes_the_file(program, config, tmp_path):
-    """The Collector finds each component, and each setting of it, in our file."""
-    given = {**os.environ, "OTEL_POSTHOG_GATEWAY_TOKEN": "some", "QUEUE_FOLDER": str(tmp_path)}
-    command = [program, "validate", "--config", FOLDER / config]
+@pytest.mark.parametrize("configs", CONFIGS, ids="+".join)
+def test_collector_takes_the_files(program, configs, tmp_path):
+    """The Collector finds each component, and each setting of it, in our files."""
+    given = {**os.environ, **TOKENS, "QUEUE_FOLDER": str(tmp_path)}
+    command = [program, "validate", *(part for config in configs for part in ("--config", FOLDER / config))]
 
     run = subprocess.run(command, env=given, capture_output=True, text=True, timeout=WAIT_S, check=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import threading
 from contextlib import ExitStack, contextmanager
@@ -11,29 +12,31 @@ from uuid import uuid4
 import httpx2
 import pytest
 from collectors import WAIT_S, collector
-from gateways import consent, manifest_at, rules_at, running_gateway, spans
+from gateways import finished, manifest_at, running_gateway
 from ports import free_port
 from thoroughness import IS_FULL
+from trackers import spooled_numbers, tracking
 from waiting import wait_until
 
+from otel_posthog import Telemetry
 from otel_posthog.testing import PostHogSink, serve
 
 pytestmark = pytest.mark.collector
-SPANS = 100_000 if IS_FULL else 2_000
+EVENTS = 100_000 if IS_FULL else 2_000
 OUTAGE_S = 60 if IS_FULL else 1
 ARRIVAL_S = 900 if IS_FULL else 240
 LOOK_EVERY_S = 3 if IS_FULL else 0.2
 A_REQUEST = 100
 PHASES = 4
-RULE = {"name": "numbered", "event": "numbered", "properties": {"number": "number"}}
+KILLS = 20 if IS_FULL else 3
 
 
 class Load:
-    """Spans with a number each, sent by a client that sends a request again until it is acknowledged."""
+    """Finished events with a number each, from a client that repeats a request until it is acknowledged."""
 
     def __init__(self, url):
         self._url = url
-        self._stamped = consent(str(uuid4()))
+        self._instance_id = str(uuid4())
         self._next = 0
         self.acknowledged = set()
 
@@ -48,9 +51,7 @@ class Load:
 
     def _send(self, count):
         for first in range(self._next, self._next + count, A_REQUEST):
-            request = spans(A_REQUEST, self._stamped, name="numbered")
-            for number, span in enumerate(request.resource_spans[0].scope_spans[0].spans, first):
-                span.attributes.add(key="number").value.int_value = number
+            request = finished(A_REQUEST, self._instance_id, first)
             content = request.SerializeToString()
             wait_until(lambda content=content: self._is_taken(content), timeout_s=ARRIVAL_S)
             self.acknowledged |= set(range(first, first + A_REQUEST))
@@ -59,7 +60,7 @@ class Load:
     def _is_taken(self, content):
         headers = {"content-type": "application/x-protobuf"}
         try:
-            answer = httpx2.post(f"{self._url}/v1/traces", content=content, headers=headers, timeout=WAIT_S)
+            answer = httpx2.post(f"{self._url}/v1/logs", content=content, headers=headers, timeout=WAIT_S)
         except httpx2.TransportError:
             return False
         return answer.status_code == 200
@@ -87,7 +88,7 @@ class Restartable:
 @pytest.fixture
 def sink():
     """Return a local PostHog that keeps all."""
-    return PostHogSink(max_events=3 * SPANS, max_requests=1_000)
+    return PostHogSink(max_events=3 * EVENTS, max_requests=1_000)
 
 
 @pytest.fixture
@@ -96,7 +97,6 @@ def gateway(sink, tmp_path):
     manifest_at(tmp_path)
     port = free_port()
     settings = {
-        "OTEL_POSTHOG_GATEWAY_SPAN_RULES": str(rules_at(tmp_path, [RULE])),
         "OTEL_POSTHOG_BATCH_MAX_EVENTS": "1000",
         "OTEL_POSTHOG_HTTP_TIMEOUT_S": "60",  # the sink shares its process, and a loaded machine
         "OTEL_POSTHOG_RETRY_MAX_S": "2",
@@ -168,10 +168,10 @@ def test_nothing_acknowledged_is_lost_between_collectors(gateway, restartable, s
     load = Load(agent_url)
 
     for parts in ([end], [tier], [agent], [end, tier]):
-        load.send(SPANS // PHASES, meanwhile=_outage(*parts))
+        load.send(EVENTS // PHASES, meanwhile=_outage(*parts))
 
     wait_until(lambda: _has_arrived(load, sink), timeout_s=ARRIVAL_S)
-    assert len(load.acknowledged) == SPANS == _counted(sink)
+    assert len(load.acknowledged) == EVENTS == _counted(sink)
 
 
 def test_nothing_acknowledged_is_lost_with_kafka(gateway, restartable, kafka, sink):
@@ -185,7 +185,49 @@ def test_nothing_acknowledged_is_lost_with_kafka(gateway, restartable, kafka, si
     load = Load(producer_url)
 
     for parts in ([end], [consumer], [producer], [kafka]):
-        load.send(SPANS // PHASES, meanwhile=_outage(*parts))
+        load.send(EVENTS // PHASES, meanwhile=_outage(*parts))
 
     wait_until(lambda: _has_arrived(load, sink), timeout_s=ARRIVAL_S)
-    assert len(load.acknowledged) == SPANS == _counted(sink)
+    assert len(load.acknowledged) == EVENTS == _counted(sink)
+
+
+@pytest.fixture
+def granted_database(database_url):
+    """Return the URL of a database in which product events have been granted."""
+    telemetry = Telemetry(database=database_url, environ={})
+    telemetry.update_settings(enable_telemetry=True)
+    telemetry.shutdown()
+    return database_url
+
+
+def test_killed_products_lose_nothing_when_their_collector_goes_away(
+    gateway, restartable, granted_database, sink, tmp_path
+):
+    """Killed at any moment, with and without a Collector, what was handed over or spooled counts once."""
+    end, url = gateway
+    agent, agent_url = restartable("gateway.yaml", OTEL_POSTHOG_GATEWAY_URL=url)
+    end.start()
+    chance, safe, first = random.Random(20261201), set(), 0
+    settings = {"send_to": "collector", "collector_endpoint": f"{agent_url}/v1/logs"}
+    spool_folder = tmp_path / "data" / "app.db-spool"
+    for _ in range(KILLS):
+        agent.start()
+        with tracking("http://127.0.0.1:9", granted_database, **settings) as product:
+            product.ask(f"track {first} 50")
+            assert product.ask("flush 60") is True
+            agent.kill()
+            product.ask(f"track {first + 50} 50")
+            assert product.ask("flush 10") is False
+            safe |= set(range(first, first + 100))
+            product.tell(f"track {first + 100} 100000 1000")
+            threading.Event().wait(chance.uniform(0, 0.3))  # the moment of the kill is the point
+            product.kill()
+        safe |= set(spooled_numbers(spool_folder))
+        first += 100_000
+
+    agent.start()
+    with tracking("http://127.0.0.1:9", granted_database, **settings):
+        wait_until(lambda: safe <= {event.properties["number"] for event in sink.events}, timeout_s=ARRIVAL_S)
+    numbers = [event.properties["number"] for event in sink.events]
+    assert _counted(sink) == len(set(numbers))
+    assert spooled_numbers(spool_folder) == []

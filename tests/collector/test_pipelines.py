@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 
 import pytest
+import trustme
 from collectors import WAIT_S, collector
-from gateways import config_of, manifest_at, rules_at, served_gateway
+from gateways import client_of, config_of, consent, manifest_at, rules_at, served_gateway, tracked
 from ports import free_port
 from product_both_ways import EVENTS, RULES, SECRET, Product
 from waiting import wait_until
@@ -61,63 +62,48 @@ def _own(event):
 
 
 def _steps(event):
-    """Return the steps without their times; a gateway has none for what other instrumentation records."""
+    """Return the steps without their times."""
     steps = event.properties.get("$exception_steps", ())
-    is_by_others = "by others" in str(event.properties.get("$exception_list"))
-    return [] if is_by_others else [(step["type"], step["$message"]) for step in steps]
+    return [(step["type"], step["$message"]) for step in steps]
 
 
-def _do_everything_by_both(database_url, ends, collectors):
-    """Let the product do everything through Collectors, then by itself; return how many events those are."""
-    for way in ({"collectors": collectors}, {"sink_url": ends[1]}):  # one line calls it, in each stack
+def _do_everything_by_both(database_url, ends, collector_url):
+    """Let the product do everything through a Collector, then by itself; return how many events those are."""
+    for way in ({"collector": collector_url}, {"sink_url": ends[1]}):  # one line calls it, in each stack
         with Product(database_url, **way) as product:
             count = product.do_everything()
-            if "sink_url" in way:
-                ends[0].wait_for(count=count, timeout_s=WAIT_S)
+            assert product.telemetry.flush(WAIT_S)  # or the other way would find the rest in the spool
     return count
 
 
 @contextmanager
-def _tier(program, folder, gateway, *, name="tier"):
+def _tier(program, folder, gateway, *, files="agent.yaml", **secured):
     """Run a gateway tier before that gateway, and an agent before the tier; yield the agent."""
+    url = {"OTEL_POSTHOG_GATEWAY_URL": str(gateway.base_url)}
     with (
-        collector(
-            program, "gateway.yaml", folder / name, OTEL_POSTHOG_GATEWAY_URL=str(gateway.base_url)
-        ) as tier,
-        collector(program, "agent.yaml", folder / f"{name}-agent", GATEWAY_TIER_URL=tier.otlp) as agent,
+        collector(program, "gateway.yaml", folder / "tier", **url) as tier,
+        collector(program, files, folder / "agent", GATEWAY_TIER_URL=tier.otlp, **secured) as agent,
     ):
         yield agent
 
 
 def test_through_collectors_the_same_events_arrive(program, ends, granted, config, tmp_path):
-    """Agent, gateway tier and gateway give event for event what the process sends; also two at once."""
+    """Agent, gateway tier and gateway give event for event what the process sends."""
     direct, _, through, _ = ends
-    with ExitStack() as stack:
-        gateways = [stack.enter_context(served_gateway(config())) for _ in range(2)]
-        agents = [
-            stack.enter_context(_tier(program, tmp_path, gateway, name=f"tier-{number}"))
-            for number, gateway in enumerate(gateways)
-        ]
-        count = _do_everything_by_both(granted, ends, [agent.otlp for agent in agents])
-        through.wait_for(count=2 * count, timeout_s=WAIT_S)
+    with served_gateway(config()) as gateway, _tier(program, tmp_path, gateway) as agent:
+        count = _do_everything_by_both(granted, ends, agent.otlp)
+        through.wait_for(count=count, timeout_s=WAIT_S)
 
     assert _told(through.events) == _told(direct.events)
-    assert len(_told(direct.events)) == count == len(direct.events)
-    assert [event.uuid for event in through.events if _copies(event, through) != 2] == []
+    assert len(_told(direct.events)) == count == len(direct.events) == len(through.events)
     assert not through.contains(SECRET)
-
-
-def _copies(event, sink):
-    """Return how often that very event arrived, as PostHog would find it."""
-    told = (event.uuid, event.name, event.distinct_id, event.timestamp)
-    return [(e.uuid, e.name, e.distinct_id, e.timestamp) for e in sink.events].count(told)
 
 
 def test_through_kafka_the_same_events_arrive(program, kafka, ends, granted, config, tmp_path):
     """With Kafka between gateway tier and gateway, event for event is the same."""
     direct, _, through, _ = ends
     with served_gateway(config()) as gateway, _kafka_tier(program, kafka, tmp_path, gateway) as producer:
-        count = _do_everything_by_both(granted, ends, [producer.otlp])
+        count = _do_everything_by_both(granted, ends, producer.otlp)
         through.wait_for(count=count, timeout_s=WAIT_S)
 
     assert _told(through.events) == _told(direct.events)
@@ -136,15 +122,80 @@ def _kafka_tier(program, kafka, folder, gateway):
 
 
 def test_without_consent_nothing_arrives(program, ends, database_url, config, tmp_path):
-    """An installation that has granted nothing sends nothing, on either way."""
+    """An installation that has granted nothing sends nothing, on either way, not even to the agent."""
     direct, direct_url, through, _ = ends
     with served_gateway(config()) as gateway, _tier(program, tmp_path, gateway) as agent:
-        for way in ({"collectors": [agent.otlp]}, {"sink_url": direct_url}):
+        for way in ({"collector": agent.otlp}, {"sink_url": direct_url}):
             with Product(database_url, **way) as product:
                 product.do_everything()
-        wait_until(lambda: agent.metric("otelcol_exporter_sent_log_records") > 0, timeout_s=WAIT_S)
+        accepted = agent.metric("otelcol_receiver_accepted_log_records")
 
-    assert [direct.requests, through.requests] == [[], []]
+    assert [direct.requests, through.requests, accepted] == [[], [], 0]
+
+
+def test_agent_drops_what_carries_no_consent(program, ends, config, tmp_path):
+    """Of records that others send to the agent, only those with consent leave the machine."""
+    through = ends[2]
+    request = tracked("pipeline_run_started", {"triggered_by": "manual", "note": SECRET})
+    request.MergeFrom(tracked("pipeline_run_started", consent(errors=False, telemetry=False)))
+    request.MergeFrom(tracked("pipeline_run_started", {"triggered_by": "webhook", **consent()}))
+    with served_gateway(config()) as gateway, _tier(program, tmp_path, gateway) as agent:
+        with client_of(agent.otlp) as client:
+            assert client.post("/v1/logs", content=request.SerializeToString()).status_code == 200
+        through.wait_for(count=1, timeout_s=WAIT_S)
+        wait_until(lambda: agent.metric("otelcol_exporter_sent_log_records") >= 1, timeout_s=WAIT_S)
+        passed = agent.metric("otelcol_exporter_sent_log_records")
+
+    assert passed == 1
+    assert [event.properties["triggered_by"] for event in through.events] == ["webhook"]
+
+
+def test_secured_agent_takes_events_of_those_with_token_and_certificate(
+    program, ends, granted, config, tmp_path
+):
+    """With TLS, a token and client certificates by file, a product that has all three is let in."""
+    direct, _, through, _ = ends
+    authority, files = trustme.CA(), {}
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    for name, host in (("agent", "localhost"), ("product", "product.example")):
+        issued = authority.issue_cert(host)
+        issued.cert_chain_pems[0].write_to_path(tmp_path / f"{name}.pem")
+        issued.private_key_pem.write_to_path(tmp_path / f"{name}.key")
+        files[name] = (str(tmp_path / f"{name}.pem"), str(tmp_path / f"{name}.key"))
+    secured = {
+        "AGENT_TOKEN": "let-me-in",
+        "AGENT_CERTIFICATE": files["agent"][0],
+        "AGENT_KEY": files["agent"][1],
+        "AGENT_CLIENT_CA": str(tmp_path / "ca.pem"),
+    }
+    shown = {
+        "collector_certificate": str(tmp_path / "ca.pem"),
+        "collector_client_certificate": files["product"][0],
+        "collector_client_key": files["product"][1],
+        "collector_headers": "authorization=Bearer%20let-me-in",
+    }
+    with (
+        served_gateway(config()) as gateway,
+        _tier(program, tmp_path, gateway, files="agent.yaml+secure-agent.yaml", **secured) as agent,
+    ):
+        where = f"https://localhost:{agent.otlp.rpartition(':')[2]}/v1/logs"
+        for lacking in ("collector_headers", "collector_client_certificate", None):
+            settings = {name: value for name, value in shown.items() if name != lacking}
+            with Telemetry(
+                database=granted,
+                registry=EVENTS,
+                environ={},
+                send_to="collector",
+                collector_endpoint=where,
+                spool_dir=":memory:",
+                **settings,
+            ) as telemetry:
+                track("pipeline_run_started", {"triggered_by": "manual", "note": str(lacking)})
+                assert telemetry.flush(5) is (lacking is None)
+        through.wait_for(count=1, timeout_s=WAIT_S)
+
+    assert [event.properties["note"] for event in through.events] == ["None"]
+    assert direct.requests == []
 
 
 def test_withdrawal_stops_what_collectors_hold(program, ends, granted, config, tmp_path):
@@ -154,7 +205,7 @@ def test_withdrawal_stops_what_collectors_hold(program, ends, granted, config, t
     url = {"OTEL_POSTHOG_GATEWAY_URL": f"http://127.0.0.1:{port}"}
     with (
         collector(program, "gateway.yaml", tmp_path / "tier", **url) as tier,
-        Product(granted, collectors=[tier.otlp]) as product,
+        Product(granted, collector=tier.otlp) as product,
     ):
         for _ in range(HELD):
             track("pipeline_run_started", {"triggered_by": "manual"})

@@ -113,3 +113,10 @@ def test_each_setting_is_a_key(row):
     assert schema.get("default") == row.default
     if row.type in (int, float):
         assert schema["minimum"] == row.minimum
+
+
+def test_collector_needs_no_project_key():
+    """A block that sends to a Collector is whole without the key, which its gateway has."""
+    block = read_block({"send_to": "collector", "collector_headers": "x-tenant=acme"}, {})
+
+    assert (block.config.send_to, block.config.api_key) == ("collector", None)

@@ -37,7 +37,6 @@ WORDS_ONLY = {  # what a JSON Schema cannot say: it depends on other keys, files
     "ranges_that_fall",
     "rule_that_matches_all",
     "scrub_pattern_that_is_none",
-    "through_a_collector",
     "unregistered_event",
     "unregistered_property",
     "unsupported_database",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from otel_posthog.config.checks import headers_of
 from otel_posthog.config.settings import KILL_SWITCHES, SETTINGS, Config
 from otel_posthog.errors import ConfigError
 
@@ -69,7 +70,14 @@ def test_defaults_are_valid():
 def test_each_setting_has_an_argument_and_a_variable(row):
     """Each setting can be given either way, with the same result."""
     wanted = {str: "https://example.org", bool: True, int: row.minimum + 1, float: row.maximum / 2}[row.type]
-    texts = {"marker_prefix": "acme", "heartbeat_time": "23:59", "product_roots": "acme, acme_api"}
+    texts = {
+        "marker_prefix": "acme",
+        "heartbeat_time": "23:59",
+        "product_roots": "acme, acme_api",
+        "send_to": "collector",
+        "collector_headers": "x-tenant=acme",
+        "collector_compression": "none",
+    }
     wanted = texts.get(row.name) or row.type(wanted)
 
     by_argument = Config.resolve({row.name: wanted}, {})
@@ -368,3 +376,64 @@ def test_marker_prefix_has_to_make_a_marker(prefix):
     """A prefix from which no marker can be made is refused, since test events would leave unmarked."""
     with pytest.raises(ConfigError, match="marker_prefix"):
         Config.resolve({"marker_prefix": prefix}, {})
+
+
+def test_variables_of_opentelemetry_do_not_choose_the_exit():
+    """Where the host's own exporter sends is no setting of ours, however wrong it may be for us."""
+    variables = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "no address",
+        "OTEL_EXPORTER_OTLP_HEADERS": "none",
+        "OTEL_EXPORTER_OTLP_COMPRESSION": "deflate",
+    }
+
+    config = Config.resolve({}, variables)
+
+    assert (config.send_to, config.collector_endpoint) == ("posthog", "http://localhost:4318/v1/logs")
+    assert set(config.sources.values()) == {"default"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "endpoint"),
+    [
+        ({}, "http://localhost:4318/v1/logs"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://base:4318/"}, "http://base:4318/v1/logs"),
+        ({"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "http://logs:4318/x"}, "http://logs:4318/x"),
+        ({"OTEL_POSTHOG_COLLECTOR_ENDPOINT": "http://own:1/v1/logs"}, "http://own:1/v1/logs"),
+    ],
+    ids=["default", "base", "logs", "own"],
+)
+def test_collector_is_found_as_opentelemetry_finds_it(variables, endpoint):
+    """Our own variable wins, then the one for logs as it is, then the base with the path of logs."""
+    fallbacks = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://base:4318", **variables} if variables else {}
+
+    assert Config.resolve({"send_to": "collector"}, fallbacks | variables).collector_endpoint == endpoint
+
+
+def test_file_wins_over_opentelemetrys_variables():
+    """A file is about this library, and these variables are about another exporter."""
+    config = Config.resolve(
+        environ={"OTEL_EXPORTER_OTLP_ENDPOINT": "http://base:4318"},
+        file={"send_to": "collector", "collector_endpoint": "http://file:1/v1/logs"},
+    )
+
+    assert (config.collector_endpoint, config.sources["collector_endpoint"]) == (
+        "http://file:1/v1/logs",
+        "file",
+    )
+
+
+@pytest.mark.parametrize("text", ["Bearer planted", "a b=planted", "x=planted%0aother", "x=%ff-planted"])
+def test_headers_that_are_no_pairs_are_refused_without_their_value(text):
+    """Headers hold tokens, so the error names the setting alone."""
+    with pytest.raises(ConfigError, match="OTEL_POSTHOG_COLLECTOR_HEADERS are not pairs") as caught:
+        Config.resolve({}, {"OTEL_POSTHOG_COLLECTOR_HEADERS": text})
+
+    assert "planted" not in str(caught.value)
+
+
+def test_headers_are_decoded():
+    """Values are percent-encoded, as OpenTelemetry writes them."""
+    assert headers_of("Authorization=Bearer%20a%3Db, x-tenant=acme") == {
+        "authorization": "Bearer a=b",
+        "x-tenant": "acme",
+    }

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from otel_posthog.consent.stamps import RecordedConsent, RecordedGrant, Stamper, read, stamps
+from otel_posthog.consent.stamps import RecordedConsent, RecordedGrant, read, stamps
 from otel_posthog.consent.state import DENIED, UNKNOWN, Answer, Consent, Grant, KindConsent
 from otel_posthog.events import Stamp
 from otel_posthog.registry import Kind
@@ -28,19 +28,37 @@ WRITTEN = {
     "posthog.consent.errors": True,
     "posthog.consent.errors_generation": 3,
     "posthog.consent.errors_manifest": "m",
-    "posthog.consent.telemetry": False,
 }
 
 
 def test_grant_is_written_with_generation_and_manifest():
-    """The receiver learns under which generation and manifest a kind is granted; of a denial just that."""
-    assert stamps(CONSENT) == WRITTEN
+    """The receiver learns under which generation and manifest the event's kind is granted."""
+    assert stamps(CONSENT, Kind.ERRORS, 1) == WRITTEN
 
 
-@pytest.mark.parametrize("consent", [UNKNOWN, DENIED, replace(CONSENT, instance_id=None)])
-def test_nothing_is_written_without_a_grant(consent):
-    """Without a grant or an installation a record carries nothing."""
-    assert stamps(consent) == {}
+def test_manifest_is_that_of_the_time():
+    """What was accepted before a wider manifest was agreed to names the earlier one."""
+    grant = Grant(manifest="wide", since_ns=5, before="m")
+    errors = replace(CONSENT.kinds[Kind.ERRORS], grant=grant)
+    consent = replace(CONSENT, kinds={**CONSENT.kinds, Kind.ERRORS: errors})
+
+    found = [stamps(consent, Kind.ERRORS, at)["posthog.consent.errors_manifest"] for at in (4, 5)]
+
+    assert found == ["m", "wide"]
+
+
+@pytest.mark.parametrize(
+    ("consent", "kind"),
+    [
+        (UNKNOWN, Kind.ERRORS),
+        (DENIED, Kind.ERRORS),
+        (CONSENT, Kind.TELEMETRY),
+        (replace(CONSENT, instance_id=None), Kind.ERRORS),
+    ],
+)
+def test_nothing_is_written_without_a_grant(consent, kind):
+    """Without a grant of the kind, or an installation, an event carries nothing."""
+    assert stamps(consent, kind, 1) == {}
 
 
 def test_what_was_written_is_read():
@@ -83,16 +101,3 @@ def test_manifest_may_be_missing():
     recorded = read({name: value for name, value in WRITTEN.items() if not name.endswith("manifest")})
 
     assert recorded.grants[Kind.ERRORS].manifest is None
-
-
-def test_stamper_writes_once_for_each_read():
-    """The attributes are kept until consent is read again, and are gone with it."""
-    present = [CONSENT]
-    stamper = Stamper(lambda: present[0])
-
-    first, again = stamper.current(), stamper.current()
-    present[0] = None
-
-    assert first is again
-    assert first == WRITTEN
-    assert stamper.current() == {}

@@ -7,87 +7,25 @@ import inspect
 import json
 import logging
 import socket
-import threading
-import time
 import tracemalloc
 import zlib
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from uuid import UUID
 
 import pytest
+from answering import answering
 from posthog import capture_v1, request
 
 from otel_posthog.delivery.answers import MAX_RETRY_AFTER_S, Result
-from otel_posthog.delivery.transport import PostHogTransport, WireBatch, open_session
+from otel_posthog.delivery.connection import open_session
+from otel_posthog.delivery.transport import PostHogTransport, WireBatch
 from otel_posthog.testing.sink import SORTING_PATH
 
 KEY = "phc_test_key_of_no_project"
 EVENT = {"uuid": "u", "event": "something", "properties": {"text": "planted-in-body"}}
 BATCH = WireBatch([json.dumps(EVENT)])
-
-
-class FakePostHog(ThreadingHTTPServer):
-    """A server that keeps requests and answers as it is told."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.requests = []
-        self.status = 200
-        self.headers = {}
-        self.body = b'{"status": 1}'
-        self.answers = {}  # status and body by path, in place of these; the status None for no answer
-        self.may_answer = threading.Event()
-        self.may_answer.set()
-        self.connections = 0
-        self.is_endless = False
-        self.dripped = 0  # bytes that follow the body one by one
-        self.url = f"http://localhost:{self.server_address[1]}"
-
-    def handle_error(self, *_):
-        """Say nothing of clients that went away: some tests are about them."""
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Keep the request, then answer."""
-
-    protocol_version = "HTTP/1.1"
-
-    def setup(self):
-        super().setup()
-        self.server.connections += 1
-
-    def _answer(self):
-        body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        self.server.requests.append(
-            (self.command, self.path, {name.lower(): value for name, value in self.headers.items()}, body)
-        )
-        self.server.may_answer.wait(5)
-        status, answer = self.server.answers.get(self.path, (self.server.status, self.server.body))
-        if status is None:
-            self.close_connection = True
-            return
-        self.send_response(status)
-        for name, value in self.server.headers.items():
-            self.send_header(name, value)
-        if not (self.server.is_endless or "Content-Length" in self.server.headers):
-            self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-        while self.server.is_endless:
-            self.wfile.write(b"x" * 65_536)  # until the client closes the connection
-        for _ in range(self.server.dripped):
-            time.sleep(0.02)
-            self.wfile.write(b"x")
-
-    do_GET = do_POST = _answer  # noqa: N815 - names that http.server looks for
-
-    def log_message(self, *_):
-        """Say nothing."""
 
 
 def _always():
@@ -96,13 +34,8 @@ def _always():
 
 @pytest.fixture
 def posthog():
-    with FakePostHog() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
+    with answering() as server:
         yield server
-        server.may_answer.set()
-        server.shutdown()
-        thread.join(5)
 
 
 @pytest.fixture
@@ -588,7 +521,7 @@ def test_endpoint_that_refuses_the_batch_is_asked_about_the_next(transport, post
 def test_verdicts_of_a_large_batch_are_read(transport, posthog):
     """An answer with as many verdicts as a batch may have events is read to its end."""
     uuids = [str(UUID(int=number)) for number in range(1000)]
-    [event] = list(WireBatch(SEVERAL._texts[:1]))
+    [event] = list(WireBatch(SEVERAL.texts[:1]))
     batch = WireBatch([json.dumps(event | {"uuid": uuid}) for uuid in uuids])
     results = {uuid: {"result": "warning", "details": "person_processing_disabled"} for uuid in uuids}
     posthog.answers = {"/batch/": REJECTION, SORTING_PATH: (200, json.dumps({"results": results}).encode())}

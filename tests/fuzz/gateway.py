@@ -19,6 +19,7 @@ with atheris.instrument_imports(include=["otel_posthog.gateway", "otel_posthog.m
     from otel_posthog.gateway.records import RecordMapper
 
 from otel_posthog._runtime.reporting import LogLimiter
+from otel_posthog.config.settings import Config
 from otel_posthog.mapping import BaseProperties
 from otel_posthog.registry import Registry
 from otel_posthog.span_rules import SpanRule, SpanRules
@@ -32,6 +33,7 @@ MAPPER = RecordMapper(
     base=BaseProperties(environment="production", reads_source=False),
     counts=COUNTS,
     log_limiter=LogLimiter(),
+    config=Config.resolve({}, {}),
 )
 
 

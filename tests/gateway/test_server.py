@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import subprocess
 import sys
 
 import httpx2
 import pytest
-from gateways import TOKEN, client_of, consent, manifest_at, running_gateway, tracked
+import trustme
+from gateways import PROTOBUF, TOKEN, client_of, consent, manifest_at, running_gateway, tracked
 from servers import WAIT_S
 
 from otel_posthog.cli import main
@@ -57,6 +59,59 @@ def _read_to_the_end(connection):
     while part := connection.recv(1000):
         found += part
     return found
+
+
+def test_tls_and_client_certificates_by_file(sink, sink_url, tmp_path):
+    """With files the gateway speaks TLS, and clients without a certificate of the authority are refused."""
+    authority = trustme.CA()
+    files = {name: str(tmp_path / name) for name in ("ca.pem", "gateway.pem", "client.pem")}
+    authority.cert_pem.write_to_path(files["ca.pem"])
+    for name, host in (("gateway.pem", "localhost"), ("client.pem", "collector.example")):
+        authority.issue_cert(host).private_key_and_cert_chain_pem.write_to_path(files[name])
+    trusting = ssl.create_default_context(cafile=files["ca.pem"])
+    showing = ssl.create_default_context(cafile=files["ca.pem"])
+    showing.load_cert_chain(files["client.pem"])
+    settings = {
+        "OTEL_POSTHOG_GATEWAY_CERTIFICATE": files["gateway.pem"],
+        "OTEL_POSTHOG_GATEWAY_CLIENT_CA": files["ca.pem"],
+        "OTEL_POSTHOG_GATEWAY_TOKEN": "",
+    }
+    content = tracked("some_event", consent()).SerializeToString()
+    headers = {"content-type": PROTOBUF}
+    with running_gateway(sink_url, tmp_path, "--host", "0.0.0.0", verify=showing, **settings) as (url, _):
+        answer = httpx2.post(f"{url}/v1/logs", content=content, headers=headers, verify=showing)
+        with pytest.raises(httpx2.TransportError):
+            httpx2.post(f"{url}/v1/logs", content=content, headers=headers, verify=trusting)
+
+    assert (answer.status_code, len(sink.events)) == (200, 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"KEY": "{ca}"}, "gateway_key needs gateway_certificate"),
+        ({"CLIENT_CA": "{ca}"}, "gateway_client_ca needs gateway_certificate"),
+        ({"CERTIFICATE": "/none.pem"}, "gateway_certificate: /none.pem cannot be read."),
+        ({"SCRUB_RULES": "{ca}"}, "holds no scrub rules in JSON"),
+        ({"SCRUB_RULES": "/none.json"}, "/none.json cannot be read (FileNotFoundError)."),
+        ({"BEFORE_SEND": "json:__name__"}, "gateway_before_send: json:__name__ is no function."),
+        ({"BEFORE_SEND": "no_such_module:x"}, "there is no module 'no_such_module'"),
+    ],
+)
+def test_wrong_file_is_one_clear_line(tmp_path, settings, told):
+    """A file or hook that cannot be used ends the command with code 2 before anything listens."""
+    authority = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(authority)
+    named = {f"OTEL_POSTHOG_GATEWAY_{name}": text.format(ca=authority) for name, text in settings.items()}
+    given = {"PATH": os.environ["PATH"], "POSTHOG_API_KEY": "phc_test", **named}
+    command = [sys.executable, "-m", "otel_posthog.cli", "gateway"]
+
+    run = subprocess.run(
+        command, cwd=tmp_path, env=given, capture_output=True, text=True, timeout=WAIT_S, check=False
+    )
+
+    assert run.returncode == 2
+    assert told in run.stderr
 
 
 @pytest.mark.parametrize(

@@ -225,3 +225,21 @@ def test_assumed_row_grants_both():
 
     assert (first.enable_error_reporting, first.enable_telemetry) == (True, True)
     assert first.instance_id != second.instance_id
+
+
+def test_preview_for_a_collector_hides_tokens_and_names_who_sees_what(make_telemetry):
+    """Address and headers are shown without the token, and the records with their consent."""
+    telemetry = make_telemetry(
+        registry=[RunFinished], send_to="collector", collector_headers="authorization=Bearer%20planted"
+    )
+    telemetry.update_settings(enable_telemetry=True)
+
+    shown = telemetry.preview().to_json()
+
+    [request, *_] = shown["samples"]
+    assert (request["url"], request["headers"]["authorization"]) == ("http://localhost:4318/v1/logs", "…")
+    [record, *_] = request["body"]["resourceLogs"][0]["scopeLogs"][0]["logRecords"]
+    assert "posthog.instance_id" in {pair["key"] for pair in record["attributes"]}
+    assert {event["event"] for event in request["body"]["batch"]} <= {"$exception", "exceptions_suppressed"}
+    assert shown["added_by_receiver"]["address"].startswith("The Collector sees")
+    assert "planted" not in json.dumps(shown)
