@@ -174,6 +174,16 @@ class Config:
         help="How long a day's heartbeat is reserved for one worker; its gauges share half of it.")
     gauge_timeout_s: float = _setting(10.0, low=0.01, high=300,
         help="Longest wait for one gauge of the heartbeat; a slower one is left out and counted.")
+    browser_reports: str = _setting("server",
+        help="Where pages report errors: `server` for this product's own, `direct` for PostHog itself.")
+    browser_reports_need: str = _setting("none",
+        help="Who may report errors of pages: `none` for everybody, `user` for those whom `authorize` knows.")
+    browser_report_max_bytes: int = _setting(65_536, low=1000, high=1_000_000,
+        help="Largest report of a page, in bytes of JSON.")
+    browser_client_per_minute: int = _setting(20, unit="reports", low=1, high=1_000_000,
+        help="How many reports of pages one worker takes from a client; further ones are rejected with 429.")
+    browser_per_minute: int = _setting(200, unit="reports", low=1, high=1_000_000,
+        help="How many reports of pages one worker takes from all clients together.")
     through_collector: bool = _setting(False,
         help="Send nothing from this process: stamp records with consent, and leave them to your own OTLP "
         "exporter (see collector.md).")
@@ -322,6 +332,8 @@ _FORMS: Mapping[str, tuple[Callable[[str], object], str]] = {
         "is not a prefix. Use 1 to 40 of a to z, 0 to 9 and _.",
     ),
     "product_roots": (_are_packages, "does not name top-level packages, such as fastflow,fastflow_api."),
+    "browser_reports": (("server", "direct").__contains__, "is neither server nor direct."),
+    "browser_reports_need": (("none", "user").__contains__, "is neither none nor user."),
     "heartbeat_time": (partial(re.fullmatch, HEARTBEAT_TIME), "is not a time of day such as 03:00 (UTC)."),
 }
 

@@ -23,11 +23,11 @@ from otel_posthog.scrubbing import Scrubber, scrub_text
 from otel_posthog.scrubbing.scrubber import MARGIN_CHARS
 
 from . import traceback_parser
-from .frames import source_around, stacks_of
+from .frames import HOST_WITHHELD, source_around, stacks_of
 
 LIBRARY = "otel-posthog"
 NO_ADDRESS = "0.0.0.0"  # noqa: S104 - a value, not a bind; without `$ip` PostHog adds the sender's
-HOST_WITHHELD = "host.invalid"  # RFC 2606 keeps .invalid free of real hosts
+FRONTEND = "frontend"
 MAX_SHOWN_CHARS = 200  # of a breadcrumb
 MAX_FRAMES = 200  # of one record; with eleven lines each at most half a megabyte
 MAX_VALUE_BYTES = 8_000  # PostHog cuts at 10,000; scrubbing may lengthen a text
@@ -112,6 +112,8 @@ def exception_properties(
 ) -> dict[str, object]:
     """Return the properties of one `$exception` from a record's `exception.*` attributes."""
     properties = with_base(base.properties, added_by_caller(recorded))
+    if recorded.get(attributes.SOURCE) == FRONTEND:
+        properties["source"] = FRONTEND
     chain = chain_of(recorded.get(attributes.EXCEPTION_CHAIN))
     items = chain or _from_text(recorded)
     # Only our own walk is trusted to name files: a text can be forged, and name any file of a machine.
@@ -141,7 +143,7 @@ def exception_uuid(recorded: Mapping[str, object], trace_id: int, exceptions: Se
     words = scrub_text(str(recorded.get(attributes.EXCEPTION_MESSAGE) or "")[:_HASHED_MESSAGE_CHARS])
     for frame in [*_frames(exceptions[0])][-1:] if exceptions else ():
         file = str(frame["filename"]).rpartition("/")[2]
-        words = f"{file}:{frame['lineno']}:{frame['function']}"
+        words = f"{file}:{frame.get('lineno')}:{frame['function']}"
     return uuid5(UUID_NAMESPACE, f"{trace_id:032x}:{name}:{words}")
 
 

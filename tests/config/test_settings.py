@@ -70,6 +70,7 @@ def test_each_setting_has_an_argument_and_a_variable(row):
     """Each setting can be given either way, with the same result."""
     wanted = {str: "https://example.org", bool: True, int: row.minimum + 1, float: row.maximum / 2}[row.type]
     texts = {"marker_prefix": "acme", "heartbeat_time": "23:59", "product_roots": "acme, acme_api"}
+    texts |= {"browser_reports": "direct", "browser_reports_need": "user"}
     wanted = texts.get(row.name) or row.type(wanted)
 
     by_argument = Config.resolve({row.name: wanted}, {})
