@@ -96,6 +96,16 @@ def test_error_of_a_page_is_an_error_of_the_product(host, granted, sink):
     }
 
 
+def test_marker_of_a_test_error_is_sent(reporting, sink):
+    """A test error of a page carries its marker, and no other property with `$` is accepted (R24)."""
+    _, client = reporting()
+
+    _send(client, report(properties={"$fastflow_frontend_test": True}))
+
+    [event] = _arrived(sink)
+    assert event.properties["$fastflow_frontend_test"] is True
+
+
 def test_nothing_of_the_visitor_is_sent(reporting, sink):
     """Address, user agent, cookies, language, referrer, query and host name stay on the server (R33)."""
     telemetry, _ = reporting()

@@ -4,8 +4,8 @@ import { defineConfig } from "vitest/config";
 
 export default defineConfig({
   plugins: [react()],
-  // "source" takes otel-posthog-react as it is written, so that nothing has to be built first.
-  resolve: { conditions: ["source", ...defaultClientConditions] },
+  // "otel-posthog-source" takes otel-posthog-react as it is written, so that nothing has to be built first.
+  resolve: { conditions: ["otel-posthog-source", ...defaultClientConditions] },
   // No inlined files: the security policy allows scripts and styles of this origin only.
   build: { assetsInlineLimit: 0, modulePreload: { polyfill: false } },
   server: { proxy: { "/api": "http://127.0.0.1:8000" } },
