@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ pytestmark = pytest.mark.browser
 SYSTEM = "/api/settings/system"
 CONSENT = {"is_setup_completed": True, "enable_error_reporting": True, "enable_telemetry": True}
 REPORT = ("POST", "/api/settings/browser-report")
+MAPS = HERE / "frontend" / "node_modules" / ".cache" / "source-maps"
 RULES = HERE / "frontend" / "consent" / "make_rules.py"
 
 
@@ -186,6 +188,34 @@ def test_test_errors_arrive_marked(consented, sink, visit):
     assert product.telemetry.flush(WAIT_S)
     marked = [event for event in sink.events if event.properties.get("$fastflow_frontend_test")]
     assert [event.properties["source"] for event in marked] == ["frontend"]
+
+
+@pytest.mark.parametrize("way", ["server", "direct"])
+def test_minified_stack_carries_the_id_of_its_source_map(start, sink, visit, way):
+    """Each frame of a built file has the id under which its map is uploaded; no visitor gets a map."""
+    _, url = start(browser_reports=way)
+    admin = Person(url)
+    admin.sign_in("ada")
+    admin.call("PUT", SYSTEM, {**CONSENT, "enable_telemetry": False})
+    one = visit(url)
+    one.sign_in("bob", "Google")
+    one.wait_until_reporting()
+
+    one.throw_in_a_component()
+
+    sink.wait_for(name="$exception", timeout_s=WAIT_S)
+    [event] = sink.events
+    frames = event.properties["$exception_list"][0]["stacktrace"]["frames"]
+    built = {
+        path.name: path.read_text() for path in (HERE / "frontend" / "dist").rglob("*") if path.is_file()
+    }
+    ids = {found[1] for text in built.values() if (found := re.search(r"\n//# chunkId=(\S+)\n\Z", text))}
+    maps = {path.name: json.loads(path.read_text()) for path in MAPS.glob("*.map")}
+    assert frames
+    assert {frame["chunk_id"] for frame in frames} <= ids
+    assert [name for name, text in built.items() if name.endswith(".map") or "sourceMappingURL" in text] == []
+    assert {f"{name}.map" for name in built if name.endswith(".js")} <= maps.keys()
+    assert any("pages/Runs.tsx" in source for one in maps.values() for source in one["sources"])
 
 
 def test_rules_of_the_page_are_those_of_the_server():

@@ -7,7 +7,7 @@ import re
 import subprocess
 
 import pytest
-from frontends import need_frontend
+from frontends import need_frontend, packing
 from server.config import HERE, VERSION
 
 pytestmark = pytest.mark.browser
@@ -59,7 +59,8 @@ def _published(exports):
 
 def test_package_is_ready_for_npm():
     """The package builds by itself, and what it would publish holds all that its exports name."""
-    told = _npm("pack", "--dry-run", "--json", folder=PACKAGE)
+    with packing():
+        told = _npm("pack", "--dry-run", "--json", folder=PACKAGE)
 
     [packed] = json.loads(told[told.index("[\n") :])
     files = {file["path"] for file in packed["files"]}

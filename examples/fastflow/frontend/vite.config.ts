@@ -2,8 +2,10 @@ import react from "@vitejs/plugin-react";
 import { defaultClientConditions } from "vite";
 import { defineConfig } from "vitest/config";
 
+import { sourceMaps } from "./sourceMaps";
+
 export default defineConfig({
-  plugins: [react()],
+  plugins: [react(), sourceMaps("node_modules/.cache/source-maps")],
   // "otel-posthog-source" takes otel-posthog-react as it is written, so that nothing has to be built first.
   resolve: { conditions: ["otel-posthog-source", ...defaultClientConditions] },
   // No inlined files: the security policy allows scripts and styles of this origin only.

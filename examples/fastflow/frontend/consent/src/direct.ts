@@ -12,10 +12,11 @@ import { clean, GIVEN, type Captured } from "./clean.js";
 import type { Channel, Outgoing, PageFacts, Source } from "./client.js";
 import { reportsAreAllowed } from "./page.js";
 import { SAFE_OPTIONS } from "./safeOptions.js";
-import { scrub, scrubUrl } from "./scrub.js";
 import type { Status } from "./status.js";
 
 export { SAFE_OPTIONS } from "./safeOptions.js";
+
+type Scrubbing = typeof import("./scrub.js");
 
 export interface DirectOptions {
   /** Whether this page's security policy names PostHog's hosts; by default the page's mark tells. */
@@ -26,10 +27,12 @@ export interface DirectOptions {
 
 /** Return the channel for `new TelemetryClient({ direct: direct() })`. */
 export function direct({ mayReport = reportsAreAllowed, load = loadPostHog }: DirectOptions = {}): Channel {
+  let scrubbing: Scrubbing | null = null; // with the first yes, as posthog-js
   return {
     asksFirst: true,
     mayReport,
     async listen(status: Status, accept: (captured: Captured) => void): Promise<Source> {
+      scrubbing = await import("./scrub.js");
       const posthog = await load();
       posthog.init(status.apiKey, {
         ...SAFE_OPTIONS,
@@ -42,13 +45,18 @@ export function direct({ mayReport = reportsAreAllowed, load = loadPostHog }: Di
       return { captureException: (error, properties) => void posthog.captureException(error, { [GIVEN]: properties }) };
     },
     request(captured: Captured, status: Status, page: PageFacts): Outgoing | null {
-      const report = reportOf(captured, status, page);
+      const report = scrubbing && reportOf(captured, status, page, scrubbing);
       return report && { url: `${status.host}/i/v0/e/`, body: JSON.stringify(report), credentials: "omit" };
     },
   };
 }
 
-function reportOf(captured: Captured, { apiKey }: Status, { distinctId, serviceVersion }: PageFacts) {
+function reportOf(
+  captured: Captured,
+  { apiKey }: Status,
+  { distinctId, serviceVersion }: PageFacts,
+  { scrub, scrubUrl }: Scrubbing,
+) {
   const { host, href } = location;
   const described = clean(captured, { text: (text) => scrub(text, host), url: (url) => scrubUrl(url, host) });
   if (!described) return null;

@@ -1,4 +1,5 @@
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { PostHog } from "posthog-js";
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 
 import { GIVEN, type Captured } from "../src/clean";
 import { direct } from "../src/direct";
@@ -33,8 +34,11 @@ function captured(properties: Record<string, unknown> = {}, event = "$exception"
   return { event, uuid: "0199", timestamp: new Date(0), properties: { $exception_list: [EXCEPTION], ...properties } };
 }
 
-/** What would be posted to PostHog, or to the product's server. */
-function posted(one: Captured, channel = direct()) {
+const channel = direct({ load: () => Promise.resolve({ init: () => undefined } as unknown as PostHog) });
+beforeAll(() => channel.listen(ON, () => undefined));
+
+/** What would be posted to PostHog. */
+function posted(one: Captured) {
   const outgoing = channel.request(one, ON, PAGE);
   return outgoing && (JSON.parse(outgoing.body) as { properties: Record<string, unknown> } & Record<string, unknown>);
 }
