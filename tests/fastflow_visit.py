@@ -8,7 +8,8 @@ from playwright.sync_api import Error, expect
 from waiting import wait_until
 
 WAIT_MS = 30_000
-IS_REPORTING = "window.onerror?.__POSTHOG_INSTRUMENTED__ === true"
+IS_REPORTING = """window.onerror?.__POSTHOG_INSTRUMENTED__ === true
+    || performance.getEntriesByName("otel-posthog-reporting").length > 0"""
 NOTE_VIOLATIONS = """
 window.violations = [];
 document.addEventListener(
@@ -75,7 +76,7 @@ class Visit:
         expect(self.page.get_by_role("button", name="Sign out")).to_be_attached()
 
     def wait_until_reporting(self):
-        """Return once posthog-js listens for errors; a page's policy forbids Playwright's own way to wait."""
+        """Return once errors are listened for; a page's policy forbids Playwright's own way to wait."""
         wait_until(self._is_reporting, timeout_s=WAIT_MS / 1000)
 
     def _is_reporting(self):
@@ -83,6 +84,20 @@ class Visit:
             return self.page.evaluate(IS_REPORTING)
         except Error:  # the page is being loaded anew
             return False
+
+    def throw_in_a_component(self):
+        """Answer the page of runs with what no version of the server would."""
+        self.page.route("**/api/runs", lambda route: route.fulfill(json={"unexpected": "shape"}))
+        self.page.get_by_role("link", name="Runs").click()
+        expect(self.page.get_by_role("heading", name="This page has failed")).to_be_visible()
+
+    def throw_in_a_handler(self, message="failed in a handler"):
+        """Throw where nothing catches it."""
+        self.page.evaluate("message => void setTimeout(() => { throw new RangeError(message); })", message)
+
+    def reject(self):
+        """Reject a promise that nothing awaits."""
+        self.page.evaluate("() => void Promise.reject(new TypeError('failed in a promise'))")
 
     def close(self):
         self.context.close()

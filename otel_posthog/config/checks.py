@@ -89,6 +89,8 @@ _FORMS: Mapping[str, tuple[Callable[[str], object], str]] = {
         "is not a prefix. Use 1 to 40 of a to z, 0 to 9 and _.",
     ),
     "product_roots": (_are_packages, "does not name top-level packages, such as fastflow,fastflow_api."),
+    "browser_reports": (("server", "direct").__contains__, "is neither server nor direct."),
+    "browser_reports_need": (("none", "user").__contains__, "is neither none nor user."),
     "heartbeat_time": (partial(re.fullmatch, HEARTBEAT_TIME), "is not a time of day such as 03:00 (UTC)."),
     "send_to": (partial(re.fullmatch, EXITS), "is neither posthog nor collector."),
     "collector_compression": (partial(re.fullmatch, COMPRESSIONS), "is neither gzip nor none."),

@@ -195,6 +195,16 @@ class Config:
         help="File of the key of that certificate, in PEM; by default the same file.")
     collector_compression: str = _setting("gzip", also=_otlp("COMPRESSION"),
         help="`gzip` or `none`.")
+    browser_reports: str = _setting("server",
+        help="Where pages report errors: `server` for this product's own, `direct` for PostHog itself.")
+    browser_reports_need: str = _setting("none",
+        help="Who may report errors of pages: `none` for everybody, `user` for those whom `authorize` knows.")
+    browser_report_max_bytes: int = _setting(65_536, low=1000, high=1_000_000,
+        help="Largest report of a page, in bytes of JSON.")
+    browser_client_per_minute: int = _setting(20, unit="reports", low=1, high=1_000_000,
+        help="How many reports of pages one worker takes from a client; further ones are rejected with 429.")
+    browser_per_minute: int = _setting(200, unit="reports", low=1, high=1_000_000,
+        help="How many reports of pages one worker takes from all clients together.")
     gateway_token: str | None = _setting(None, secret=True,
         help="Bearer token that a Collector sends to the gateway. Without one it listens on loopback only.")
     gateway_manifests: str = _setting("telemetry-manifest.json",

@@ -21,12 +21,12 @@ from otel_posthog.registry import EXCEPTION
 from otel_posthog.scrubbing import Scrubber, scrub_text
 
 from . import traceback_parser
-from .frames import stacks_of
+from .frames import HOST_WITHHELD, stacks_of
 from .steps import json_list, steps_of, uncut
 
 LIBRARY = "otel-posthog"
 NO_ADDRESS = "0.0.0.0"  # noqa: S104 - a value, not a bind; without `$ip` PostHog adds the sender's
-HOST_WITHHELD = "host.invalid"  # RFC 2606 keeps .invalid free of real hosts
+FRONTEND = "frontend"
 MAX_FRAMES = 200  # of one record; with eleven lines each at most half a megabyte
 MAX_VALUE_BYTES = 8_000  # PostHog cuts at 10,000; scrubbing may lengthen a text
 MAX_TYPE_BYTES = 255  # PostHog cuts longer ones
@@ -111,6 +111,8 @@ def exception_properties(
 ) -> dict[str, object]:
     """Return the properties of one `$exception` from a record's `exception.*` attributes."""
     properties = with_base(base.properties, added_by_caller(recorded))
+    if recorded.get(attributes.SOURCE) == FRONTEND:
+        properties["source"] = FRONTEND
     chain = chain_of(recorded.get(attributes.EXCEPTION_CHAIN))
     items = chain or _from_text(recorded)
     # Only our own walk is trusted to name files: a text can be forged, and name any file of a machine.
@@ -141,11 +143,11 @@ def exception_uuid(recorded: Mapping[str, object], trace_id: int, exceptions: Se
         # Instrumentations word a message differently, and their own calls are in what they record. So the
         # frames decide, from the product's innermost one on. A library raises one type for many reasons;
         # there the words count, too.
-        own = max((at for at, frame in enumerate(frames) if frame["in_app"]), default=len(frames) - 1)
-        words = "" if frames[-1]["in_app"] else _NO_WORD.sub("", words)
+        own = max((at for at, frame in enumerate(frames) if frame.get("in_app")), default=len(frames) - 1)
+        words = "" if frames[-1].get("in_app") else _NO_WORD.sub("", words)
         for frame in (frames[own], *frames[own + 1 :][-_RAISING_FRAMES:]):
             file = str(frame["filename"]).rpartition("/")[2]
-            words += f":{file}:{frame['lineno']}:{frame['function']}"
+            words += f":{file}:{frame.get('lineno')}:{frame['function']}"
     return uuid5(UUID_NAMESPACE, f"{trace_id:032x}:{name}:{words}")
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import linecache
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from types import ModuleType
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from otel_posthog.scrubbing import Scrubber
 
@@ -23,11 +24,16 @@ MAX_SOURCE_LINE_CHARS = 200
 MAX_CARRIED_LINE_CHARS = 1000
 MAX_SOURCE_FILES = 64  # linecache itself would keep each file for the life of the process
 REGION_LINES = 60  # a 4096-bit key in PEM has 54
+HOST_WITHHELD = "host.invalid"  # RFC 2606 keeps .invalid free of real hosts
+PAGE = "web:javascript"
 SOURCE_WITHHELD = "[scrubbed:source]"
 
 _MAX_LINENO = 2**32 - 1  # PostHog keeps it as u32
 _PROGRAMS = (".py", ".pyi", ".pyw", ".pyx", ">")
 _OUTSIDE = ("/site-packages/", "/dist-packages/")
+# A bundler's; it differs with each build, and looks like a secret.
+_BUILD_HASH = re.compile(r"[-.](?=\w*[\dA-Z])\w{8,20}(?=\.[cm]?js$)")
+_WEB = ("", "http", "https")  # of other schemes the path may name a person's folder or extension
 _STDLIB = linecache.__file__.replace("\\", "/").rpartition("/")[0] + "/"
 # Comments too, so that a quote in one begins no text.
 _TEXT = re.compile(
@@ -45,6 +51,7 @@ class _Call(NamedTuple):
     lineno: int
     function: str
     module: str
+    of_page: Mapping[str, object] | None = None
 
 
 def stacks_of(
@@ -68,6 +75,9 @@ def stacks_of(
     for stack in stacks:
         frames = []
         for call in stack:
+            if call.of_page is not None:
+                frames.append(_page_frame(call, scrubbed[call.filename]))
+                continue
             frame = _frame(call, scrubbed[call.filename], roots)
             if reads_source:
                 frame |= source_around(call.filename, call.lineno, call.module, scrubber)
@@ -82,7 +92,30 @@ def _calls(stack: object) -> list[_Call]:
         match entry:
             case [str(filename), int(lineno), str(function), str(module)]:
                 calls.append(_Call(filename, lineno, function, module))
+            case {"platform": "web:javascript", "filename": str(filename), "function": str(function)}:
+                # No frame of this program: no file is read for it.
+                calls.append(_Call(page_address(filename), 0, function, "", of_page=entry))
     return calls
+
+
+def page_address(url: str) -> str:
+    """Return an address in a browser with a constant host, and of it no more than the path."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # invalid brackets
+        return f"http://{HOST_WITHHELD}/"
+    path = parts.path.lstrip("/") if parts.scheme in _WEB else ""
+    return f"http://{HOST_WITHHELD}/{_BUILD_HASH.sub('', path)}"
+
+
+def _page_frame(call: _Call, scrubbed: str) -> dict[str, object]:
+    frame: dict[str, object] = {"platform": PAGE, "filename": scrubbed, "function": call.function}
+    for name, value in (call.of_page or {}).items():
+        if name in ("lineno", "colno") and type(value) is int:
+            frame[name] = min(max(value, 0), _MAX_LINENO)
+        elif (name == "in_app" and type(value) is bool) or (name == "chunk_id" and type(value) is str):
+            frame[name] = value
+    return frame
 
 
 def _frame(call: _Call, scrubbed: str, roots: frozenset[str]) -> dict[str, object]:

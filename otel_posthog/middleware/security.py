@@ -1,8 +1,8 @@
 """Security headers and a Content Security Policy (requirement R25).
 
 Headers of the application are kept. PostHog's hosts are allowed in a policy, the product's or the
-application's own, only while error reports are on. The application's policy is extended rather than
-another one added, since browsers enforce the intersection of two policies.
+application's own, only while error reports are on and browsers report directly. The application's policy
+is extended rather than another one added, since browsers enforce the intersection of two policies.
 """
 
 from __future__ import annotations

@@ -53,6 +53,7 @@ try:
     from opentelemetry.environment_variables import OTEL_PYTHON_METER_PROVIDER, OTEL_PYTHON_TRACER_PROVIDER
     from opentelemetry.metrics import MeterProvider, NoOpMeterProvider, get_meter_provider
     from opentelemetry.trace import (
+        INVALID_SPAN,
         NonRecordingSpan,
         NoOpTracerProvider,
         SpanContext,
@@ -67,9 +68,12 @@ except ImportError as error:
 _log = logging.getLogger(__name__)
 _P = TypeVar("_P")
 _unloadable: set[str] = set()  # variables that were reported; looking for an entry point again takes ms
+# A record's context that is in no span, whichever is current; an empty one would count as none.
+OUTSIDE_OF_SPANS = set_span_in_context(INVALID_SPAN, Context())
 SUPPRESS_INSTRUMENTATION_KEY = _SUPPRESS_INSTRUMENTATION_KEY
 
 __all__ = [
+    "OUTSIDE_OF_SPANS",
     "SUPPRESS_INSTRUMENTATION_KEY",
     "LogRecord",
     "Logger",

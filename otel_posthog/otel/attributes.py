@@ -49,6 +49,8 @@ EXCEPTION_HANDLED: Final = "posthog.exception_handled"
 EXCEPTION_LEVEL: Final = "posthog.exception_level"
 # How it was caught, if neither by the middleware nor by `capture_exception`.
 EXCEPTION_MECHANISM: Final = "posthog.exception_mechanism"
+# `frontend` for an error of a page, which the server reports on its behalf.
+SOURCE: Final = "posthog.source"
 # JSON text made by `emit.breadcrumbs.Breadcrumbs.as_json`.
 EXCEPTION_STEPS: Final = "posthog.exception_steps"
 # Where the server has placed the application, which is no part of the route.

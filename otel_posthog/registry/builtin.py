@@ -57,16 +57,18 @@ BASE: Mapping[str, Property] = _properties(
         "$lib_version": (_text, "And its version."),
     }
 )
+_source = made("`backend` or, of an error in a page, `frontend`", enum=["backend", "frontend"])
+ERRORS_BASE = {**BASE, **_properties({"source": (_source, "Where it happened; the server sends both.")})}
 # What each backend event carries (requirement R18).
 BASE_PROPERTIES = frozenset(BASE)
 
-_TEXTS = ("platform", "filename", "abs_path", "function", "module", "context_line")
+_TEXTS = ("platform", "filename", "abs_path", "function", "module", "context_line", "chunk_id")
 _FRAME = {
     "type": "object",
     "properties": {
         **{key: {"type": "string"} for key in _TEXTS},
         **{key: {"type": "array", "items": {"type": "string"}} for key in ("pre_context", "post_context")},
-        "lineno": {"type": "integer"},
+        **{key: {"type": "integer"} for key in ("lineno", "colno")},
         "in_app": {"type": "boolean"},
     },
     "additionalProperties": False,
@@ -190,6 +192,7 @@ SUPPRESSED_SPEC = EventSpec(
         }
     ),
 )
+ERRORS = {EXCEPTION: EXCEPTION_SPEC, SUPPRESSED: SUPPRESSED_SPEC}
 
 # The gauges of requirement R20 and what each may hold.
 GAUGES: Mapping[str, Property] = _properties(

@@ -40,7 +40,7 @@ FORMAT = 1
 # Undeclared events of a quick start; beyond 256 names a specification is built again.
 _REMEMBERED_NAMES = 256
 # Set by the test exceptions that an admin sends; any other `$` name could control PostHog.
-TEST_MARKER = re.compile(r"\$[a-z0-9_]{1,40}_(?:startup|backend)_test")
+TEST_MARKER = re.compile(r"\$[a-z0-9_]{1,40}_(?:startup|backend|frontend)_test")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

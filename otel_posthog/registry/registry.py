@@ -8,8 +8,8 @@ from typing import Self
 
 from otel_posthog.errors import RegistryError
 
-from .builtin import BASE, EXCEPTION_SPEC, SUPPRESSED_SPEC, gauge_property, gauges_of, heartbeat_spec
-from .declarations import EXCEPTION, HEARTBEAT, SUPPRESSED, EventSpec, Kind, Property, kind_of, spec_of
+from .builtin import BASE, ERRORS, ERRORS_BASE, gauge_property, gauges_of, heartbeat_spec
+from .declarations import HEARTBEAT, EventSpec, Kind, Property, kind_of, spec_of
 from .diff import Change, narrowed, widenings
 from .manifest import Admission, Manifest, hash_of, parse, today_utc
 
@@ -143,8 +143,7 @@ class Registry:
 
     @staticmethod
     def _errors() -> Manifest:
-        events = {EXCEPTION: EXCEPTION_SPEC, SUPPRESSED: SUPPRESSED_SPEC}
-        return Manifest(kind=Kind.ERRORS, base=BASE, events=events)
+        return Manifest(kind=Kind.ERRORS, base=ERRORS_BASE, events=ERRORS)
 
     def _telemetry(self) -> Manifest:
         specs = dict(self._specs)

@@ -6,67 +6,42 @@ requests (requirements R7 to R11).
 
 from __future__ import annotations
 
-import inspect
 import json
-import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Callable, Collection, Mapping
+from functools import cache, partial
 from importlib.metadata import version
 from importlib.resources import files
-from typing import Literal, TypeVar, cast
+from typing import TypeVar
+
+import anyio
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route, Router
 
 from otel_posthog._runtime.threads import off_loop
+from otel_posthog.browser import BrowserReports
 from otel_posthog.consent.state import FLAGS, UNKNOWN, Answer, Consent, Settings
 from otel_posthog.delivery.gate import DEVELOPMENT
-from otel_posthog.errors import ConfigError, MissingExtraError, StoreError
+from otel_posthog.errors import ConfigError, StoreError
 from otel_posthog.registry import Kind
 from otel_posthog.telemetry import Telemetry
-
-try:
-    import anyio
-    from starlette.applications import Starlette
-    from starlette.concurrency import run_in_threadpool
-    from starlette.datastructures import MutableHeaders
-    from starlette.exceptions import HTTPException
-    from starlette.requests import HTTPConnection, Request
-    from starlette.responses import JSONResponse, Response
-    from starlette.routing import Mount, Route, Router
-    from starlette.types import Message, Receive, Scope, Send
-
-except ModuleNotFoundError as error:
-    raise MissingExtraError("starlette", "api") from error
-
-_log = logging.getLogger(__name__)
+from otel_posthog.web.requests import Answering, Authorize, Gatekeeper, own_origin, read_json, senders_of
 
 PATH = "/api/settings"
 _MAX_BODY_BYTES = 4096  # two answers with their hashes take about 250
 
-Need = Literal["admin", "user"]
-
-
-@dataclass(frozen=True, slots=True)
-class Allowed:
-    """A yes of the authorize hook with the caller's id for the audit trail, which is never sent."""
-
-    who: str
-
-
-Verdict = bool | Allowed | None | Awaitable[bool | Allowed | None]
-Authorize = Callable[[HTTPConnection, Need], Verdict] | Callable[[HTTPConnection], Verdict]
-
 _T = TypeVar("_T")
 _POLL_S = 0.005  # reading the row takes about as long
 _MAX_ENTRY_ID = 2**31 - 1  # the largest integer of PostgreSQL's column
-_NOT_STORED = {"Cache-Control": "no-store"}
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWN_SITES = frozenset({"same-origin", "none"})  # of Sec-Fetch-Site; "none" is no page, but a bookmark
 _ORIGIN = re.compile(r"https?://[^/?#\s]+")
 # The answer to a commit may be lost, so nobody can say that nothing was changed.
 _UNCONFIRMED = "The change is not confirmed, so read the settings again. "
-_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 def mount(
@@ -90,7 +65,12 @@ def mount(
             f"origins holds {unusable[0]!r}. Write it as a browser does: "
             '["https://admin.example.com"], in lower case and without a path.'
         )
-    return Mount(path, app=_Answering(Router(_routes(telemetry, authorize)), origins))
+    return Mount(
+        path,
+        app=Answering(
+            Router(_routes(telemetry, authorize)), partial(_refuse_other_sites, frozenset(origins))
+        ),
+    )
 
 
 def app(
@@ -129,55 +109,25 @@ def _routes(telemetry: Telemetry, authorize: Authorize | None) -> list[Route]:
         Route("/delivery", endpoints.get_delivery, methods=["GET"]),
         Route("/telemetry-preview", endpoints.get_preview, methods=["GET"]),
         Route("/trigger-test-exception", endpoints.trigger_test_exception, methods=["POST"]),
+        Route("/browser-report", endpoints.reports.take, methods=["POST"]),
         Route("/openapi.json", endpoints.get_openapi, methods=["GET"]),
     ]
 
 
-class _Answering:
-    """Refuse changes by pages of other sites, and answer each refusal as JSON that nothing stores.
-
-    Each framework would format a refusal differently, and a cache may keep some of them.
-    """
-
-    def __init__(self, router: Router, origins: Collection[str]) -> None:
-        self._router = router
-        self._origins = frozenset(origins)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_unstored(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(_NOT_STORED)
-            await send(message)
-
-        if scope["type"] != "http":
-            return await self._router(scope, receive, send)
-        scope["starlette.exception_handlers"] = {}, {}  # those of the host would come first
-        try:
-            self._refuse_other_sites(Request(scope))
-            await self._router(scope, receive, send_unstored)
-        except HTTPException as refused:
-            answer = JSONResponse({"detail": refused.detail}, refused.status_code, headers=refused.headers)
-            await answer(scope, receive, send_unstored)
-
-    def _refuse_other_sites(self, request: Request) -> None:
-        """Raise a 403 if a browser says that a page of another origin wants a change."""
-        sites, origins = (set(request.headers.getlist(name)) for name in ("sec-fetch-site", "origin"))
-        if request.method in _SAFE_METHODS or (origins and origins <= self._origins):
-            return
-        own = _own_origin(request)
-        if sites <= _OWN_SITES if sites else origins <= {own}:
-            return
-        raise HTTPException(
-            403,
-            f"Requests from another site cannot change settings; this site is {own}. Behind a proxy, pass on "
-            "Host and X-Forwarded-Proto, or list the page's origin in origins.",
-        )
-
-
-def _own_origin(request: Request) -> str:
-    """Return this server's origin as a browser writes it, without a default port."""
-    scheme, host = request.scope.get("scheme", "http"), request.headers.get("host", "")
-    return f"{scheme}://{host.removesuffix(_DEFAULT_PORTS.get(scheme, ''))}".lower()
+def _refuse_other_sites(allowed: frozenset[str], request: Request) -> None:
+    """Raise a 403 if a browser says that a page of another origin wants a change."""
+    sites, origins = senders_of(request)
+    is_report = request.url.path.endswith("/browser-report")  # which has a check of its own
+    if is_report or request.method in _SAFE_METHODS or (origins and origins <= allowed):
+        return
+    own = own_origin(request)
+    if sites <= _OWN_SITES if sites else origins <= {own}:
+        return
+    raise HTTPException(
+        403,
+        f"Requests from another site cannot change settings; this site is {own}. Behind a proxy, pass on "
+        "Host and X-Forwarded-Proto, or list the page's origin in origins.",
+    )
 
 
 # The question is in GET system only while open; its answer has a route of its own, since a page that
@@ -185,8 +135,8 @@ def _own_origin(request: Request) -> str:
 class _Endpoints:
     def __init__(self, telemetry: Telemetry, authorize: Authorize | None) -> None:
         self._telemetry = telemetry
-        self._authorize = authorize
-        self._takes_need = authorize is not None and _takes_two(authorize)
+        self._gatekeeper = Gatekeeper(authorize, telemetry.log_limiter)
+        self.reports = BrowserReports(telemetry, self._gatekeeper)
 
     async def get_status(self, _request: Request) -> Response:
         """Return whether a front end may report errors; any failure means no."""
@@ -196,15 +146,16 @@ class _Endpoints:
                 "enable_error_reporting": is_on,
                 "posthog_api_key": self._telemetry.config.api_key if is_on else None,
                 "posthog_host": self._telemetry.config.host,
+                "browser_reports": self._telemetry.config.browser_reports,
             }
         )
 
     async def get_or_put_system(self, request: Request) -> Response:
         """Return the three flags, changed first by a PUT, and an open question about the manifest."""
-        who = await self._demand(request, "admin")
+        who = await self._gatekeeper.demand(request, "admin")
         if request.method != "PUT":
             return JSONResponse(await _or_503(lambda: self._system(self._telemetry.settings())))
-        changes = _checked_flags(await _read_json(request))
+        changes = _checked_flags(await read_json(request, _MAX_BODY_BYTES))
         return JSONResponse(
             await _or_503(
                 lambda: self._system(self._telemetry.update_settings(who=who, **changes)), _UNCONFIRMED
@@ -213,16 +164,16 @@ class _Endpoints:
 
     async def get_or_put_consent(self, request: Request) -> Response:
         """Return what is sent and why, after recording the answers of a PUT."""
-        who = await self._demand(request, "admin")
+        who = await self._gatekeeper.demand(request, "admin")
         if request.method == "PUT":
-            answers = _checked_answers(await _read_json(request))
+            answers = _checked_answers(await read_json(request, _MAX_BODY_BYTES))
             await _or_503(lambda: self._answer(answers, who), _UNCONFIRMED)
         status = await off_loop(self._telemetry.status)
         return JSONResponse({kind.value: state.to_json() for kind, state in status.items()})
 
     async def get_audit(self, request: Request) -> Response:
         """Return who changed the decision and when, from the entry after `after` on."""
-        await self._demand(request, "admin")
+        await self._gatekeeper.demand(request, "admin")
         after = request.query_params.get("after", "0")
         is_number = after.isascii() and after.isdigit() and len(after) <= len(str(_MAX_ENTRY_ID))
         if not (is_number and int(after) <= _MAX_ENTRY_ID):
@@ -231,13 +182,13 @@ class _Endpoints:
 
     async def get_delivery(self, request: Request) -> Response:
         """Return what was accepted and what became of it, in all processes of the installation."""
-        await self._demand(request, "admin")
+        await self._gatekeeper.demand(request, "admin")
         balances = await _or_503(self._telemetry.delivery().by_kind)
         return JSONResponse({kind.value: balance.to_json() for kind, balance in balances.items()})
 
     async def get_preview(self, request: Request) -> Response:
         """Return what would be sent now, without sending it."""
-        await self._demand(request, "admin")
+        await self._gatekeeper.demand(request, "admin")
         return JSONResponse((await off_loop(self._telemetry.preview)).to_json())
 
     def _system(self, row: Settings) -> dict[str, object]:
@@ -265,7 +216,7 @@ class _Endpoints:
         """Report a test exception, in development only."""
         if self._telemetry.config.environment != DEVELOPMENT:
             raise HTTPException(404, "Test exceptions exist in development only.")
-        await self._demand(request, "user")
+        await self._gatekeeper.demand(request, "user")
         consent = await _fresh_consent(self._telemetry)
         self._telemetry.send_test_exception()
         return JSONResponse({"is_reported": consent.kinds[Kind.ERRORS].answer is Answer.GRANTED})
@@ -274,73 +225,12 @@ class _Endpoints:
         """Describe these endpoints."""
         return JSONResponse({**_openapi(), "servers": [{"url": request.scope.get("root_path") or "/"}]})
 
-    async def _demand(self, connection: HTTPConnection, need: Need) -> str | None:
-        """Return the caller's id, if the host's hook returns one; raise a 401 or 403 unless it says yes."""
-        if self._authorize is None:
-            raise HTTPException(403, "No authorize hook is set, so nobody may do this.")
-        try:
-            verdict = await self._ask(connection, need)
-        except HTTPException:
-            raise
-        except Exception as error:  # noqa: BLE001 - a hook that fails has not said yes
-            self._telemetry.log_limiter.warning(
-                _log, "The authorize hook failed (%s), so it refuses", type(error).__name__
-            )
-            verdict = False
-        if verdict is None:
-            raise HTTPException(401, "Nobody is signed in.", {"WWW-Authenticate": "Session"})
-        if isinstance(verdict, Allowed):
-            return str(verdict.who)
-        if verdict is not True:
-            role = "an admin" if need == "admin" else "a user"
-            raise HTTPException(403, f"This needs the rights of {role}.")
-        return None
-
-    async def _ask(self, connection: HTTPConnection, need: Need) -> object:
-        hook = cast("Callable[..., Verdict]", self._authorize)
-        arguments = (connection, need) if self._takes_need else (connection,)
-        if inspect.iscoroutinefunction(hook):
-            return await hook(*arguments)
-        verdict: object = await run_in_threadpool(hook, *arguments)
-        return await verdict if inspect.isawaitable(verdict) else verdict
-
-
-def _takes_two(hook: Callable[..., object]) -> bool:
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    kinds = [parameter.kind for parameter in inspect.signature(hook).parameters.values()]
-    return inspect.Parameter.VAR_POSITIONAL in kinds or sum(kind in positional for kind in kinds) > 1
-
 
 async def _or_503(call: Callable[[], _T], consequence: str = "") -> _T:
     try:
         return await off_loop(call)
     except StoreError as error:
         raise HTTPException(503, f"{consequence}{error}", {"Retry-After": "5"}) from None
-
-
-async def _read_json(request: Request) -> object:
-    """Return the body as data; raise HTTPException for one that is too large or is not JSON."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise HTTPException(415, "Send JSON, with the header Content-Type: application/json.")
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MAX_BODY_BYTES:
-            raise HTTPException(413, f"The body is larger than {_MAX_BODY_BYTES} bytes.")
-    try:
-        return json.loads(body, object_pairs_hook=_unique)
-    except (ValueError, RecursionError):
-        raise HTTPException(422, "The body is not JSON.") from None
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Return the pairs as an object; raise HTTPException if a key is repeated, since parsers differ then."""
-    content: dict[str, object] = {}
-    for name, value in pairs:
-        if name in content:
-            raise HTTPException(422, f"The body contains {name[:100]!r} twice.")
-        content[name] = value
-    return content
 
 
 def _checked_flags(body: object) -> dict[str, bool]:

@@ -53,7 +53,8 @@ class TelemetryLifecycle:
         self._tracing = tracing
         self.trace = tracing.trace
         snapshot = self.consent_snapshot = pipeline.consent_snapshot
-        self.security = security_headers and ResponseHeaders(security_headers, self._config.host, snapshot)
+        host = self._config.host if self._config.browser_reports == "direct" else ""
+        self.security = security_headers and ResponseHeaders(security_headers, host, snapshot)
         self.owner = pipeline.owner
         self._emitter: emitters.Emitter | None = None
         self._was_shut_down = False

@@ -77,6 +77,8 @@ def test_each_setting_has_an_argument_and_a_variable(row):
         "send_to": "collector",
         "collector_headers": "x-tenant=acme",
         "collector_compression": "none",
+        "browser_reports": "direct",
+        "browser_reports_need": "user",
     }
     wanted = texts.get(row.name) or row.type(wanted)
 

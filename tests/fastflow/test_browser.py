@@ -88,23 +88,8 @@ def _dialog(one):
     return one.page.get_by_role("dialog")
 
 
-def _throw_in_a_component(page):
-    """Answer the page of runs with what no version of the server would."""
-    page.route("**/api/runs", lambda route: route.fulfill(json={"unexpected": "shape"}))
-    page.get_by_role("link", name="Runs").click()
-    expect(page.get_by_role("heading", name="This page has failed")).to_be_visible()
-
-
-def _throw_in_a_handler(page, message="failed in a handler"):
-    page.evaluate("message => void setTimeout(() => { throw new RangeError(message); })", message)
-
-
-def _reject(page):
-    page.evaluate("() => void Promise.reject(new TypeError('failed in a promise'))")
-
-
 def _values(events):
-    return sorted(one["value"] for event in events for one in event.properties["$exception_list"])
+    return sorted(one["value"] for event in events for one in event.properties.get("$exception_list", ()))
 
 
 def test_nothing_of_posthog_before_consent(start, sink, visit):
@@ -116,9 +101,9 @@ def test_nothing_of_posthog_before_consent(start, sink, visit):
     one.page.keyboard.press("Escape")
     expect(_dialog(one)).to_have_count(0)
 
-    _throw_in_a_handler(one.page)
-    _reject(one.page)
-    _throw_in_a_component(one.page)
+    one.throw_in_a_handler()
+    one.reject()
+    one.throw_in_a_component()
     one.page.get_by_role("link", name="Settings").click()
     expect(one.page.get_by_role("switch")).to_have_count(2)
     one.page.reload()
@@ -143,9 +128,9 @@ def test_three_kinds_of_errors_are_one_report_each(start, sink, sink_url, visit)
     one.wait_until_reporting()
     one.page.evaluate("history.replaceState(null, '', '/settings?coupon=WINTER-4711#part')")
 
-    _throw_in_a_handler(one.page, f"failed at {url}/x?coupon=WINTER-4711 for wilhelmina@example.com")
-    _reject(one.page)
-    _throw_in_a_component(one.page)
+    one.throw_in_a_handler(f"failed at {url}/x?coupon=WINTER-4711 for wilhelmina@example.com")
+    one.reject()
+    one.throw_in_a_component()
     sink.wait_for(name="$exception", count=3, timeout_s=WAIT_S)
     one.page.get_by_role("link", name="Pipelines").click()
     expect(one.page.get_by_role("heading", name="hello")).to_be_visible()
@@ -189,7 +174,7 @@ def test_withdrawal_stops_every_open_page(decided, sink, visit):
     user.sign_in("bob", "Google")
     for one in (admin, user):
         one.wait_until_reporting()
-        _throw_in_a_handler(one.page)
+        one.throw_in_a_handler()
     sink.wait_for(name="$exception", count=2, timeout_s=WAIT_S)
     admin.page.get_by_role("link", name="Settings").click()
     with admin.page.expect_response(lambda answer: answer.request.method == "PUT"):
@@ -197,14 +182,15 @@ def test_withdrawal_stops_every_open_page(decided, sink, visit):
     sink.clear()
 
     with user.page.expect_response("**/telemetry-status"):
-        _throw_in_a_handler(user.page, "withdrawn")
-    _throw_in_a_component(user.page)
+        user.throw_in_a_handler("withdrawn")
+    user.throw_in_a_component()
     with admin.page.expect_event("pageerror"):
-        _throw_in_a_handler(admin.page, "withdrawn")
+        admin.throw_in_a_handler("withdrawn")
     ada.call("PUT", SYSTEM, CONSENT)
     later = visit(url)
+    later.sign_in("bob", "Google")
     later.wait_until_reporting()
-    _throw_in_a_handler(later.page, "granted anew")
+    later.throw_in_a_handler("granted anew")
     sink.wait_for(name="$exception", timeout_s=WAIT_S)
 
     assert _values(sink.events) == ["granted anew"]
@@ -443,7 +429,7 @@ def test_failed_page_can_be_tried_again(decided, visit):
     _, url, _ = decided(REFUSAL)
     one = visit(url)
     one.sign_in("ada")
-    _throw_in_a_component(one.page)
+    one.throw_in_a_component()
     one.page.unroute_all()
 
     one.page.get_by_role("button", name="Try again").click()

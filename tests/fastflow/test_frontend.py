@@ -7,7 +7,7 @@ import re
 import subprocess
 
 import pytest
-from frontends import need_frontend
+from frontends import need_frontend, packing
 from server.config import HERE, VERSION
 
 pytestmark = pytest.mark.browser
@@ -50,17 +50,24 @@ def test_units_hold():
     assert passed[1] == passed[2]
 
 
+def _published(exports):
+    """Return the files that the exports name to consumers; the example alone uses the sources."""
+    for entry in exports.values():
+        by_condition = entry if isinstance(entry, dict) else {"default": entry}
+        yield from (path for name, path in by_condition.items() if name != "otel-posthog-source")
+
+
 def test_package_is_ready_for_npm():
     """The package builds by itself, and what it would publish holds all that its exports name."""
-    told = _npm("pack", "--dry-run", "--json", folder=PACKAGE)
+    with packing():
+        told = _npm("pack", "--dry-run", "--json", folder=PACKAGE)
 
     [packed] = json.loads(told[told.index("[\n") :])
     files = {file["path"] for file in packed["files"]}
     exports = json.loads((PACKAGE / "package.json").read_text())["exports"]
-    named = [*exports["."].values(), exports["./consent.css"]]
-    assert {path.removeprefix("./") for path in named} <= files
+    assert {path.removeprefix("./") for path in _published(exports)} <= files
     assert "README.md" in files
-    assert not any("test" in path for path in files)
+    assert not any("test" in path or path.startswith("src/") for path in files)
 
 
 def test_lock_names_no_address():

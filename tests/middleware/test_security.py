@@ -39,7 +39,8 @@ def secured(make_telemetry):
     """Return a function that serves an application with security headers, and says by which telemetry."""
 
     def secure(app, headers=None, *, base_url="http://testserver", **options):
-        telemetry = make_telemetry(host=EU, security_headers=headers or SecurityHeaders(), **options)
+        given = {"host": EU, "browser_reports": "direct", "security_headers": headers or SecurityHeaders()}
+        telemetry = make_telemetry(**given, **options)
         telemetry.start()
         return TestClient(telemetry.wrap(app), base_url=base_url, raise_server_exceptions=False), telemetry
 
@@ -247,7 +248,7 @@ def test_nonce_outside_of_a_request_says_what_to_do(granted):
 
 def test_wrapping_twice_sets_each_header_once(make_telemetry):
     """Headers are not doubled where two wraps of one application set them."""
-    telemetry = make_telemetry(host=EU, security_headers=SecurityHeaders())
+    telemetry = make_telemetry(host=EU, browser_reports="direct", security_headers=SecurityHeaders())
     telemetry.start()
     telemetry.update_settings(enable_error_reporting=True)
     client = TestClient(telemetry.wrap(telemetry.wrap(_app())))

@@ -285,7 +285,9 @@ def test_broken_telemetry_breaks_nothing(tmp_path):
 @pytest.mark.parametrize("errors", [True, False], ids=["granted", "denied"])
 def test_security_headers_are_those_of_asgi(make_telemetry, errors):
     """The product's headers are set on each response, PostHog's hosts with error reports, and a nonce."""
-    telemetry = make_telemetry(security_headers=SecurityHeaders(), host="https://eu.i.posthog.com")
+    telemetry = make_telemetry(
+        security_headers=SecurityHeaders(), host="https://eu.i.posthog.com", browser_reports="direct"
+    )
     telemetry.start()
     telemetry.update_settings(enable_error_reporting=errors)
     nonces = []

@@ -318,7 +318,7 @@ def test_exception_holds_its_properties(registry, key):
         ("$set", {"email": "x"}),
         ("$set", "x"),
         ("$groups", {"company": "x"}),
-        ("$x_frontend_test", True),
+        ("$x_other_test", True),
         ("$X_backend_test", True),
         ("$_backend_test\n", True),
         ("nested", {"a": 1}),

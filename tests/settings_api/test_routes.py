@@ -161,7 +161,12 @@ def test_status_hands_out_the_key_only_while_errors_are_on(client, sink_url):
 
     after = client.get(STATUS).json()
 
-    assert before == {"enable_error_reporting": False, "posthog_api_key": None, "posthog_host": sink_url}
+    assert before == {
+        "enable_error_reporting": False,
+        "posthog_api_key": None,
+        "posthog_host": sink_url,
+        "browser_reports": "server",
+    }
     assert after["enable_error_reporting"] is True
     assert after["posthog_api_key"].startswith("phc_")
 

@@ -31,6 +31,8 @@ class Config:
     """Names under which the server answers. The sign-in is a stand-in, so by default this computer only."""
     webhook_secret: str | None = field(default=None, repr=False)
     """Whoever knows it may start pipelines; without one there are no webhooks."""
+    browser_reports: str = "direct"
+    """Where pages report errors: `direct` to PostHog, or `server` to this server, which passes them on."""
     is_pre_heating: bool = True
     """Whether the packages of pipelines are installed at a sync, and not only at the first run."""
     run_timeout_s: float = 3600.0
@@ -49,6 +51,7 @@ class Config:
             environment=environ.get("ENVIRONMENT", "production"),
             hosts=tuple(filter(None, hosts)) or LOOPBACK,
             webhook_secret=environ.get("FASTFLOW_WEBHOOK_SECRET") or None,
+            browser_reports=environ.get("FASTFLOW_BROWSER_REPORTS", "direct"),
             is_pre_heating=environ.get("UV_PRE_HEAT", "1") != "0",
             run_timeout_s=float(environ.get("FASTFLOW_RUN_TIMEOUT_S", "3600")),
         )

@@ -68,6 +68,7 @@ class FastFlow:
             environment=config.environment,
             service_version=VERSION,
             registry=EVENTS,
+            browser_reports=config.browser_reports,
             security_headers=SecurityHeaders(content_security_policy=POLICY),
             clock=clock,
         )

@@ -12,10 +12,8 @@ import { LanguageContext, browserLanguage, useTexts } from "./texts";
 
 export function App({ client }: { client: TelemetryClient }) {
   const [session, setSession] = useState<Session | null>(null);
-  const [host, setHost] = useState("");
   const language = session?.user?.language ?? browserLanguage();
 
-  useEffect(() => void client.start().then(() => setHost(client.receiver)), [client]);
   useEffect(() => void api.session().then(setSession), []);
   useEffect(() => void (document.documentElement.lang = language), [language]);
 
@@ -33,9 +31,11 @@ export function App({ client }: { client: TelemetryClient }) {
           user={session.user}
           environment={session.environment}
           client={client}
-          host={host}
           onLanguage={choose}
-          onLeft={() => setSession({ ...session, user: null, csrf_token: null })}
+          onLeft={() => {
+            client.stop();
+            setSession({ ...session, user: null, csrf_token: null });
+          }}
         />
       ) : (
         <SignIn onEntered={setSession} />
@@ -44,22 +44,31 @@ export function App({ client }: { client: TelemetryClient }) {
   );
 }
 
+/** Who gets reports, and whether from the browser itself. */
+export interface Receiver {
+  host: string;
+  isDirect: boolean;
+}
+
 interface InsideProps {
   user: User;
   client: TelemetryClient;
-  /** Name of whoever receives reports. */
-  host: string;
   environment: string;
   onLanguage: (language: Language) => void;
   onLeft: () => void;
 }
 
-function Inside({ user, environment, client, host, onLanguage, onLeft }: InsideProps) {
+function Inside({ user, environment, client, onLanguage, onLeft }: InsideProps) {
+  const [receiver, setReceiver] = useState<Receiver>({ host: "", isDirect: false });
   const settings = useMemo(() => new SettingsApi(settingsCall), []);
   const texts = useTexts();
   const { pathname } = useLocation();
   const page = pathname === "/settings" ? texts.settings : pathname.startsWith("/runs") ? texts.runs : texts.pipelines;
 
+  // Only for people who are signed in.
+  useEffect(() => {
+    void client.start().then(() => setReceiver({ host: client.receiver, isDirect: client.isDirect }));
+  }, [client]);
   useEffect(() => void (document.title = `${page} – Fast-Flow`), [page]);
 
   return (
@@ -77,7 +86,7 @@ function Inside({ user, environment, client, host, onLanguage, onLeft }: InsideP
                 environment={environment}
                 settings={settings}
                 client={client}
-                host={host}
+                receiver={receiver}
                 onFlags={(flags) => follow(flags, client)}
                 onLanguage={onLanguage}
               />
@@ -86,13 +95,19 @@ function Inside({ user, environment, client, host, onLanguage, onLeft }: InsideP
           <Route path="*" element={<Navigate to="/" replace />} />
         </Routes>
       </ErrorBoundary>
-      {user.role === "admin" && <FirstRun settings={settings} client={client} host={host} />}
+      {user.role === "admin" && <FirstRun settings={settings} client={client} receiver={receiver} />}
     </Frame>
   );
 }
 
+interface FirstRunProps {
+  settings: SettingsApi;
+  client: TelemetryClient;
+  receiver: Receiver;
+}
+
 /** Shows the wizard while nobody has answered it. */
-function FirstRun({ settings, client, host }: { settings: SettingsApi; client: TelemetryClient; host: string }) {
+function FirstRun({ settings, client, receiver }: FirstRunProps) {
   const [isOpen, setOpen] = useState(false);
 
   useEffect(() => {
@@ -110,7 +125,7 @@ function FirstRun({ settings, client, host }: { settings: SettingsApi; client: T
           api={settings}
           language={language}
           product="Fast-Flow"
-          host={host}
+          {...receiver}
           onDecided={(flags) => {
             setOpen(false);
             follow(flags, client);
@@ -123,12 +138,13 @@ function FirstRun({ settings, client, host }: { settings: SettingsApi; client: T
 }
 
 /**
- * Stop at once where reports are off. Where they have been switched on, load the page anew: its security
- * policy dates from before, and would not let them out.
+ * Stop at once where reports are off. Where direct ones have been switched on, load the page again: its security
+ * policy is from before, and would not let them out.
  */
 function follow(flags: Flags, client: TelemetryClient) {
   if (!flags.enable_error_reporting) client.stop();
-  else if (!client.isOn) location.reload();
+  else if (client.isDirect && !client.isOn) location.reload();
+  else void client.start();
 }
 
 function Frame({ user, onLeft, children }: { user: User; onLeft: () => void; children: ReactNode }) {

@@ -45,12 +45,14 @@ export class ApiError extends Error {
 /** The token that proves to the server that a page of its own is asking; the cookie alone does not. */
 let csrfToken: string | null = null;
 
+export const csrfHeaders = (): Record<string, string> => (csrfToken === null ? {} : { "X-CSRF-Token": csrfToken });
+
 export async function call(method: string, path: string, body?: unknown): Promise<unknown> {
   const answer = await fetch(path, {
     method,
     headers: {
       ...(body === undefined ? {} : { "Content-Type": "application/json" }),
-      ...(csrfToken === null ? {} : { "X-CSRF-Token": csrfToken }),
+      ...csrfHeaders(),
     },
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
   });

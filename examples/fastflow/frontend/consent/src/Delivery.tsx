@@ -1,9 +1,10 @@
+"use client";
 /** What became of everything that was accepted, fetched when somebody asks for it. */
 
 import { useState } from "react";
 
-import { KINDS, type Balance, type Kind, type SettingsApi } from "./settings";
-import type { ConsentTexts } from "./texts";
+import { KINDS, type Balance, type Kind, type SettingsApi } from "./settings.js";
+import type { ConsentTexts } from "./texts.js";
 
 const COLUMNS = ["accepted", "sent", "handed_over", "waiting", "dropped"] as const;
 
@@ -25,8 +26,8 @@ export function DeliveryDisclosure({ api, texts }: { api: SettingsApi; texts: Co
   }
 
   return (
-    <div className="consent-delivery">
-      <button type="button" className="consent-link" aria-expanded={isOpen} onClick={() => void toggle()}>
+    <div className="otel-posthog-delivery">
+      <button type="button" className="otel-posthog-link" aria-expanded={isOpen} onClick={() => void toggle()}>
         {isOpen ? texts.hideDelivery : texts.showDelivery}
       </button>
       {isOpen && (

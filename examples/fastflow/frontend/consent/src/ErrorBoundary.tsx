@@ -1,10 +1,11 @@
-/** PostHog's own error boundary, reporting through our client, so that consent holds there too. */
+"use client";
+/** An error boundary that reports through our client, so that consent holds there too. */
 
-import { PostHogErrorBoundary, PostHogProvider } from "@posthog/react/slim";
-import type { PostHog } from "posthog-js";
-import type { ReactNode } from "react";
+import { Component, createContext, type ContextType, type ReactNode } from "react";
 
-import type { TelemetryClient } from "./client";
+import type { TelemetryClient } from "./client.js";
+
+const ClientContext = createContext<TelemetryClient | null>(null);
 
 export interface TelemetryProviderProps {
   client: TelemetryClient;
@@ -13,8 +14,7 @@ export interface TelemetryProviderProps {
 
 /** Hand the client to every `ErrorBoundary` below. */
 export function TelemetryProvider({ client, children }: TelemetryProviderProps) {
-  // The boundary calls captureException and nothing else; the client has that method.
-  return <PostHogProvider client={client as unknown as PostHog}>{children}</PostHogProvider>;
+  return <ClientContext.Provider value={client}>{children}</ClientContext.Provider>;
 }
 
 export interface ErrorBoundaryProps {
@@ -23,10 +23,20 @@ export interface ErrorBoundaryProps {
   children: ReactNode;
 }
 
-export function ErrorBoundary({ fallback, children }: ErrorBoundaryProps) {
-  return (
-    <PostHogErrorBoundary fallback={({ resetError }) => <>{fallback(() => resetError?.())}</>}>
-      {children}
-    </PostHogErrorBoundary>
-  );
+export class ErrorBoundary extends Component<ErrorBoundaryProps, { hasFailed: boolean }> {
+  static override contextType = ClientContext;
+  declare context: ContextType<typeof ClientContext>;
+  override state = { hasFailed: false };
+
+  static getDerivedStateFromError() {
+    return { hasFailed: true };
+  }
+
+  override componentDidCatch(error: unknown) {
+    this.context?.captureException(error);
+  }
+
+  override render() {
+    return this.state.hasFailed ? this.props.fallback(() => this.setState({ hasFailed: false })) : this.props.children;
+  }
 }

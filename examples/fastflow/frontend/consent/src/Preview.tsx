@@ -1,9 +1,10 @@
+"use client";
 /** What would be sent, exactly, fetched when somebody asks for it. */
 
 import { useState } from "react";
 
-import type { Preview, PrintedRequest, SettingsApi } from "./settings";
-import type { ConsentTexts } from "./texts";
+import type { Preview, PrintedRequest, SettingsApi } from "./settings.js";
+import type { ConsentTexts } from "./texts.js";
 
 const PARTS = ["waiting", "heartbeat", "samples"] as const;
 
@@ -25,8 +26,8 @@ export function PreviewDisclosure({ api, texts }: { api: SettingsApi; texts: Con
   }
 
   return (
-    <div className="consent-preview">
-      <button type="button" className="consent-link" aria-expanded={isOpen} onClick={() => void toggle()}>
+    <div className="otel-posthog-preview">
+      <button type="button" className="otel-posthog-link" aria-expanded={isOpen} onClick={() => void toggle()}>
         {isOpen ? texts.hidePreview : texts.showPreview}
       </button>
       {isOpen && (

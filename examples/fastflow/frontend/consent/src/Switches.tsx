@@ -1,23 +1,26 @@
+"use client";
 /** The two switches of the settings page, each with what really happens at the moment and why. */
 
 import { useCallback, useEffect, useId, useState } from "react";
 
-import { DeliveryDisclosure } from "./Delivery";
-import { PreviewDisclosure } from "./Preview";
-import { KINDS, type Flags, type Kind, type Question, type SettingsApi, type State, type System } from "./settings";
-import { CONSENT_TEXTS, type ConsentTexts, type Language } from "./texts";
+import { DeliveryDisclosure } from "./Delivery.js";
+import { PreviewDisclosure } from "./Preview.js";
+import { KINDS, type Flags, type Kind, type Question, type SettingsApi, type State, type System } from "./settings.js";
+import { CONSENT_TEXTS, type ConsentTexts, type Language } from "./texts.js";
 
 export interface SwitchesProps {
   api: SettingsApi;
   language: Language;
   host: string;
+  /** Whether browsers report to PostHog themselves: then the text says what PostHog sees of a visitor. */
+  isDirect?: boolean;
   /** Called once a change is stored. */
   onChanged: (flags: Flags) => void;
 }
 
 const FLAG_OF = { errors: "enable_error_reporting", telemetry: "enable_telemetry" } as const;
 
-export function Switches({ api, language, host, onChanged }: SwitchesProps) {
+export function Switches({ api, language, host, isDirect = false, onChanged }: SwitchesProps) {
   const texts = CONSENT_TEXTS[language];
   const [system, setSystem] = useState<System | null>(null);
   const [states, setStates] = useState<Record<Kind, State> | null>(null);
@@ -50,13 +53,13 @@ export function Switches({ api, language, host, onChanged }: SwitchesProps) {
   }
 
   const complaint = (
-    <p className="consent-complaint" role="alert">
+    <p className="otel-posthog-complaint" role="alert">
       {hasFailed ? texts.failed : ""}
     </p>
   );
   if (!system || !states) return <>{hasFailed ? complaint : <p>{texts.loading}</p>}</>;
   return (
-    <div className="consent-switches" lang={language}>
+    <div className="otel-posthog-switches" lang={language}>
       {KINDS.map((kind) => (
         <Switch
           key={kind}
@@ -78,8 +81,8 @@ export function Switches({ api, language, host, onChanged }: SwitchesProps) {
         return <OpenQuestion key={kind} name={texts.kinds[kind].name} question={question} texts={texts} onAnswer={answer} />;
       })}
       {complaint}
-      <p className="consent-hint">
-        {texts.receiver(host)} {texts.anonymous} {texts.recording}
+      <p className="otel-posthog-hint">
+        {texts.receiver(host, isDirect)} {texts.anonymous} {texts.recording}
       </p>
       <PreviewDisclosure api={api} texts={texts} />
       <DeliveryDisclosure api={api} texts={texts} />
@@ -108,9 +111,9 @@ function Switch({ kind, isOn, state, texts, onSwitch }: SwitchProps) {
   }
 
   return (
-    <div className="consent-switch">
-      <div className="consent-switch-row">
-        <span id={`${id}-name`} className="consent-switch-name">
+    <div className="otel-posthog-switch">
+      <div className="otel-posthog-switch-row">
+        <span id={`${id}-name`} className="otel-posthog-switch-name">
           {texts.kinds[kind].name}
         </span>
         <button
@@ -122,17 +125,17 @@ function Switch({ kind, isOn, state, texts, onSwitch }: SwitchProps) {
           aria-describedby={`${id}-terms ${id}-state`}
           onClick={() => void flip()}
         >
-          <span className="consent-word" aria-hidden="true">
+          <span className="otel-posthog-word" aria-hidden="true">
             {isOn ? texts.on : texts.off}
           </span>
-          <span className="consent-track" aria-hidden="true" />
+          <span className="otel-posthog-track" aria-hidden="true" />
         </button>
       </div>
       <p id={`${id}-terms`}>
         {texts.kinds[kind].sends} {texts.kinds[kind].never}
       </p>
-      <p id={`${id}-state`} className="consent-state" data-kind={kind} role="status">
-        <span className={state.is_sending ? "consent-dot consent-dot-on" : "consent-dot"} aria-hidden="true" />
+      <p id={`${id}-state`} className="otel-posthog-state" data-kind={kind} role="status">
+        <span className={state.is_sending ? "otel-posthog-dot otel-posthog-dot-on" : "otel-posthog-dot"} aria-hidden="true" />
         {`${state.is_sending ? texts.sending : texts.notSending}: ${why}`}
       </p>
     </div>
@@ -148,7 +151,7 @@ interface OpenQuestionProps {
 
 function OpenQuestion({ name, question, texts, onAnswer }: OpenQuestionProps) {
   return (
-    <section className="consent-question">
+    <section className="otel-posthog-question">
       <h3>
         {name}: {texts.question}
       </h3>
@@ -160,11 +163,11 @@ function OpenQuestion({ name, question, texts, onAnswer }: OpenQuestionProps) {
           </li>
         ))}
       </ul>
-      <div className="consent-answers">
-        <button type="button" className="consent-answer" onClick={() => onAnswer("agree")}>
+      <div className="otel-posthog-answers">
+        <button type="button" className="otel-posthog-answer" onClick={() => onAnswer("agree")}>
           {texts.agree}
         </button>
-        <button type="button" className="consent-answer" onClick={() => onAnswer("decline")}>
+        <button type="button" className="otel-posthog-answer" onClick={() => onAnswer("decline")}>
           {texts.decline}
         </button>
       </div>

@@ -1,3 +1,4 @@
+"use client";
 /**
  * Asks an administrator, once, what may be sent. Nothing is ticked beforehand, and to close it in any way
  * leaves the question open.
@@ -5,9 +6,9 @@
 
 import { useEffect, useId, useRef, useState } from "react";
 
-import { PreviewDisclosure } from "./Preview";
-import { KINDS, type Flags, type Kind, type SettingsApi } from "./settings";
-import { CONSENT_TEXTS, type Language } from "./texts";
+import { PreviewDisclosure } from "./Preview.js";
+import { KINDS, type Flags, type Kind, type SettingsApi } from "./settings.js";
+import { CONSENT_TEXTS, type Language } from "./texts.js";
 
 export interface WizardProps {
   api: SettingsApi;
@@ -15,13 +16,15 @@ export interface WizardProps {
   product: string;
   /** Name of whoever receives it, such as `eu.posthog.com`. */
   host: string;
+  /** Whether browsers report to PostHog themselves: then the text says what PostHog sees of a visitor. */
+  isDirect?: boolean;
   /** Called once the answer is stored. */
   onDecided: (flags: Flags) => void;
   /** Called when it is closed without an answer. */
   onLater: () => void;
 }
 
-export function Wizard({ api, language, product, host, onDecided, onLater }: WizardProps) {
+export function Wizard({ api, language, product, host, isDirect = false, onDecided, onLater }: WizardProps) {
   const texts = CONSENT_TEXTS[language];
   const id = useId();
   const dialog = useRef<HTMLDialogElement>(null);
@@ -55,7 +58,7 @@ export function Wizard({ api, language, product, host, onDecided, onLater }: Wiz
   return (
     <dialog
       ref={dialog}
-      className="consent-dialog"
+      className="otel-posthog-dialog"
       lang={language}
       aria-labelledby={`${id}-title`}
       aria-describedby={`${id}-lead`}
@@ -69,7 +72,7 @@ export function Wizard({ api, language, product, host, onDecided, onLater }: Wiz
       </h2>
       <p id={`${id}-lead`}>{texts.lead}</p>
       {KINDS.map((kind) => (
-        <div className="consent-choice" key={kind}>
+        <div className="otel-posthog-choice" key={kind}>
           <input
             type="checkbox"
             id={`${id}-${kind}`}
@@ -87,32 +90,32 @@ export function Wizard({ api, language, product, host, onDecided, onLater }: Wiz
         </div>
       ))}
       <p>
-        {texts.receiver(host)} {texts.anonymous} {texts.recording}
+        {texts.receiver(host, isDirect)} {texts.anonymous} {texts.recording}
       </p>
       <p>
         <strong>{texts.refusing}</strong>
       </p>
       <PreviewDisclosure api={api} texts={texts} />
-      <p className="consent-complaint" role="alert">
+      <p className="otel-posthog-complaint" role="alert">
         {complaint}
       </p>
-      <div className="consent-answers">
-        <button type="button" className="consent-answer" disabled={isSaving} onClick={send}>
+      <div className="otel-posthog-answers">
+        <button type="button" className="otel-posthog-answer" disabled={isSaving} onClick={send}>
           {texts.send}
         </button>
         <button
           type="button"
-          className="consent-answer"
+          className="otel-posthog-answer"
           disabled={isSaving}
           onClick={() => void decide({ errors: false, telemetry: false })}
         >
           {texts.refuse}
         </button>
-        <button type="button" className="consent-later" disabled={isSaving} onClick={onLater}>
+        <button type="button" className="otel-posthog-later" disabled={isSaving} onClick={onLater}>
           {texts.later}
         </button>
       </div>
-      <p className="consent-hint">{texts.laterHint}</p>
+      <p className="otel-posthog-hint">{texts.laterHint}</p>
     </dialog>
   );
 }

@@ -1,15 +1,4 @@
-/** What posthog-js has gathered, reduced to what may leave. A list of what stays, not of what goes. */
-
-import { scrub, scrubUrl } from "./scrub";
-
-export interface Report {
-  api_key: string;
-  event: "$exception";
-  uuid: string;
-  distinct_id: string;
-  timestamp: string;
-  properties: Record<string, unknown>;
-}
+/** What describes an error, reduced to what a report may hold. A list of what stays, not of what goes. */
 
 /** The part of posthog-js's event that is looked at. */
 export interface Captured {
@@ -19,84 +8,88 @@ export interface Captured {
   properties: Record<string, unknown>;
 }
 
-export interface Surroundings {
-  apiKey: string;
-  /** Random, made for this load of the page and kept nowhere. */
-  distinctId: string;
-  url: string;
-  host: string;
-  /** Told with each report, such as the product's version. */
-  base: Readonly<Record<string, string | undefined>>;
+/** How texts and addresses are shown. */
+export interface Shown {
+  text: (text: string) => string;
+  url: (url: string) => string;
 }
 
-/** Key under which the client hands its own properties through posthog-js. */
-export const GIVEN = "otel_posthog_given";
-const LEVELS = ["fatal", "error", "warning", "log", "info", "debug"];
-const FRAME_TEXTS = ["platform", "function", "lang", "chunk_id"] as const;
-const FRAME_VALUES = ["lineno", "colno", "in_app", "resolved"] as const;
-const MAX_FRAMES = 50;
-const MAX_EXCEPTIONS = 10;
+export interface Description {
+  $exception_list: Record<string, unknown>[];
+  $exception_level: string;
+  /** What the product itself told. */
+  given: Record<string, unknown>;
+}
 
-/** Return the report, or null for anything but an exception. */
-export function clean(captured: Captured, around: Surroundings): Report | null {
-  const { $exception_list, $exception_level, $lib_version } = captured.properties;
-  if (captured.event !== "$exception" || !Array.isArray($exception_list)) return null;
-  const level = LEVELS.find((known) => known === $exception_level) ?? "error";
+/** Key under which the client hands the product's own properties along. */
+export const GIVEN = "otel_posthog_given";
+export const MAX_FRAMES = 50;
+const MAX_EXCEPTIONS = 10;
+const MAX_GIVEN = 20;
+const MAX_URL_CHARS = 2_000;
+const LEVELS = ["fatal", "error", "warning", "log", "info", "debug"];
+const SOURCES = ["cause", "member"];
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+
+/** Return the description, or null for anything but an exception. */
+export function clean(captured: Captured, shown: Shown, maxFrames = MAX_FRAMES): Description | null {
+  const { $exception_list, $exception_level } = captured.properties;
+  if (captured.event !== "$exception" || !Array.isArray($exception_list) || $exception_list.length === 0) return null;
   return {
-    api_key: around.apiKey,
-    event: "$exception",
-    uuid: captured.uuid,
-    distinct_id: around.distinctId,
-    timestamp: (captured.timestamp ?? new Date()).toISOString(),
-    properties: {
-      ...cleanGiven(captured.properties[GIVEN], around.host),
-      ...around.base,
-      source: "frontend",
-      $exception_list: $exception_list.slice(0, MAX_EXCEPTIONS).map((one) => cleanException(one, around.host)),
-      $exception_level: level,
-      $current_url: scrubUrl(around.url, around.host),
-      $process_person_profile: false,
-      $geoip_disable: true,
-      $ip: "0.0.0.0",
-      $lib: "web",
-      ...(typeof $lib_version === "string" ? { $lib_version } : {}),
-    },
+    $exception_list: $exception_list.slice(0, MAX_EXCEPTIONS).map((one) => cleanException(one, shown, maxFrames)),
+    $exception_level: LEVELS.find((known) => known === $exception_level) ?? "error",
+    given: cleanGiven(captured.properties[GIVEN], shown),
   };
 }
 
-function cleanException(exception: unknown, host: string): Record<string, unknown> {
+function cleanException(exception: unknown, shown: Shown, maxFrames: number): Record<string, unknown> {
   const { type, value, mechanism, stacktrace } = asRecord(exception);
-  const { handled, synthetic, type: kind } = asRecord(mechanism);
   const frames = asRecord(stacktrace).frames;
   return {
-    type: scrub(String(type ?? "Error"), host),
-    value: scrub(String(value ?? ""), host),
-    mechanism: { handled: handled === true, synthetic: synthetic === true, type: String(kind ?? "generic") },
+    type: shown.text(String(type ?? "Error")).slice(0, 200),
+    value: shown.text(String(value ?? "")),
+    mechanism: cleanMechanism(asRecord(mechanism)),
     ...(Array.isArray(frames)
-      ? { stacktrace: { type: "raw", frames: frames.slice(-MAX_FRAMES).map((one) => cleanFrame(one, host)) } }
+      ? { stacktrace: { type: "raw", frames: frames.slice(-maxFrames).map((one) => cleanFrame(one, shown)) } }
       : {}),
   };
 }
 
-function cleanFrame(frame: unknown, host: string): Record<string, unknown> {
-  const given = asRecord(frame);
-  const cleaned: Record<string, unknown> = { filename: scrubUrl(String(given.filename ?? ""), host) };
-  for (const name of FRAME_TEXTS) {
-    if (typeof given[name] === "string") cleaned[name] = name === "chunk_id" ? given[name] : scrub(given[name], host);
-  }
-  for (const name of FRAME_VALUES) {
-    if (typeof given[name] === "number" || typeof given[name] === "boolean") cleaned[name] = given[name];
-  }
-  return cleaned;
+function cleanMechanism({ handled, synthetic, type, source, exception_id, parent_id }: Record<string, unknown>) {
+  const isNamed = typeof type === "string" && /^[a-z_.]{1,40}$/.test(type);
+  return {
+    handled: handled === true,
+    synthetic: synthetic === true,
+    type: isNamed ? type : "generic",
+    ...(SOURCES.includes(String(source)) ? { source } : {}),
+    ...numbers({ exception_id, parent_id }),
+  };
+}
+
+function cleanFrame(frame: unknown, shown: Shown): Record<string, unknown> {
+  const { filename, function: name, lineno, colno, in_app, chunk_id } = asRecord(frame);
+  return {
+    platform: "web:javascript",
+    filename: shown.url(String(filename ?? "").slice(0, MAX_URL_CHARS)),
+    function: shown.text(String(name ?? "?")).slice(0, 200),
+    ...numbers({ lineno, colno }),
+    ...(typeof in_app === "boolean" ? { in_app } : {}),
+    ...(typeof chunk_id === "string" && UUID.test(chunk_id) ? { chunk_id } : {}),
+  };
 }
 
 /** Numbers, booleans and short texts that the product itself told. */
-function cleanGiven(given: unknown, host: string): Record<string, unknown> {
+function cleanGiven(given: unknown, shown: Shown): Record<string, unknown> {
   const kept = Object.entries(asRecord(given)).flatMap(([name, value]) => {
     if (typeof value === "boolean" || (typeof value === "number" && Number.isFinite(value))) return [[name, value]];
-    return typeof value === "string" ? [[name, scrub(value, host)]] : [];
+    return typeof value === "string" ? [[name, shown.text(value).slice(0, 200)]] : [];
   });
-  return Object.fromEntries(kept);
+  return Object.fromEntries(kept.slice(0, MAX_GIVEN));
+}
+
+function numbers(values: Record<string, unknown>): Record<string, number> {
+  const kept = Object.entries(values).filter(([, value]) => Number.isInteger(value) && Number(value) >= 0);
+  return Object.fromEntries(kept) as Record<string, number>;
 }
 
 function asRecord(value: unknown): Record<string, unknown> {

@@ -1,10 +1,6 @@
-export { TelemetryClient, TestError, reportsAreAllowed, type ClientOptions, type Given } from "./client";
-export { DeliveryDisclosure } from "./Delivery";
-export { ErrorBoundary, TelemetryProvider } from "./ErrorBoundary";
-export { PreviewDisclosure } from "./Preview";
-export { SAFE_OPTIONS } from "./safeOptions";
-export { SettingsApi, type Balance, type Call, type Flags, type Kind, type System } from "./settings";
-export { askStatus, type Status } from "./status";
-export { Switches } from "./Switches";
-export { CONSENT_TEXTS, type Language } from "./texts";
-export { Wizard } from "./Wizard";
+export * from "./core.js";
+export { DeliveryDisclosure } from "./Delivery.js";
+export { ErrorBoundary, TelemetryProvider } from "./ErrorBoundary.js";
+export { PreviewDisclosure } from "./Preview.js";
+export { Switches } from "./Switches.js";
+export { Wizard } from "./Wizard.js";

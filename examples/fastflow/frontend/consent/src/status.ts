@@ -1,20 +1,20 @@
 /** What the server says about error reports, and what a page may make of it. */
 
-export const STATUS_PATH = "/api/settings/telemetry-status";
-
 export interface Status {
   isOn: boolean;
   /** Name of whoever would receive reports, such as `eu.posthog.com`. */
   receiver: string;
+  /** Whether pages report to the product's server or to PostHog itself. */
+  way: "server" | "direct";
   apiKey: string;
-  /** Where events go: the ingestion host, with scheme and without a slash at its end. */
+  /** Where direct reports go: the ingestion host, with scheme and without a slash at its end. */
   host: string;
 }
 
-export const OFF: Status = { isOn: false, receiver: "", apiKey: "", host: "" };
+export const OFF: Status = { isOn: false, receiver: "", way: "server", apiKey: "", host: "" };
 
 /** Return what the server says, or null where it cannot be asked: then nobody knows. */
-export async function askStatus(ask: typeof fetch, path: string = STATUS_PATH): Promise<Status | null> {
+export async function askStatus(ask: typeof fetch, path: string): Promise<Status | null> {
   try {
     const answer = await ask(path, { cache: "no-store" });
     if (!answer.ok) return null;
@@ -27,11 +27,12 @@ export async function askStatus(ask: typeof fetch, path: string = STATUS_PATH): 
 /** Return the status; everything but a plain yes with a key and a host is a no. */
 export function readStatus(body: unknown): Status {
   if (typeof body !== "object" || body === null) return OFF;
-  const { enable_error_reporting, posthog_api_key, posthog_host } = body as Record<string, unknown>;
+  const { enable_error_reporting, posthog_api_key, posthog_host, browser_reports } = body as Record<string, unknown>;
   if (typeof posthog_host !== "string" || !URL.canParse(posthog_host)) return OFF;
-  const receiver = new URL(posthog_host).host;
-  if (enable_error_reporting !== true || typeof posthog_api_key !== "string") return { ...OFF, receiver };
-  return { isOn: true, receiver, apiKey: posthog_api_key, host: ingestionHost(posthog_host) };
+  const way = browser_reports === "direct" ? "direct" : "server";
+  const known = { ...OFF, receiver: new URL(posthog_host).host, way } as const;
+  if (enable_error_reporting !== true || typeof posthog_api_key !== "string") return known;
+  return { ...known, isOn: true, apiKey: posthog_api_key, host: ingestionHost(posthog_host) };
 }
 
 /** PostHog's cloud shows its pages on one host and takes events on another; other servers have one. */

@@ -1,6 +1,6 @@
 /** All that the wizard and the switches say, in English and German. */
 
-import type { Kind, Reason } from "./settings";
+import type { Kind, Reason } from "./settings.js";
 
 export type Language = "en" | "de";
 
@@ -9,7 +9,7 @@ export interface ConsentTexts {
   lead: string;
   refusing: string;
   anonymous: string;
-  receiver: (host: string) => string;
+  receiver: (host: string, isDirect: boolean) => string;
   kinds: Record<Kind, { name: string; sends: string; never: string }>;
   recording: string;
   send: string;
@@ -46,8 +46,12 @@ const en: ConsentTexts = {
   lead: "You decide what this installation may send to the people who make it. Both are off until you say otherwise.",
   refusing: "Refusing changes nothing: every function stays the same, and nobody asks again.",
   anonymous:
-    "One random number stands for this installation, never for a person. There are no names, e-mail addresses, host names or IP addresses in what is sent.",
-  receiver: (host) => `It goes to PostHog${host ? ` (${host})` : ""}, where the makers of this product read it.`,
+    "One random number stands for this installation, never for a person. Names, e-mail addresses, host names and IP addresses are no part of a report.",
+  receiver: (host, isDirect) =>
+    `It goes to PostHog${host ? ` (${host})` : ""}, where the makers of this product read it. ` +
+    (isDirect
+      ? "Errors of a page are sent there by the visitor’s browser: PostHog then sees the visitor’s IP address, the kind and language of the browser, and the address of this installation."
+      : "Errors of a page go there through this server: PostHog sees nothing of the visitor’s browser."),
   kinds: {
     errors: {
       name: "Error reports",
@@ -105,8 +109,12 @@ const de: ConsentTexts = {
   lead: "Sie entscheiden, was diese Installation an die Hersteller senden darf. Beides ist aus, bis Sie etwas anderes sagen.",
   refusing: "Ablehnen ändert nichts: Alle Funktionen bleiben gleich, und niemand fragt noch einmal.",
   anonymous:
-    "Eine Zufallszahl steht für diese Installation, nie für eine Person. Gesendet werden keine Namen, E-Mail-Adressen, Rechnernamen oder IP-Adressen.",
-  receiver: (host) => `Empfänger ist PostHog${host ? ` (${host})` : ""}; dort lesen es die Hersteller dieses Produkts.`,
+    "Eine Zufallszahl steht für diese Installation, nie für eine Person. Namen, E-Mail-Adressen, Rechnernamen und IP-Adressen gehören nicht zu einem Bericht.",
+  receiver: (host, isDirect) =>
+    `Empfänger ist PostHog${host ? ` (${host})` : ""}; dort lesen es die Hersteller dieses Produkts. ` +
+    (isDirect
+      ? "Fehler einer Seite sendet der Browser des Besuchers selbst dorthin: PostHog sieht dabei dessen IP-Adresse, Art und Sprache des Browsers und die Adresse dieser Installation."
+      : "Fehler einer Seite gehen über diesen Server dorthin: PostHog sieht nichts vom Browser des Besuchers."),
   kinds: {
     errors: {
       name: "Fehlerberichte",

@@ -2,9 +2,16 @@ import type { PostHog } from "posthog-js";
 import { afterEach, describe, expect, it, vi } from "vitest";
 
 import { TelemetryClient, type ClientOptions } from "../src/client";
-import { SAFE_OPTIONS } from "../src/safeOptions";
+import { MARK } from "../src/describe";
+import { direct, SAFE_OPTIONS, type DirectOptions } from "../src/direct";
 
-const STATUS = { enable_error_reporting: true, posthog_api_key: "phc_x", posthog_host: "https://posthog.example" };
+const STATUS = {
+  enable_error_reporting: true,
+  posthog_api_key: "phc_x",
+  posthog_host: "https://posthog.example",
+  browser_reports: "direct",
+};
+const REPORT_PATH = "/api/settings/browser-report";
 const INGESTION = "https://posthog.example/i/v0/e/";
 
 /** A server that says what it is told to, and a PostHog that keeps what it gets. */
@@ -13,16 +20,17 @@ class Network {
   isReachable = true;
   postHogStatus = 200;
   asked = 0;
+  way = "direct";
   received: { url: string; body: Record<string, unknown>; init: RequestInit }[] = [];
 
   fetch = (async (url: string, init?: RequestInit) => {
-    if (url === INGESTION) {
+    if (url === INGESTION || url === REPORT_PATH) {
       this.received.push({ url, body: JSON.parse(String(init?.body)), init: init ?? {} });
       return new Response("{}", { status: this.postHogStatus });
     }
     this.asked += 1;
     if (!this.isReachable) throw new TypeError("Failed to fetch");
-    return Response.json({ ...STATUS, enable_error_reporting: this.isOn });
+    return Response.json({ ...STATUS, enable_error_reporting: this.isOn, browser_reports: this.way });
   }) as typeof fetch;
 }
 
@@ -41,14 +49,13 @@ class FakePostHog {
   }
 }
 
-function setUp(options: ClientOptions = {}) {
+function setUp(options: ClientOptions = {}, { mayReport = () => true }: DirectOptions = {}) {
   const network = new Network();
   const posthog = new FakePostHog();
   const load = vi.fn(() => Promise.resolve(posthog as unknown as PostHog));
   const client = new TelemetryClient({
     fetch: network.fetch,
-    load,
-    mayReport: () => true,
+    direct: direct({ mayReport, load }),
     pause: () => Promise.resolve(),
     ...options,
   });
@@ -59,7 +66,7 @@ afterEach(() => {
   document.head.innerHTML = "";
 });
 
-describe("TelemetryClient", () => {
+describe("TelemetryClient that reports directly", () => {
   it("does not even load posthog-js without consent", async () => {
     const { client, network, load } = setUp();
     network.isOn = false;
@@ -73,7 +80,7 @@ describe("TelemetryClient", () => {
   });
 
   it("does not start where the page's own policy dates from before the consent", async () => {
-    const { client, load } = setUp({ mayReport: () => false });
+    const { client, load } = setUp({}, { mayReport: () => false });
 
     expect(await client.start()).toBe(false);
     expect(load).not.toHaveBeenCalled();
@@ -85,7 +92,7 @@ describe("TelemetryClient", () => {
   ])("reads the page's mark: %s", async (mark, isOn) => {
     document.head.innerHTML = `<meta name="error-reporting" content="${mark}">`;
     const { network, load } = setUp();
-    const client = new TelemetryClient({ fetch: network.fetch, load });
+    const client = new TelemetryClient({ fetch: network.fetch, direct: direct({ load }) });
 
     expect(await client.start()).toBe(isOn);
   });
@@ -236,7 +243,7 @@ describe("posthog-js itself", () => {
     const asked = vi.fn(() => Promise.resolve(new Response("{}")));
     vi.stubGlobal("fetch", asked);
     const { network } = setUp();
-    const client = new TelemetryClient({ fetch: network.fetch, mayReport: () => true });
+    const client = new TelemetryClient({ fetch: network.fetch, direct: direct({ mayReport: () => true }) });
     await client.start();
 
     client.captureException(new Error("by hand"));
@@ -252,6 +259,113 @@ describe("posthog-js itself", () => {
     expect(asked).not.toHaveBeenCalled();
     expect([localStorage.length, sessionStorage.length, document.cookie]).toEqual([0, 0, ""]);
     client.stop();
+    vi.unstubAllGlobals();
+  });
+});
+
+describe("TelemetryClient that reports to the product's server", () => {
+  function reporting(options: ClientOptions = {}) {
+    const network = new Network();
+    network.way = "server";
+    const client = new TelemetryClient({ fetch: network.fetch, pause: () => Promise.resolve(), ...options });
+    return { client, network };
+  }
+
+  it("does not even load what describes errors without consent", async () => {
+    const { client, network } = reporting();
+    network.isOn = false;
+
+    expect(await client.start()).toBe(false);
+
+    expect(performance.getEntriesByName(MARK)).toEqual([]);
+  });
+
+  it("describes what is captured, thrown and rejected, each error once, and stores nothing", async () => {
+    const { client, network } = reporting();
+    await client.start();
+    const twice = new Error("twice", { cause: new TypeError("its cause") });
+
+    client.captureException(twice, { step: "render" });
+    window.dispatchEvent(new ErrorEvent("error", { error: twice, message: "twice" }));
+    window.dispatchEvent(new ErrorEvent("error", { error: new RangeError("thrown"), message: "thrown" }));
+    window.dispatchEvent(Object.assign(new Event("unhandledrejection"), { reason: new SyntaxError("rejected") }));
+    await client.flush();
+
+    const lists = network.received.map(({ body }) => body.$exception_list as Record<string, unknown>[]);
+    expect(network.received.map(({ url }) => url)).toEqual([REPORT_PATH, REPORT_PATH, REPORT_PATH]);
+    expect(lists.map(([first]) => [first?.type, first?.value])).toEqual([
+      ["Error", "twice"],
+      ["RangeError", "thrown"],
+      ["SyntaxError", "rejected"],
+    ]);
+    expect(lists.map(([first]) => (first?.mechanism as Record<string, unknown>).handled)).toEqual([true, false, false]);
+    expect(lists[0]?.[1]).toMatchObject({ type: "TypeError", mechanism: { source: "cause", parent_id: 0 } });
+    expect(network.received[0]?.body.properties).toEqual({ step: "render" });
+    expect(network.asked).toBe(1);
+    expect([localStorage.length, sessionStorage.length, document.cookie]).toEqual([0, 0, ""]);
+    client.stop();
+  });
+
+  it("carries the headers of the product's own requests", async () => {
+    const { client, network } = reporting({ headers: () => ({ "X-CSRF-Token": "known" }) });
+    await client.start();
+
+    client.captureException(new Error("x"));
+    await client.flush();
+
+    expect(network.received[0]?.init.headers).toEqual({ "Content-Type": "application/json", "X-CSRF-Token": "known" });
+  });
+
+  it("tries the same report again while the server fails", async () => {
+    const { client, network } = reporting();
+    await client.start();
+    network.postHogStatus = 503;
+
+    client.captureException(new Error("x"));
+    await client.flush();
+
+    expect(network.received).toHaveLength(3);
+    expect(new Set(network.received.map(({ body }) => body.uuid)).size).toBe(1);
+  });
+
+  it("never floods the server", async () => {
+    const { client, network } = reporting();
+    await client.start();
+
+    for (let number = 0; number < 100; number += 1) client.captureException(new Error(`x ${number}`));
+    await client.flush();
+
+    expect(network.received).toHaveLength(20);
+  });
+
+  it("does not fall back on the server where direct reports are asked for and not built in", async () => {
+    const { client, network } = reporting();
+    network.way = "direct";
+
+    expect(await client.start()).toBe(false);
+    expect(client.isDirect).toBe(true);
+  });
+
+  it.each([
+    ["globalPrivacyControl", true],
+    ["doNotTrack", "1"],
+  ])("honours the browser's %s", async (name, value) => {
+    vi.stubGlobal("navigator", { [name]: value });
+    const { client } = reporting();
+
+    expect(await client.start()).toBe(false);
+    vi.unstubAllGlobals();
+  });
+
+  it("makes a uuid where a page over plain http has no randomUUID", async () => {
+    vi.stubGlobal("crypto", { getRandomValues: crypto.getRandomValues.bind(crypto) });
+    const { client, network } = reporting();
+    await client.start();
+
+    client.captureException(new Error("x"));
+    await client.flush();
+
+    expect(network.received[0]?.body.uuid).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
     vi.unstubAllGlobals();
   });
 });

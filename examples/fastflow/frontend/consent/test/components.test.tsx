@@ -53,6 +53,18 @@ describe("Wizard", () => {
     expect(screen.getByRole("dialog").textContent).toContain("Acme");
   });
 
+  it.each([
+    [false, "nothing of the visitor"],
+    [true, "sees the visitor’s IP address"],
+  ])("says what PostHog sees of a visitor (direct: %s)", (isDirect, told) => {
+    const nothing = () => undefined;
+    render(
+      <Wizard api={server().api} language="en" product="Acme" host="" isDirect={isDirect} onDecided={nothing} onLater={nothing} />,
+    );
+
+    expect(screen.getByRole("dialog").textContent).toContain(told);
+  });
+
   it("stores just what was ticked", async () => {
     const { changes, onDecided, texts } = show();
 

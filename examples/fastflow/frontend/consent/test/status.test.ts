@@ -2,13 +2,14 @@ import { describe, expect, it } from "vitest";
 
 import { OFF, askStatus, ingestionHost, readStatus } from "../src/status";
 
-const YES = { enable_error_reporting: true, posthog_api_key: "phc_x", posthog_host: "https://eu.posthog.com" };
+const YES = { enable_error_reporting: true, posthog_api_key: "phc_x", posthog_host: "https://eu.posthog.com", browser_reports: "direct" };
 
 describe("readStatus", () => {
   it("takes a plain yes", () => {
     expect(readStatus(YES)).toEqual({
       isOn: true,
       receiver: "eu.posthog.com",
+      way: "direct",
       apiKey: "phc_x",
       host: "https://eu.i.posthog.com",
     });
@@ -29,7 +30,11 @@ describe("readStatus", () => {
   });
 
   it("takes a missing key for a no, and still names the receiver", () => {
-    expect(readStatus({ ...YES, posthog_api_key: null })).toEqual({ ...OFF, receiver: "eu.posthog.com" });
+    expect(readStatus({ ...YES, posthog_api_key: null })).toEqual({ ...OFF, way: "direct", receiver: "eu.posthog.com" });
+  });
+
+  it.each([["server"], [undefined], ["elsewhere"]])("reports to the server unless told to report directly: %j", (browser_reports) => {
+    expect(readStatus({ ...YES, browser_reports })).toMatchObject({ isOn: true, way: "server" });
   });
 });
 
@@ -39,7 +44,7 @@ describe("askStatus", () => {
     ["no network", () => Promise.reject(new TypeError("Failed to fetch"))],
     ["an answer that is no JSON", () => Promise.resolve(new Response("<html>"))],
   ])("does not know after %s", async (_, answer) => {
-    expect(await askStatus(answer)).toBeNull();
+    expect(await askStatus(answer, "/status")).toBeNull();
   });
 });
 

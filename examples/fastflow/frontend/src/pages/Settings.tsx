@@ -2,6 +2,7 @@ import { Switches, type Flags, type Language, type SettingsApi, type TelemetryCl
 import { useContext, useId, useState } from "react";
 
 import { api, type User } from "../api";
+import type { Receiver } from "../App";
 import { LanguageContext, useTexts } from "../texts";
 
 const LANGUAGES: Record<Language, string> = { en: "English", de: "Deutsch" };
@@ -11,12 +12,12 @@ interface SettingsProps {
   environment: string;
   settings: SettingsApi;
   client: TelemetryClient;
-  host: string;
+  receiver: Receiver;
   onFlags: (flags: Flags) => void;
   onLanguage: (language: Language) => void;
 }
 
-export function Settings({ user, environment, settings, client, host, onFlags, onLanguage }: SettingsProps) {
+export function Settings({ user, environment, settings, client, receiver, onFlags, onLanguage }: SettingsProps) {
   const texts = useTexts();
   const language = useContext(LanguageContext);
   const isAdmin = user.role === "admin";
@@ -31,7 +32,7 @@ export function Settings({ user, environment, settings, client, host, onFlags, o
         <section className="card" aria-labelledby={`${id}-privacy`}>
           <h2 id={`${id}-privacy`}>{texts.privacy}</h2>
           <p className="soft">{texts.privacyLead}</p>
-          <Switches api={settings} language={language} host={host} onChanged={onFlags} />
+          <Switches api={settings} language={language} {...receiver} onChanged={onFlags} />
         </section>
       )}
       {isAdmin && <People />}
