@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
 from opentelemetry.sdk.trace import ReadableSpan
@@ -20,10 +20,18 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from ._runtime.process import follow_forks
 from .config.settings import REFUSED_FILE
+from .emit.emitters import use_without_owner
 from .errors import ConfigError, OtelPosthogError
 from .otel import attributes
+from .otel.api import Logger, LogRecord
 from .otel.records import claim
-from .otel.sdk import LogRecordExporter, LogRecordExportResult, ReadableLogRecord
+from .otel.sdk import (
+    BatchLogRecordProcessor,
+    LoggerProvider,
+    LogRecordExporter,
+    LogRecordExportResult,
+    ReadableLogRecord,
+)
 
 if TYPE_CHECKING:
     from .config.block import Block
@@ -48,6 +56,7 @@ class SharedTelemetry:
         self._block: Block | None = None
         self._telemetry: Telemetry | None = None
         self._exporters: BareExporters | None = None
+        self._unowned: LoggerProvider | None = None
         self._has_failed = False
         self.is_instrumented = False  # if so, the first record starts hooks and processors, too
         follow_forks(self)
@@ -61,6 +70,7 @@ class SharedTelemetry:
         """Add an exporter with this block, empty for that of the others or the environment; never raises."""
         with self._lock:
             self._members += 1
+            use_without_owner(_unowned)
             file = os.environ.get(_FILE_VARIABLE)
             # OpenTelemetry refuses that file after it has made some of its exporters.
             is_refused = bool(file) and os.environ.get(REFUSED_FILE) == file
@@ -80,9 +90,14 @@ class SharedTelemetry:
     def leave(self) -> None:
         """Remove an exporter; the last one ends what it requested."""
         with self._lock:
+            provider = self._unowned if self._members == 1 else None
+        if provider is not None:
+            provider.shutdown()  # while there is something that sends
+        with self._lock:
             self._members -= 1
             if self._members > 0:
                 return
+            self._unowned = None
             telemetry, self._telemetry, self._exporters = self._telemetry, None, None
             self._data, self._block, self._has_failed = {}, None, False
         if telemetry is not None:
@@ -117,6 +132,23 @@ class SharedTelemetry:
                 self._fail(error)
             return self._exporters
 
+    def logger(self) -> Logger:
+        """Return the logger of what belongs to no `Telemetry`, to our exporter alone."""
+        with self._lock:
+            from .pipeline.providers import logger_of, own_logger_provider  # noqa: PLC0415 - as above
+
+            if self._unowned is None:
+                config = (self._block or _read({})).config
+                self._unowned = own_logger_provider(
+                    BatchLogRecordProcessor(
+                        _UnownedExporter(),
+                        schedule_delay_millis=config.batch_delay_s * 1000,
+                        max_export_batch_size=min(config.batch_max_events, config.queue_max_records),
+                        max_queue_size=config.queue_max_records,
+                    )
+                )
+            return logger_of(self._unowned)
+
     def after_fork(self) -> None:
         """Replace the lock in a child: a thread of the parent may hold it."""
         self._lock = threading.RLock()
@@ -139,6 +171,33 @@ def _read(data: Mapping[str, object]) -> Block:
 
 
 shared = SharedTelemetry()
+
+
+class _LateLogger(Logger):
+    """What is tracked outside of any `Telemetry`: the first record makes provider and thread."""
+
+    def enabled(self, **_given: Any) -> bool:
+        return shared.is_wanted
+
+    def emit(self, record: LogRecord | None = None, **given: Any) -> None:
+        shared.logger().emit(record, **given)  # type: ignore[arg-type]  # or its fields
+
+
+_unowned = _LateLogger(attributes.SCOPE)
+
+
+class _UnownedExporter(LogRecordExporter):
+    def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
+        exporters = shared.exporters()
+        if exporters is None or not exporters.is_wanted:
+            return LogRecordExportResult.SUCCESS
+        return exporters.export_logs(batch)
+
+    def shutdown(self) -> None:
+        pass
+
+    def force_flush(self, timeout_millis: int = 10_000) -> bool:  # noqa: ARG002 - nothing is kept back
+        return True
 
 
 class _SharedExporter:

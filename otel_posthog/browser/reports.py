@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, TypeGuard
+from uuid import UUID, uuid5
 
 from otel_posthog.emit.capture import guarded, random_uuid
 from otel_posthog.emit.emitters import current
@@ -21,6 +22,7 @@ from otel_posthog.otel.api import OUTSIDE_OF_SPANS, LogRecord, SeverityNumber
 from otel_posthog.registry.domains import is_short_scalar
 
 _MAX_PROPERTIES = 50
+_PAGES = UUID("5b0f3c1e-0d5e-5a53-9d0e-6c2b8f7f1a44")  # the space of uuids of pages
 _NUMBER = range(2**32)  # PostHog keeps lines and columns as u32
 _NAME, _URL, _MESSAGE = (re.compile(rf"(?s).{{0,{most}}}") for most in (500, 2_000, 10_000))
 _WORD = re.compile(r"[a-z_.]{1,40}")
@@ -68,8 +70,9 @@ def _fits(value: Any, shape: object) -> bool:
 
 
 @guarded
-def emit_report(report: Json, owner: Owner, host: str) -> None:
-    """Emit the record of a checked report, without `host`, the name by which the page knows this server."""
+def emit_report(report: Json, owner: Owner, hosts: Collection[str]) -> None:
+    """Emit the record of a checked report, without `hosts`, the names of this server."""
+    host = _pattern_of(hosts)
     chain = [_entry(exception, host) for exception in report["$exception_list"]]
     first, mechanism = chain[0], report["$exception_list"][0].get("mechanism", {})
     frame = {"filename": "", "lineno": 0, "function": "", **(first["frames"] or [{}])[-1]}
@@ -91,14 +94,19 @@ def emit_report(report: Json, owner: Owner, host: str) -> None:
                     attributes.EXCEPTION_HANDLED: mechanism.get("handled", True),
                     attributes.EXCEPTION_MECHANISM: mechanism.get("type", ""),
                     attributes.EXCEPTION_LEVEL: report.get("$exception_level", "error"),
-                    attributes.EVENT_UUID: report.get("uuid") or random_uuid(),
+                    attributes.EVENT_UUID: _uuid_of(report),
                     attributes.SOURCE: FRONTEND,
                 },
             )
         )
 
 
-def _entry(exception: Json, host: str) -> dict[str, Any]:
+def _uuid_of(report: Json) -> str:
+    """Return the same uuid for each resend, and none that the page could choose: others count with theirs."""
+    return str(uuid5(_PAGES, report["uuid"].lower())) if "uuid" in report else random_uuid()
+
+
+def _entry(exception: Json, host: re.Pattern[str]) -> dict[str, Any]:
     """Return an exception as `emit.tracebacks` describes one, with frames of a page."""
     mechanism, stack = exception.get("mechanism", {}), exception.get("stacktrace", {"frames": ()})
     return {
@@ -108,20 +116,27 @@ def _entry(exception: Json, host: str) -> dict[str, Any]:
         "parent": mechanism.get("parent_id"),
         "source": mechanism.get("source"),
         "frames": [
-            {key: _without(host, each) for key, each in frame.items()}
-            | {"filename": page_address(frame["filename"])}
+            frame
+            | {"filename": page_address(frame["filename"]), "function": _without(host, frame["function"])}
             for frame in stack["frames"]
         ],
     }
 
 
-def _properties(report: Json, host: str) -> dict[str, Any]:
+def _properties(report: Json, host: re.Pattern[str]) -> dict[str, Any]:
     given = {**report.get("properties", {}), "$current_url": page_address(report.get("url", ""))}
     return {f"{attributes.PROPERTY_PREFIX}{key}": _without(host, value) for key, value in given.items()}
 
 
-def _without(host: str, value: Any) -> Any:
-    # With the port first, since the name alone would leave it.
-    for name in filter(None, (host, host.partition(":")[0]) if isinstance(value, str) else ()):
-        value = value.replace(name, HOST_WITHHELD)
-    return value
+def _pattern_of(hosts: Collection[str]) -> re.Pattern[str]:
+    """Return what finds these names, with a port or without; one without a dot only within an address."""
+    names = {host.partition(":")[0] for host in hosts} - {""}
+    full = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True) if "." in name)
+    bare = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True) if "." not in name)
+    found = [rf"(?<![\w.-])(?:{full})(?::\d+)?(?![\w.-])"] if full else []
+    found += [rf"(?<=[/@])(?:{bare})(?::\d+)?(?![\w.-])", rf"(?<![\w.-])(?:{bare}):\d+"] if bare else []
+    return re.compile("|".join(found) or r"(?!)", re.IGNORECASE)
+
+
+def _without(host: re.Pattern[str], value: Any) -> Any:
+    return host.sub(HOST_WITHHELD, value) if isinstance(value, str) else value

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_interface
-from urllib.parse import urlsplit
+from ipaddress import IPv6Address, ip_address, ip_network
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -17,6 +16,8 @@ from otel_posthog.web.requests import Answering, Authorize, Gatekeeper, read_jso
 
 from .reports import emit_report, is_report
 
+DIRECT = "direct"  # of the setting `browser_reports`
+_MAX_CLIENT_CHARS = 64
 PATH = "/api/settings/browser-report"
 
 
@@ -41,20 +42,20 @@ class BrowserReports:
 
     async def take(self, request: Request) -> Response:
         """Accept one report; nothing of it is kept while error reports are off."""
+        if self._config.browser_reports == DIRECT:
+            raise HTTPException(404, "Pages of this product report to PostHog itself.")
         refuse_other_pages(request)
-        # The client first, so that one that floods takes no token of the others.
-        client = _client_of(request), "", 0, "", ""
-        if not (self._of_client.admits(client) and self._of_all.admits(("", "", 0, "", ""))):
-            raise HTTPException(429, "There are too many reports.", {"Retry-After": "60"})
+        _take_token(self._of_client, _client_of(request))
         if self._config.browser_reports_need == "user":
             await self._gatekeeper.demand(request, "user")
         report = await read_json(request, self._config.browser_report_max_bytes)
         if not is_report(report):
             raise HTTPException(422, "This is no report of an error in a page; see docs/browser.md.")
+        _take_token(self._of_all, "")  # last, so that what is refused takes none of the others'
         lifecycle, headers = self._telemetry.lifecycle, request.headers
         is_unwanted = "1" in (headers.get("sec-gpc"), headers.get("dnt"))  # by the visitor's browser
         if not is_unwanted and lifecycle.touch() and lifecycle.is_running:
-            emit_report(report, lifecycle.owner, headers.get("host", "").lower())
+            emit_report(report, lifecycle.owner, _hosts_of(request))
         return Response(status_code=204)
 
 
@@ -62,8 +63,9 @@ def refuse_other_pages(request: Request) -> None:
     """Raise a 403 unless a page of this very origin sends the request."""
     sites, origins = senders_of(request)
     # Browsers leave the first header out over plain http. Behind a proxy the scheme may be unknown here.
-    hosts = {urlsplit(origin).netloc for origin in origins}
-    if sites != {"same-origin"} if sites else hosts != {request.headers.get("host", "").lower()}:
+    host = request.headers.get("host", "").lower()
+    is_own = bool(origins) and origins <= {f"http://{host}", f"https://{host}"}
+    if sites != {"same-origin"} if sites else not is_own:
         raise HTTPException(403, "Only pages of this site report errors here.")
 
 
@@ -71,6 +73,21 @@ def _client_of(request: Request) -> str:
     """Return whose tokens a report takes; of IPv6 the network, since a client has addresses without end."""
     address = request.client.host if request.client else ""
     try:
-        return str(ip_interface(f"{address}/64").network) if ":" in address else address
-    except ValueError:  # with a zone
-        return address
+        found = ip_address(address)
+    except ValueError:  # with a zone, or what a proxy calls the client
+        return address[:_MAX_CLIENT_CHARS]
+    if isinstance(found, IPv6Address) and found.ipv4_mapped is None:
+        return str(ip_network((found, 64), strict=False))
+    return str(getattr(found, "ipv4_mapped", found))
+
+
+def _take_token(limit: RateLimit, whose: str) -> None:
+    if not limit.admits((whose, "", 0, "", "")):
+        raise HTTPException(429, "There are too many reports.", {"Retry-After": "60"})
+
+
+def _hosts_of(request: Request) -> set[str]:
+    """Return the names by which the page may know this server, a proxy before it included."""
+    named = [*request.headers.getlist("host"), *request.headers.getlist("x-forwarded-host")]
+    origins = [origin.partition("//")[2] for origin in request.headers.getlist("origin")]
+    return {name.strip().lower() for text in (*named, *origins) for name in text.split(",")}

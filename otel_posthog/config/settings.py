@@ -275,7 +275,9 @@ class Config:
         values: dict[str, object] = {}
         sources: dict[str, str] = {}
         for row in SETTINGS:
-            is_to_collector = values.get("send_to") == COLLECTOR
+            # The host's headers and certificates are for the address that it names, and for no other one.
+            follows_host = sources.get("collector_endpoint", _OTLP).startswith(_OTLP)
+            is_to_collector = values.get("send_to") == COLLECTOR and follows_host
             found = _value_of(row, given, variables, in_file, is_to_collector=is_to_collector)
             values[row.name], sources[row.name] = found
         for switch in (*KILL_SWITCHES, SDK_SWITCH):

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from http.cookiejar import DefaultCookiePolicy
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from otel_posthog._runtime.process import follow_forks
 from otel_posthog.otel.api import suppressed_instrumentation
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 GZIP_LEVEL = 3
 _GZIP_WBITS = zlib.MAX_WBITS + 16  # zlib's request for a gzip header
 _LOOKS_AT_ENVIRONMENT = 3
+_NO_PROXIES: dict[str, Any] = dict.fromkeys(("http", "https", "all"))  # in place of the environment's
 _IMPORT_TIMEOUT_S = 10.0  # an import ends; on a busy machine it takes more than a second
 
 
@@ -125,9 +128,18 @@ class Exchange:
                     timeout=timeout_s,
                     allow_redirects=False,
                     stream=True,
+                    proxies=_NO_PROXIES if _is_on_this_machine(url) else None,
                     **{"verify": authorities(), **self._tls},
                 )
         raise RuntimeError("the environment changes all the time")
+
+
+def _is_on_this_machine(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class _Body(io.BytesIO):

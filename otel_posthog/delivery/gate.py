@@ -82,7 +82,8 @@ class Gate:
         self._watch = watch
         self._transport = transport
         self._spool = spool
-        self._seen: dict[int, None] = {}  # uuids, the one that was not repeated for longest first
+        # Uuids of each installation, the one that was not repeated for longest first.
+        self._seen: dict[tuple[str | None, int], None] = {}
         self._lock = threading.Condition()
         self._in_flight = dict.fromkeys(Kind, 0)
         self._pauses = Pauses(self._config, clock)
@@ -131,7 +132,7 @@ class Gate:
         """Accept these events again: they could not be kept."""
         with self._lock:
             for event in events:
-                self._seen.pop(event.uuid.int, None)
+                self._seen.pop((event.distinct_id, event.uuid.int), None)
 
     def hold(self, events: Sequence[Event]) -> Outcome:
         """Spool the events without an attempt, and without a read of the database. Never raises."""
@@ -209,15 +210,15 @@ class Gate:
         seen, unseen = self._seen, []
         with self._lock:
             for event in events:
-                number = event.uuid.int
-                if number in seen:
-                    del seen[number]  # so that it is the youngest again
+                key = event.distinct_id, event.uuid.int
+                if key in seen:
+                    del seen[key]  # so that it is the youngest again
                     self.counts.add("told_before", kind=event.kind.value)
                 else:
                     unseen.append(event)
-                seen[number] = None
-            for number in [*islice(seen, max(0, len(seen) - self._config.uuid_memory))]:
-                del seen[number]
+                seen[key] = None
+            for key in [*islice(seen, max(0, len(seen) - self._config.uuid_memory))]:
+                del seen[key]
         return unseen
 
     def _consent_for(self, kinds: Collection[Kind]) -> Consent:

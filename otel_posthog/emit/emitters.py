@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from otel_posthog._runtime.reporting import Counts, LogLimiter
 from otel_posthog.errors import ConfigError
 from otel_posthog.otel import attributes
-from otel_posthog.otel.api import Logger, NoOpLogger, get_logger
+from otel_posthog.otel.api import Logger, NoOpLogger
 
 from .breadcrumbs import Breadcrumbs
 from .failures import RateLimit
@@ -35,14 +35,20 @@ class Emitter:
 # Module state, see docs/architecture.md: each `Telemetry` that runs, the default one first.
 _running: list[Owner] = []
 _diverted: Emitter | None = None
-_unowned = Emitter(get_logger(attributes.SCOPE), LogLimiter())  # to OpenTelemetry's global provider
 _silent = Emitter(NoOpLogger(attributes.SCOPE), LogLimiter())  # of an owner that does not run
+_unowned = _silent  # outside of all owners, while none runs
 
 
 def current() -> Emitter:
     """Return the emitter of the `Telemetry` under which this code runs, else that of the default one."""
     owner = _owner()
     return _diverted or (_unowned if owner is None else owner.emitter or _silent)
+
+
+def use_without_owner(logger: Logger) -> None:
+    """Emit there what belongs to no `Telemetry`: a file names exporters of ours, and none runs yet."""
+    global _unowned  # noqa: PLW0603 - module state, as above
+    _unowned = Emitter(logger, LogLimiter())
 
 
 def is_current(owner: Owner) -> bool:

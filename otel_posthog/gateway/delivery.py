@@ -78,7 +78,7 @@ class InstallationDelivery:
             log_limiter=log_limiter,
         )
         self._is_durable = folder is not None
-        self._in_progress: set[UUID] = set()
+        self._in_progress: set[tuple[str | None, UUID]] = set()
         self._lock = threading.Lock()
         follow_forks(self)
 
@@ -108,7 +108,7 @@ class InstallationDelivery:
 
     def send(self, events: Sequence[Event]) -> int:
         """Send the events and return how many PostHog rejected for good; raise `BusyError` if not kept."""
-        with self._exclusively({event.uuid for event in events}):
+        with self._exclusively({(event.distinct_id, event.uuid) for event in events}):
             if not _is_known(self._consent(events)):
                 raise BusyError(self._retry_s)
             report = self._gate.submit(events)
@@ -124,7 +124,7 @@ class InstallationDelivery:
         self._lock = threading.Lock()
 
     @contextmanager
-    def _exclusively(self, uuids: set[UUID]) -> Iterator[None]:
+    def _exclusively(self, uuids: set[tuple[str | None, UUID]]) -> Iterator[None]:
         # A resend of a request in progress is rejected: acknowledged here, its events would be lost if
         # the first attempt failed.
         with self._lock:

@@ -38,7 +38,6 @@ try:
         LogRecord,
         NoOpLogger,
         SeverityNumber,
-        get_logger,
         get_logger_provider,
     )
     from opentelemetry.context import (
@@ -80,7 +79,6 @@ __all__ = [
     "NoOpLogger",
     "SeverityNumber",
     "context_within",
-    "get_logger",
     "get_logger_provider",
     "process_meter_provider",
     "process_tracer_provider",

@@ -84,6 +84,31 @@ def resource_of(*given: object) -> Mapping[str, object]:
     return {}
 
 
+def own_logger_provider(processor: LogRecordProcessor) -> LoggerProvider:
+    """Return a private provider: what it emits passes this processor, and no exporter of the host."""
+    provider = LoggerProvider(
+        # Built by hand, like the tracer's: `Resource.create` copies OTEL_RESOURCE_ATTRIBUTES and can add user
+        # name and command line.
+        resource=Resource({"service.name": LIBRARY}),
+        shutdown_on_exit=False,
+        meter_provider=process_meter_provider(),
+        # Each limit is given, or the SDK reads OTEL_*_LIMIT and raises for a wrong one.
+        log_record_limits=LogRecordLimits(
+            max_attributes=_MAX_ATTRIBUTES,
+            max_attribute_length=_MAX_ATTRIBUTE_CHARS,
+            max_log_record_attributes=_MAX_ATTRIBUTES,
+            max_log_record_attribute_length=_MAX_ATTRIBUTE_CHARS,
+        ),
+    )
+    provider.add_log_record_processor(processor)
+    return provider
+
+
+def logger_of(provider: LoggerProvider) -> Logger:
+    """Return the logger of our scope."""
+    return provider.get_logger(attributes.SCOPE, version(LIBRARY), attributes.SCHEMA_URL)
+
+
 @dataclass(slots=True, kw_only=True)
 class Providers:
     """Attach the processors to the given providers, or to those of the process."""
@@ -103,22 +128,8 @@ class Providers:
     def logger(self) -> Logger:
         """Return a logger of a private provider: what it emits passes no exporter of the host."""
         if self._own_logger is None:
-            # Its resource is built by hand, like the tracer's: `Resource.create` copies
-            # OTEL_RESOURCE_ATTRIBUTES and can add user name and command line.
-            self._own_logger = LoggerProvider(
-                resource=Resource({"service.name": LIBRARY}),
-                shutdown_on_exit=False,
-                meter_provider=process_meter_provider(),
-                # Each limit is given, or the SDK reads OTEL_*_LIMIT and raises for a wrong one.
-                log_record_limits=LogRecordLimits(
-                    max_attributes=_MAX_ATTRIBUTES,
-                    max_attribute_length=_MAX_ATTRIBUTE_CHARS,
-                    max_log_record_attributes=_MAX_ATTRIBUTES,
-                    max_log_record_attribute_length=_MAX_ATTRIBUTE_CHARS,
-                ),
-            )
-            self._own_logger.add_log_record_processor(self.logs)
-        return self._own_logger.get_logger(attributes.SCOPE, version(LIBRARY), attributes.SCHEMA_URL)
+            self._own_logger = own_logger_provider(self.logs)
+        return logger_of(self._own_logger)
 
     def extend(self) -> None:
         """Attach the processors to what the host has made so far."""

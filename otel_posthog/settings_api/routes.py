@@ -24,6 +24,7 @@ from starlette.routing import Mount, Route, Router
 
 from otel_posthog._runtime.threads import off_loop
 from otel_posthog.browser import BrowserReports
+from otel_posthog.config.settings import COLLECTOR
 from otel_posthog.consent.state import FLAGS, UNKNOWN, Answer, Consent, Settings
 from otel_posthog.delivery.gate import DEVELOPMENT
 from otel_posthog.errors import ConfigError, StoreError
@@ -86,7 +87,9 @@ async def may_report_errors(telemetry: Telemetry) -> bool:
     For the page of a front end: its security policy, fixed when it is loaded, agrees with this.
     """
     consent = await _fresh_consent(telemetry)
-    return consent.kinds[Kind.ERRORS].answer is Answer.GRANTED and telemetry.config.api_key is not None
+    config = telemetry.config
+    can_send = config.api_key is not None or (config.send_to, config.browser_reports) == (COLLECTOR, "server")
+    return consent.kinds[Kind.ERRORS].answer is Answer.GRANTED and can_send
 
 
 async def _fresh_consent(telemetry: Telemetry) -> Consent:

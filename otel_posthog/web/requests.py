@@ -16,7 +16,7 @@ try:
     from starlette.concurrency import run_in_threadpool
     from starlette.datastructures import MutableHeaders
     from starlette.exceptions import HTTPException
-    from starlette.requests import HTTPConnection, Request
+    from starlette.requests import ClientDisconnect, HTTPConnection, Request
     from starlette.responses import JSONResponse
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -130,10 +130,13 @@ async def read_json(request: Request, max_bytes: int) -> object:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise HTTPException(415, "Send JSON, with the header Content-Type: application/json.")
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > max_bytes:
-            raise HTTPException(413, f"The body is larger than {max_bytes} bytes.")
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > max_bytes:
+                raise HTTPException(413, f"The body is larger than {max_bytes} bytes.")
+    except ClientDisconnect:
+        raise HTTPException(400, "The body is not complete.") from None
     try:
         return json.loads(body, object_pairs_hook=_unique)
     except (ValueError, RecursionError):

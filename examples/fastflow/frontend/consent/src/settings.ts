@@ -34,7 +34,6 @@ export type Reason =
   | "expired"
   | "not_started"
   | "replaced"
-  | "silenced"
   | "granted";
 
 export interface State {

@@ -31,8 +31,9 @@ export function readStatus(body: unknown): Status {
   if (typeof posthog_host !== "string" || !URL.canParse(posthog_host)) return OFF;
   const way = browser_reports === "direct" ? "direct" : "server";
   const known = { ...OFF, receiver: new URL(posthog_host).host, way } as const;
-  if (enable_error_reporting !== true || typeof posthog_api_key !== "string") return known;
-  return { ...known, isOn: true, apiKey: posthog_api_key, host: ingestionHost(posthog_host) };
+  const apiKey = typeof posthog_api_key === "string" ? posthog_api_key : "";
+  if (enable_error_reporting !== true || (way === "direct" && !apiKey)) return known;
+  return { ...known, isOn: true, apiKey, host: ingestionHost(posthog_host) };
 }
 
 /** PostHog's cloud shows its pages on one host and takes events on another; other servers have one. */
