@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from conftest import API_KEY
 from opentelemetry.metrics import Observation
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricExporter, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
@@ -164,6 +165,23 @@ def test_empty_block_goes_by_the_others(tracing, made, decide, sink):
     provider.force_flush()
 
     assert [(event.name, event.properties["pages"]) for event in sink.events] == [("report_made", 3)]
+
+
+def test_what_belongs_to_no_telemetry_passes_our_exporter_alone(block, decide, sink):
+    """Beside an exporter of the host it gets nothing raw, and the end of the provider waits for it."""
+    decide(enable_telemetry=True)
+    provider, host = (
+        LoggerProvider(resource=Resource({}), shutdown_on_exit=False),
+        InMemoryLogRecordExporter(),
+    )
+    provider.add_log_record_processor(SimpleLogRecordProcessor(host))
+    provider.add_log_record_processor(BatchLogRecordProcessor(DeclaredLogExporter(**block)))
+
+    track("report_made", {"pages": 3})
+    provider.shutdown()
+
+    assert [(event.name, event.properties["pages"]) for event in sink.events] == [("report_made", 3)]
+    assert host.get_finished_logs() == ()
 
 
 def test_one_spool_is_shared(tracing, made, decide, sink):

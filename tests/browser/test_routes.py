@@ -78,7 +78,6 @@ def test_error_of_a_page_is_an_error_of_the_product(host, granted, sink):
     assert (answer.status_code, answer.content) == (204, b"")
     assert event.issues == ()
     assert event.distinct_id == str(granted.settings().instance_id)
-    assert event.raw["uuid"] == REPORT["uuid"]
     assert event.properties["source"] == "frontend"
     assert event.properties["$current_url"] == "http://host.invalid/runs/12"
     assert (event.properties["attempt"], event.properties["step"]) == (2, "render")
@@ -94,6 +93,58 @@ def test_error_of_a_page_is_an_error_of_the_product(host, granted, sink):
         "in_app": True,
         "chunk_id": CHUNK_ID,
     }
+
+
+def test_resent_report_has_its_uuid_and_a_page_chooses_none(reporting, sink):
+    """A resend is the same event, and no page can take the uuid of another event."""
+    _, client = reporting()
+
+    for _ in range(2):
+        _send(client)
+    _send(client, report("another"))
+
+    uuids = {event.raw["uuid"] for event in _arrived(sink, 2)}
+    assert len(uuids) == 2
+    assert REPORT["uuid"] not in uuids
+
+
+@pytest.mark.parametrize(
+    ("headers", "message", "shown"),
+    [
+        (
+            {"Host": "web:8000"},
+            "web app failed at http://web:8000/x",
+            "web app failed at http://host.invalid/x",
+        ),
+        ({"X-Forwarded-Host": "intranet.example"}, "no intranet.example/x", "no host.invalid/x"),
+        ({"Origin": "https://intranet.example:8443"}, "at intranet.example:8443", "at host.invalid"),
+    ],
+    ids=["a word", "behind a proxy", "its origin"],
+)
+def test_names_of_the_server_are_withheld_as_names(reporting, sink, headers, message, shown):
+    """A name without a dot is a word as well, and frames stay whole, whatever the server is called."""
+    _, client = reporting()
+
+    _send(client, report(message), **headers)
+
+    [event] = _arrived(sink)
+    first = event.properties["$exception_list"][0]
+    assert first["value"] == shown
+    assert {frame["platform"] for frame in first["stacktrace"]["frames"]} == {"web:javascript"}
+
+
+def test_product_whose_pages_report_directly_takes_none(reporting, sink):
+    """Where pages report to PostHog themselves, the door is closed."""
+    _, client = reporting(browser_reports="direct")
+
+    assert _send(client).status_code == 404
+
+
+def test_origin_that_is_no_address_is_refused(reporting):
+    """What a stranger writes there is compared as a text, and ends as a refusal."""
+    _, client = reporting()
+
+    assert client.post(PATH, json=REPORT, headers={"Origin": "http://["}).status_code == 403
 
 
 def test_marker_of_a_test_error_is_sent(reporting, sink):
@@ -304,9 +355,11 @@ def test_client_that_floods_takes_nothing_from_others(reporting, sink):
 
     flood = [send_from("198.51.100.1") for _ in range(3)]
     network = [send_from(f"2001:db8::{number}") for number in range(3)]
+    mapped = [send_from(f"::ffff:198.51.100.{number}") for number in (1, 3, 4, 5)]
     other = send_from("198.51.100.2")
 
     assert flood == network == [204, 204, 429]
+    assert mapped == [429, 204, 204, 204]  # as they are known to a socket for both
     assert other == 204
 
 

@@ -137,7 +137,7 @@ def test_unsupported_version_is_told():
 @pytest.mark.parametrize(
     ("lost", "package", "module"),
     [
-        ("opentelemetry._logs.get_logger", "opentelemetry-api", "otel_posthog.track"),
+        ("opentelemetry._logs.NoOpLogger", "opentelemetry-api", "otel_posthog.track"),
         ("opentelemetry.sdk._logs.LoggerProvider", "opentelemetry-sdk", "otel_posthog.Telemetry"),
         (
             "opentelemetry.configuration.file._loader._parse_config_content",

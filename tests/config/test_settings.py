@@ -394,6 +394,18 @@ def test_variables_of_opentelemetry_do_not_choose_the_exit():
     assert set(config.sources.values()) == {"default"}
 
 
+@pytest.mark.parametrize("given", [{"collector_endpoint": "https://ours.example/v1/logs"}, {}])
+def test_headers_of_the_host_are_for_the_address_of_the_host(given):
+    """The key of a vendor to which the host itself exports goes to that vendor alone."""
+    host = {"OTEL_EXPORTER_OTLP_HEADERS": "api-key=secret", "OTEL_EXPORTER_OTLP_COMPRESSION": "deflate"}
+    if given:
+        host |= {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://vendor.example"}
+
+    config = Config.resolve({"send_to": "collector", **given}, host)
+
+    assert (config.collector_headers, config.collector_compression) == (None, "gzip")
+
+
 @pytest.mark.parametrize(
     ("variables", "endpoint"),
     [
