@@ -84,15 +84,18 @@ async def send(_message: Message) -> None:
 
 
 class Ours:
-    """Telemetries, each with a database of its own; one runs at a time, as in nearly every product."""
+    """Telemetries, each with a database of its own; one runs at a time, as in most products."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
         self._made: list[Telemetry] = []
 
-    def wrap(self, *, errors: bool = False, telemetry: bool = False, **options: Any) -> App:
-        """Return the application wrapped, with these kinds granted."""
-        self.stop()
+    def wrap(
+        self, *, errors: bool = False, telemetry: bool = False, beside: bool = False, **options: Any
+    ) -> App:
+        """Return the application wrapped, with these kinds granted, alone or beside the one before."""
+        if not beside:
+            self.stop()
         made = Telemetry(
             api_key="phc_benchmark",
             host=NOBODY,
@@ -106,8 +109,8 @@ class Ours:
         return made.wrap(bare)
 
     def stop(self) -> None:
-        """Stop the last one."""
-        for telemetry in self._made[-1:]:
+        """Stop them all."""
+        for telemetry in self._made:
             telemetry.shutdown(timeout_s=0)
 
 
@@ -135,6 +138,7 @@ def ways(ours: Ours) -> dict[str, Callable[[], App]]:
     client = Posthog("phc_benchmark", host=NOBODY)
     return {
         "otel-posthog, off": ours.wrap,
+        "otel-posthog, off, beside another product": partial(ours.wrap, beside=True),
         "otel-posthog, errors on": partial(ours.wrap, errors=True),
         "otel-posthog, errors and headers on": partial(
             ours.wrap, errors=True, security_headers=SecurityHeaders()

@@ -190,9 +190,8 @@ class ConsentWatch:
             self._lock.release()
 
     def _ensure_asking(self) -> None:
-        if self._held and (
-            self._asking is None or self._asking.done()
-        ):  # done: it could not start, or failed
+        has_ended = self._asking is None or self._asking.done()  # done: it could not start, or failed
+        if self._held and has_ended:
             self._asking = in_thread(self._ask, "otel-posthog-consent")
 
     def _ask(self) -> None:

@@ -75,7 +75,8 @@ class Gate:
     ) -> None:
         """Without a project API key there is no transport, and events are rejected."""
         self.counts = preparation.counts
-        self.spools_first = False  # what exporters bring, for a process that may be killed
+        # Whether what exporters bring is spooled without an attempt, as in a process that may be killed.
+        self.spools_first = preparation.config.spool_first
         self._preparation = preparation
         self._config = preparation.config
         self._watch = watch

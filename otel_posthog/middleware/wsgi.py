@@ -143,9 +143,11 @@ class _Exchange(WatchedRequest):
         self.begin(environ, start_response)
         self.security = self.outer = None
         token = enter(self.slot)
-        self._fail(error)
-        leave(token)
-        empty(self, self.slot)
+        try:
+            self._fail(error)
+        finally:
+            leave(token)
+            empty(self, self.slot)
 
     @guarded
     def _fail(self, error: BaseException) -> None:

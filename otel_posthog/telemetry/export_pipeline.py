@@ -120,7 +120,6 @@ class ExportPipeline:
             before_send=given.before_send,
         )
         self.gate = Gate(preparation, watch=self.watch, transport=self._transport, spool=self.spool)
-        self.gate.spools_first = given.config.spool_first
         self._for_exporters = self.gate, self.base, given.registry, log_limiter
         round_parts = RoundParts(
             config=given.config,

@@ -19,6 +19,7 @@ from otel_posthog.registry import Kind, event
 RETRY = Delivery(result=Result.RETRY, reason="status 503")
 REFUSED = Delivery(result=Result.REFUSED, reason="status 401")
 LONG_NS = 10**12
+OLD = "2026-01-02T03:04:05.678+00:00"
 
 
 def _accepted_at(accepted_ns, name="happened", **properties):
@@ -312,6 +313,23 @@ def test_breadcrumbs_count_from_the_moment_of_a_withdrawal_on():
     [[sent]] = world.transport.batches
     names = [step["$message"] for step in sent["properties"]["$exception_steps"]]
     assert names == [f"{-LONG_NS} log", f"{LONG_NS} event", f"{LONG_NS} log"]
+
+
+def test_breadcrumbs_of_an_earlier_process_are_kept():
+    """The process that accepted an exception has judged them; a later one knows no time of that grant."""
+    row = settings_row(enable_error_reporting=True, errors_generation=1)
+    earlier, later = World(RETRY, row=row), World(row=row)
+    earlier.watch.refresh()
+    failed_ns = records.now_ns()
+    step = {**BREADCRUMBS[1], "$timestamp": time_from_ns(failed_ns + LONG_NS).isoformat()}
+    earlier.gate.send([_accepted_at(failed_ns + LONG_NS, "$exception", **{"$exception_steps": [step]})])
+    [waiting] = [earlier.spool.first()]
+    old = replace(waiting.events[0], properties={"$exception_steps": [{**step, "$timestamp": OLD}]})
+
+    later.gate.resend(replace(waiting, events=(old,)))
+
+    [[sent]] = later.transport.batches
+    assert [each["$message"] for each in sent["properties"]["$exception_steps"]] == ["slow"]
 
 
 def test_breadcrumbs_from_before_a_grant_stay_here():

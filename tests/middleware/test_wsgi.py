@@ -229,8 +229,9 @@ def test_deliberate_failure_is_no_report(granted, sink, error, reported):
     assert _reports(granted, sink) == reported
 
 
-def test_failure_in_the_second_after_a_no_is_reported_once_granted(telemetry, make_telemetry, sink):
-    """What leaves the application while nothing is watched waits for a new answer about consent."""
+@pytest.mark.parametrize("layers", [1, 2])
+def test_failure_in_the_second_after_a_no_is_reported_once_granted(telemetry, make_telemetry, sink, layers):
+    """What leaves the application while nothing is watched waits for a new answer, once if wrapped twice."""
     telemetry.flush()  # so that the next read is due a second later
     make_telemetry(spool_dir=":memory:").update_settings(enable_error_reporting=True)
     granted_s = time.monotonic()
@@ -239,8 +240,11 @@ def test_failure_in_the_second_after_a_no_is_reported_once_granted(telemetry, ma
     def app(_environ, _start_response):
         raise LookupError("after the grant")
 
+    wrapped = app
+    for _ in range(layers):
+        wrapped = telemetry.wrap_wsgi(wrapped)
     with pytest.raises(LookupError):
-        telemetry.wrap_wsgi(app)({}, print)
+        wrapped({}, print)
 
     assert _reports(telemetry, sink) == ["after the grant"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
+from types import SimpleNamespace
 
 import opentelemetry.context as otel_context
 import pytest
@@ -11,7 +12,7 @@ from opentelemetry.metrics import Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import (
     BatchSpanProcessor,
     SimpleSpanProcessor,
@@ -30,6 +31,7 @@ from otel_posthog.otel.sdk import (
     LogRecordLimits,
     LogRecordProcessor,
     attributes_of,
+    put_span_processor_first,
     shut_down_within,
     take_what_waits,
     without_events,
@@ -231,6 +233,40 @@ def ended_span():
     with provider.get_tracer("x", "1").start_as_current_span("s", attributes={"a": 1}) as span:
         span.record_exception(ValueError("x"))
     return exporter.get_finished_spans()[0]
+
+
+class _Marking(SpanProcessor):
+    """Keep who was called, in order."""
+
+    def __init__(self, name, calls):
+        self._name, self._calls = name, calls
+
+    def on_end(self, span):
+        self._calls.append(self._name)
+
+
+def test_span_processor_comes_before_those_of_the_host():
+    """It sees a span first, however many the host has added before."""
+    calls, provider = [], TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(_Marking("host", calls))
+
+    put_span_processor_first(provider, _Marking("ours", calls))
+    provider.get_tracer("x").start_span("s").end()
+
+    assert calls == ["ours", "host"]
+
+
+@pytest.mark.parametrize(
+    "kept", [{}, {"_active_span_processor": object()}], ids=["no list", "a list of its own"]
+)
+def test_vendors_provider_keeps_its_own_order(kept):
+    """A provider that only resembles the SDK's gets the processor, and nothing of it is touched."""
+    added = []
+    provider = SimpleNamespace(add_span_processor=added.append, **kept)
+
+    put_span_processor_first(provider, "ours")
+
+    assert added == ["ours"]
 
 
 def test_attributes_of_an_ended_span_are_a_plain_dict(ended_span):
